@@ -1,0 +1,2 @@
+//! The medusa program.
+fn main() {}
