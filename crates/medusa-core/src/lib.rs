@@ -1,1 +1,3 @@
 //! medusa-core
+
+pub mod config;
