@@ -1,0 +1,71 @@
+//! Replies as recipes: the [`Producer`] trait and its combinators, a file each.
+//!
+//! A producer makes its bytes only when the socket can take them. Combinators wrap one another
+//! (compress, then chunk, then glob). None of them touches a socket, a thread or a clock; the file
+//! producer alone reads files.
+
+use std::error::Error as StdError;
+use std::io;
+
+use crate::outbox::Outbox;
+
+/// What a call of [`Producer::produce`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Produced {
+    /// Progress was made and there is more: ask again when there is room.
+    More,
+    /// Nothing now. A wake is promised: by a [`Remote`](crate::Remote) or a deferred job.
+    Pending,
+    /// Finished, perhaps with its last bytes in this very call. Never called again.
+    Done,
+}
+
+/// A reply that makes its bytes when asked.
+///
+/// * `More` means that progress was made; `Done` may come with the last bytes, and nothing is called
+///   after it.
+/// * It is never called while the socket is blocked.
+/// * It may overshoot [`Outbox::room`] by at most one chunk of its own.
+/// * An error aborts the connection: a truncated reply must look truncated.
+pub trait Producer {
+    /// Appends bytes to `out`.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the reply from being completed.
+    fn produce(&mut self, out: &mut Outbox) -> Result<Produced, ProduceError>;
+
+    /// How many bytes are still to come, where that is known exactly.
+    fn remaining(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl Producer for Box<dyn Producer> {
+    fn produce(&mut self, out: &mut Outbox) -> Result<Produced, ProduceError> {
+        (**self).produce(out)
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        (**self).remaining()
+    }
+}
+
+/// Why a reply could not be completed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProduceError {
+    /// Reading what was to be sent failed.
+    #[error("reading the reply failed: {0}")]
+    Io(#[from] io::Error),
+    /// A file became shorter while it was sent.
+    #[error("the file ended {missing} bytes early")]
+    Truncated {
+        /// Bytes that were promised and are not there.
+        missing: u64,
+    },
+    /// The generator of the reply gave up.
+    #[error("the reply could not be generated: {0}")]
+    Failed(#[source] Box<dyn StdError + Send + Sync>),
+}
