@@ -1,1 +1,3 @@
 //! The launcher as a library.
+
+pub mod config;

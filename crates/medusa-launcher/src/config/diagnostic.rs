@@ -1,0 +1,223 @@
+//! What is wrong with a configuration, and how it is shown: file, line, caret and a suggestion.
+//!
+//! A `Diagnostic` is one complaint; `Diagnostics` gathers all of a file's, so that one run of
+//! `medusa check` is enough to mend them. Nothing here knows what the keys mean.
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+/// A configuration's text and the name it is shown under.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file's path as the operator wrote it, or `<built-in>`.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
+
+/// One complaint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Diagnostic {
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// The octets of the text that it is about; `None` for the file as a whole.
+    pub span: Option<Range<usize>>,
+    /// What stands beside the caret, when it adds something.
+    pub label: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// All the complaints about one configuration; never empty when it is returned as an error.
+#[derive(Clone, Debug)]
+pub struct Diagnostics {
+    source: Source,
+    list: Vec<Diagnostic>,
+}
+
+impl Diagnostic {
+    /// A complaint about the file as a whole.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), span: None, label: None, hint: None }
+    }
+
+    /// Points at `span`.
+    #[must_use]
+    pub fn at(mut self, span: Range<usize>) -> Self {
+        self.span = Some(span);
+        self
+    }
+
+    /// Sets what stands beside the caret.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Sets what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+}
+
+impl Diagnostics {
+    /// Complaints about `source`, shown in the order of their lines.
+    pub fn new(source: Source, mut list: Vec<Diagnostic>) -> Self {
+        list.sort_by_key(|one| one.span.as_ref().map_or(0, |span| span.start));
+        list.dedup();
+        Self { source, list }
+    }
+
+    /// The complaints, in the order of their lines.
+    pub fn list(&self) -> &[Diagnostic] {
+        &self.list
+    }
+
+    /// The text to print; `styled` with colours for a terminal.
+    pub fn render(&self, styled: bool) -> String {
+        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+        let mut text = String::new();
+        for one in &self.list {
+            let group = Level::ERROR.primary_title(&one.message);
+            let group = match &one.span {
+                Some(span) => {
+                    let span = visible(&self.source.text, span);
+                    let caret = AnnotationKind::Primary.span(span).label(one.label.as_deref());
+                    group.element(
+                        Snippet::source(&self.source.text)
+                            .path(&self.source.name)
+                            .annotation(caret),
+                    )
+                }
+                None => group.element(annotate_snippets::Origin::path(&self.source.name)),
+            };
+            let group = match &one.hint {
+                Some(hint) => group.element(Level::HELP.message(hint)),
+                None => group,
+            };
+            text.push_str(&renderer.render(&[group]));
+            text.push_str("\n\n");
+        }
+        text.push_str(&format!(
+            "{}: {}, nothing is served\n",
+            self.source.name,
+            match self.list.len() {
+                1 => "1 error".to_owned(),
+                count => format!("{count} errors"),
+            }
+        ));
+        text
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// The one of `known` that `written` was probably meant to be.
+///
+/// Jaro-Winkler favours a common beginning, which is what typing slips keep; 0.8 takes `lisen` for
+/// `listen` and leaves `port` alone.
+pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let written = written.to_ascii_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&written, name), name))
+        .filter(|(likeness, _)| *likeness >= 0.8)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, name)| name)
+}
+
+/// Names as they stand in a sentence: `` `a`, `b` ``.
+pub fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// The span cut to its first line and to the text, and never empty unless the text ends there:
+/// a table's span may reach over many lines, and the caret belongs to its header.
+fn visible(text: &str, span: &Range<usize>) -> Range<usize> {
+    let start = floor(text, span.start.min(text.len()));
+    let end = floor(text, span.end.clamp(start, text.len()));
+    let line_end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+    start..end.min(line_end)
+}
+
+fn floor(text: &str, mut index: usize) -> usize {
+    while !text.is_char_boundary(index) {
+        index -= 1;
+    }
+    index
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str, list: Vec<Diagnostic>) -> String {
+        Diagnostics::new(Source { name: "m.toml".into(), text: text.into() }, list).render(false)
+    }
+
+    #[test]
+    fn a_complaint_has_file_line_caret_and_suggestion() {
+        let shown = shown(
+            "[http.site]\nlisen = []\n",
+            vec![
+                Diagnostic::new("unknown key `lisen`")
+                    .at(12..17)
+                    .hint("did you mean `listen`?".to_owned()),
+            ],
+        );
+        assert!(shown.contains("error: unknown key `lisen`"), "{shown}");
+        assert!(shown.contains("m.toml:2:1"), "{shown}");
+        assert!(shown.contains("2 | lisen = []"), "{shown}");
+        assert!(shown.contains("| ^^^^^"), "{shown}");
+        assert!(shown.contains("help: did you mean `listen`?"), "{shown}");
+        assert!(shown.ends_with("m.toml: 1 error, nothing is served\n"), "{shown}");
+    }
+
+    #[test]
+    fn complaints_come_in_the_order_of_their_lines_and_once() {
+        let one = Diagnostic::new("first").at(0..1);
+        let two = Diagnostic::new("second").at(4..5);
+        let shown = shown("a=1\nb=2\n", vec![two.clone(), one, two]);
+        let first = shown.find("first").expect("first");
+        let second = shown.find("second").expect("second");
+        assert!(first < second, "{shown}");
+        assert_eq!(shown.matches("second").count(), 1, "{shown}");
+        assert!(shown.contains("2 errors"), "{shown}");
+    }
+
+    #[test]
+    fn spans_outside_the_text_or_inside_a_character_are_harmless() {
+        for span in [0..0, 0..99, 50..60, 1..2, 2..2, 3..3] {
+            let shown = shown("é=1", vec![Diagnostic::new("odd").at(span.clone())]);
+            assert!(shown.contains("odd"), "{span:?}: {shown}");
+        }
+        shown("", vec![Diagnostic::new("empty").at(0..0)]);
+    }
+
+    #[test]
+    fn a_complaint_about_the_whole_file_names_it() {
+        let shown = shown("", vec![Diagnostic::new("nothing to serve")]);
+        assert!(shown.contains("nothing to serve") && shown.contains("--> m.toml"), "{shown}");
+    }
+
+    #[test]
+    fn suggestions_are_near_or_absent() {
+        let known = ["listen", "tls_listen", "root", "index", "listing"];
+        assert_eq!(nearest("lisen", known), Some("listen"));
+        assert_eq!(nearest("Listen", known), Some("listen"));
+        assert_eq!(nearest("tls-listen", known), Some("tls_listen"));
+        assert_eq!(nearest("indx", known), Some("index"));
+        assert_eq!(nearest("certificate", known), None);
+    }
+}

@@ -1,0 +1,196 @@
+//! A configuration's text as a tree that remembers where everything stands.
+//!
+//! It parses TOML, gathers every syntax error, and finds the place of a key path such as
+//! `route[1].files`, by which plug-ins name what they refuse. What keys mean is decided elsewhere.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Diagnostic, Diagnostics, Source};
+
+/// The tree of one configuration.
+#[derive(Debug)]
+pub struct Document<'s> {
+    /// What was parsed.
+    pub source: &'s Source,
+    root: DeTable<'s>,
+}
+
+/// One table of the tree: its name as an operator would write it, and where it stands.
+#[derive(Clone, Debug)]
+pub struct Table<'d, 's> {
+    /// `http.site`, or nothing for the root.
+    pub name: String,
+    /// The octets of its header, or of the key it is the value of.
+    pub span: Range<usize>,
+    /// Its entries.
+    pub entries: &'d DeTable<'s>,
+}
+
+/// One entry of a table.
+#[derive(Clone, Debug)]
+pub struct Entry<'d, 's> {
+    /// The key.
+    pub key: &'d str,
+    /// The octets of the key.
+    pub key_span: Range<usize>,
+    /// The value, which knows its octets.
+    pub value: &'d Spanned<DeValue<'s>>,
+}
+
+impl<'s> Document<'s> {
+    /// Parses `source`, or tells everything that isn't TOML in it.
+    pub fn parse(source: &'s Source) -> Result<Self, Diagnostics> {
+        let (root, errors) = DeTable::parse_recoverable(&source.text);
+        if errors.is_empty() {
+            return Ok(Self { source, root: root.into_inner() });
+        }
+        let list = errors.iter().map(|error| {
+            let diagnostic = Diagnostic::new(error.message());
+            match error.span() {
+                Some(span) => diagnostic.at(span),
+                None => diagnostic,
+            }
+        });
+        Err(Diagnostics::new(source.clone(), list.collect()))
+    }
+
+    /// The table that holds all the others.
+    pub fn root(&self) -> Table<'_, 's> {
+        Table { name: String::new(), span: 0..0, entries: &self.root }
+    }
+}
+
+impl<'d, 's> Table<'d, 's> {
+    /// The entries in the order in which they are written.
+    pub fn in_order(&self) -> Vec<Entry<'d, 's>> {
+        let mut entries: Vec<_> = self
+            .entries
+            .iter()
+            .map(|(key, value)| Entry { key: key.get_ref(), key_span: key.span(), value })
+            .collect();
+        entries.sort_by_key(|entry| entry.key_span.start);
+        entries
+    }
+
+    /// The entry of this name.
+    pub fn entry(&self, key: &str) -> Option<Entry<'d, 's>> {
+        let (key, value) = self.entries.get_key_value(key)?;
+        Some(Entry { key: key.get_ref(), key_span: key.span(), value })
+    }
+
+    /// The table that this entry of `self` is, if it is one.
+    pub fn below(&self, entry: &Entry<'d, 's>) -> Option<Table<'d, 's>> {
+        let entries = entry.value.get_ref().as_table()?;
+        let name = match self.name.as_str() {
+            "" => entry.key.to_owned(),
+            parent => format!("{parent}.{}", entry.key),
+        };
+        Some(Table { name, span: header(entry), entries })
+    }
+
+    /// Where `path` stands (`root`, `route[1].files`): the value where there is one, else the
+    /// nearest thing around it that is written. A plug-in may name a key that was left out.
+    pub fn find(&self, path: &str) -> Range<usize> {
+        let mut place = self.span.clone();
+        let mut entries = self.entries;
+        for segment in path.split('.') {
+            let (key, indexes) = segment.split_once('[').unwrap_or((segment, ""));
+            let Some((key, value)) = entries.get_key_value(key) else { return place };
+            place = header(&Entry { key: key.get_ref(), key_span: key.span(), value });
+            let mut value = value;
+            for index in indexes.split(['[', ']']).filter_map(|text| text.parse::<usize>().ok()) {
+                let Some(item) = value.get_ref().as_array().and_then(|list| list.get(index)) else {
+                    return place;
+                };
+                value = item;
+                place = nonempty(item.span(), &place);
+            }
+            match value.get_ref().as_table() {
+                Some(table) => entries = table,
+                None => return place,
+            }
+        }
+        place
+    }
+}
+
+/// Where an entry is shown: at its value, or at its key when the value is a table that has no
+/// header of its own (`[http.site]` makes an `http` that is written nowhere else).
+fn header(entry: &Entry<'_, '_>) -> Range<usize> {
+    nonempty(entry.value.span(), &entry.key_span)
+}
+
+fn nonempty(span: Range<usize>, otherwise: &Range<usize>) -> Range<usize> {
+    if span.is_empty() { otherwise.clone() } else { span }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+[http.site]
+listen = [\"a\", \"bb\"]
+root = \"public\"
+inline = { deep = 1 }
+
+[[http.site.route]]
+path = \"/a/\"
+
+[[http.site.route]]
+path = \"/b/\"
+files = \"private\"
+";
+
+    fn found(path: &str) -> String {
+        let source = Source { name: "m.toml".into(), text: TEXT.into() };
+        let document = Document::parse(&source).expect("valid");
+        let root = document.root();
+        let http = root.below(&root.entry("http").expect("http")).expect("a table");
+        let site = http.below(&http.entry("site").expect("site")).expect("a table");
+        assert_eq!(site.name, "http.site");
+        let span = site.find(path);
+        TEXT[span.start..].lines().next().expect("a line")[..].chars().take(span.len()).collect()
+    }
+
+    #[test]
+    fn key_paths_are_found() {
+        assert_eq!(found("root"), "\"public\"");
+        assert_eq!(found("listen[1]"), "\"bb\"");
+        assert_eq!(found("route[1].files"), "\"private\"");
+        assert_eq!(found("inline.deep"), "1");
+        assert_eq!(found("route[0]"), "[[http.site.route]]");
+    }
+
+    #[test]
+    fn what_is_not_written_is_shown_at_what_is_around_it() {
+        assert_eq!(found("index"), "[http.site]");
+        assert_eq!(found("route[0].files"), "[[http.site.route]]");
+        assert_eq!(found("listen[7]"), "[\"a\", \"bb\"]");
+        assert_eq!(found("root.deeper.still"), "\"public\"");
+        assert_eq!(found(""), "[http.site]");
+        assert_eq!(found("]][[x"), "[http.site]");
+    }
+
+    #[test]
+    fn every_syntax_error_is_told() {
+        let source = Source { name: "m.toml".into(), text: "a = \nb = 1\nb = 2\nc = [1\n".into() };
+        let errors = Document::parse(&source).expect_err("invalid");
+        assert!(errors.list().len() >= 3, "{errors}");
+        assert!(errors.list().iter().all(|one| one.span.is_some()), "{errors}");
+        let shown = errors.to_string();
+        assert!(shown.contains("m.toml:1:5") && shown.contains("m.toml:3:1"), "{shown}");
+    }
+
+    #[test]
+    fn entries_come_as_written() {
+        let source = Source { name: "m.toml".into(), text: "z=1\na=2\nm=3\n".into() };
+        let document = Document::parse(&source).expect("valid");
+        let keys: Vec<_> =
+            document.root().in_order().iter().map(|entry| entry.key.to_owned()).collect();
+        assert_eq!(keys, ["z", "a", "m"]);
+    }
+}

@@ -1,0 +1,6 @@
+//! Reading a configuration: the text, the tree that remembers places, and what was wrong with it.
+
+pub mod diagnostic;
+pub mod document;
+mod fault;
+pub mod read;
