@@ -1,0 +1,128 @@
+//! A regular file that was opened beneath a root, and how one is opened to be written in place.
+//!
+//! Writing in place shows readers a file that grows; what must appear whole or not at all is
+//! staged instead (`staged.rs`).
+
+use std::io::{Seek, SeekFrom};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::OFlags;
+
+use crate::{Error, Kind, Metadata};
+
+/// A regular file, open, with what was known of it when it was opened.
+#[derive(Debug)]
+pub struct File {
+    file: std::fs::File,
+    metadata: Metadata,
+}
+
+/// Whether a file that is to be written may or must be a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Create {
+    /// It must exist.
+    Never,
+    /// It is made where it is missing.
+    #[default]
+    IfMissing,
+    /// It must not exist.
+    Always,
+}
+
+/// Where writing begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At the beginning, and what was there is gone.
+    #[default]
+    Empty,
+    /// At an offset, and what stands before it stays; what stands after it is cut off. An offset
+    /// beyond the end is refused with [`Error::BeyondEnd`], and none but 0 makes a file.
+    At(u64),
+    /// At the end, whoever else appends meanwhile (`O_APPEND`).
+    End,
+}
+
+/// How a file is opened to be written in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Writing {
+    /// Whether it may or must be new.
+    pub create: Create,
+    /// Where writing begins.
+    pub start: Start,
+    /// The permission bits of a new file, before the process's umask. 0o666 as with `creat(2)`'s
+    /// usual callers.
+    pub mode: u32,
+}
+
+impl Default for Writing {
+    fn default() -> Self {
+        Self { create: Create::default(), start: Start::default(), mode: 0o666 }
+    }
+}
+
+impl File {
+    /// Takes a descriptor that may be anything, and keeps it if it is a regular file's.
+    pub(crate) fn from_descriptor(descriptor: OwnedFd) -> Result<Self, Error> {
+        let metadata = Metadata::of(&descriptor)?;
+        match metadata.kind {
+            Kind::File => Ok(Self { file: descriptor.into(), metadata }),
+            Kind::Folder => Err(Error::IsAFolder),
+            Kind::Symlink | Kind::Other => Err(Error::NotRegular),
+        }
+    }
+
+    /// What was known when it was opened.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The file, to read from or write to.
+    #[must_use]
+    pub fn as_std(&self) -> &std::fs::File {
+        &self.file
+    }
+
+    /// The file alone.
+    #[must_use]
+    pub fn into_std(self) -> std::fs::File {
+        self.file
+    }
+
+    /// Puts the file where [`Writing::start`] says, once it is known to be a regular one.
+    pub(crate) fn start_at(mut self, start: Start) -> Result<Self, Error> {
+        let at = match start {
+            Start::Empty => 0,
+            Start::At(offset) if offset > self.metadata.len => return Err(Error::BeyondEnd),
+            Start::At(offset) => offset,
+            Start::End => return Ok(self),
+        };
+        if at < self.metadata.len {
+            rustix::fs::ftruncate(&self.file, at)?;
+        }
+        self.file.seek(SeekFrom::Start(at)).map_err(Error::from_io)?;
+        self.metadata = Metadata::of(&self.file)?;
+        Ok(self)
+    }
+}
+
+impl Writing {
+    pub(crate) fn flags(self) -> Result<OFlags, Error> {
+        // Truncating is left for later: O_TRUNC would reach a file before it is looked at.
+        let create = match (self.create, self.start) {
+            // Any offset but the first is beyond the end of a new file.
+            (Create::Always, Start::At(1..)) => return Err(Error::BeyondEnd),
+            (Create::Never, _) | (Create::IfMissing, Start::At(1..)) => OFlags::empty(),
+            (Create::IfMissing, _) => OFlags::CREATE,
+            (Create::Always, _) => OFlags::CREATE | OFlags::EXCL,
+        };
+        let append = if self.start == Start::End { OFlags::APPEND } else { OFlags::empty() };
+        Ok(OFlags::WRONLY | create | append)
+    }
+}
+
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

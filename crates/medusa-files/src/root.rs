@@ -1,0 +1,298 @@
+//! The root and what can be done beneath it.
+//!
+//! Everything that changes a folder (making, removing, renaming) looks the *folder* up beneath the
+//! root and then names one component in it, which the operating system never follows as a link.
+//! What stands in a file is changed through a descriptor that was looked up first. So no call here
+//! has a moment between a check and a use in which a swapped link could matter.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use crate::lookup::{Beneath, Wait};
+use crate::{
+    Error, File, Kind, Listing, Lookup, Metadata, StagedFile, Staging, Symlinks, Timestamp, Writing,
+};
+
+/// A directory that nothing looked up through it can leave. Cloning it is cheap.
+#[derive(Clone, Debug)]
+pub struct Root {
+    beneath: Arc<Beneath>,
+}
+
+/// How a root looks names up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RootOptions {
+    /// Which symbolic links are followed.
+    pub symlinks: Symlinks,
+    /// By which way.
+    pub lookup: Lookup,
+}
+
+/// Whether something may be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replace {
+    /// What has the name is replaced, in one step.
+    Allowed,
+    /// A name that is taken is refused with [`Error::Exists`], in one step as well.
+    Refused,
+}
+
+/// How much a file system holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that this process could still write.
+    pub available: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+impl Root {
+    /// Opens a directory as a root, with the defaults of [`RootOptions`].
+    pub fn new(directory: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::with(directory, RootOptions::default())
+    }
+
+    /// Opens a directory as a root. The path to it is the operator's and is followed as it stands.
+    pub fn with(directory: impl AsRef<Path>, options: RootOptions) -> Result<Self, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(directory.as_ref(), flags, Mode::empty())?;
+        let beneath = Beneath::new(directory, options.symlinks, options.lookup);
+        Ok(Self { beneath: Arc::new(beneath) })
+    }
+
+    /// A folder beneath this root as a root of its own, which is then as hard to leave.
+    pub fn subroot(&self, path: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let directory =
+            self.open_any(path.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY, Wait::Allowed)?;
+        Ok(Self { beneath: Arc::new(self.beneath.beneath(directory)) })
+    }
+
+    /// Opens a regular file to read it.
+    pub fn open(&self, path: impl AsRef<[u8]>) -> Result<File, Error> {
+        File::from_descriptor(self.open_any(path.as_ref(), OFlags::RDONLY, Wait::Allowed)?)
+    }
+
+    /// Opens a regular file to read it if that needs no wait for the disk, else
+    /// [`Error::WouldBlock`].
+    pub fn try_open(&self, path: impl AsRef<[u8]>) -> Result<File, Error> {
+        File::from_descriptor(self.open_any(path.as_ref(), OFlags::RDONLY, Wait::Refused)?)
+    }
+
+    /// What is known of a name; symbolic links are followed as the root's options say.
+    pub fn metadata(&self, path: impl AsRef<[u8]>) -> Result<Metadata, Error> {
+        Metadata::of(self.open_any(path.as_ref(), OFlags::PATH, Wait::Allowed)?)
+    }
+
+    /// What is known of a name if that needs no wait for the disk, else [`Error::WouldBlock`].
+    pub fn try_metadata(&self, path: impl AsRef<[u8]>) -> Result<Metadata, Error> {
+        Metadata::of(self.open_any(path.as_ref(), OFlags::PATH, Wait::Refused)?)
+    }
+
+    /// What is known of a name itself, where it is a symbolic link's.
+    pub fn link_metadata(&self, path: impl AsRef<[u8]>) -> Result<Metadata, Error> {
+        let Some((folder, name)) = split(path.as_ref()) else {
+            return self.metadata(path);
+        };
+        let folder = self.open_folder(folder)?;
+        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(Metadata::from_stat(&stat))
+    }
+
+    /// The entries of a folder, one after the other, in the order of the file system.
+    pub fn list(&self, path: impl AsRef<[u8]>) -> Result<Listing, Error> {
+        let path = path.as_ref();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let folder = self.open_any(path, flags, Wait::Allowed)?;
+        Listing::new(self.clone(), path, folder)
+    }
+
+    /// Opens a regular file to write it in place.
+    pub fn open_for_writing(
+        &self,
+        path: impl AsRef<[u8]>,
+        writing: Writing,
+    ) -> Result<File, Error> {
+        let flags = writing.flags()?;
+        // openat2 takes a mode only where something may be made.
+        let makes = flags.contains(OFlags::CREATE);
+        let mode = if makes { Mode::from_raw_mode(writing.mode & 0o777) } else { Mode::empty() };
+        let descriptor = self.beneath.open(path.as_ref(), flags, mode, Wait::Allowed)?;
+        File::from_descriptor(descriptor)?.start_at(writing.start)
+    }
+
+    /// Begins a file that appears under its name whole or not at all.
+    pub fn stage(&self, path: impl AsRef<[u8]>, staging: Staging) -> Result<StagedFile, Error> {
+        let (folder, name) = self.split_folder(path.as_ref())?;
+        StagedFile::begin(folder, name, staging)
+    }
+
+    /// Removes a file, or a symbolic link itself.
+    pub fn remove_file(&self, path: impl AsRef<[u8]>) -> Result<(), Error> {
+        let (folder, name) = self.split_folder(path.as_ref())?;
+        Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?)
+    }
+
+    /// Makes a folder, with these permission bits before the process's umask.
+    pub fn make_folder(&self, path: impl AsRef<[u8]>, mode: u32) -> Result<(), Error> {
+        let (folder, name) = self.split_folder(path.as_ref())?;
+        Ok(rustix::fs::mkdirat(folder, name, Mode::from_raw_mode(mode & 0o777))?)
+    }
+
+    /// Removes an empty folder.
+    pub fn remove_folder(&self, path: impl AsRef<[u8]>) -> Result<(), Error> {
+        let (folder, name) = self.split_folder(path.as_ref())?;
+        Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Gives a file or folder another name, in the same folder or another.
+    pub fn rename(
+        &self,
+        from: impl AsRef<[u8]>,
+        to: impl AsRef<[u8]>,
+        replace: Replace,
+    ) -> Result<(), Error> {
+        let (from_folder, from) = self.split_folder(from.as_ref())?;
+        let (to_folder, to) = self.split_folder(to.as_ref())?;
+        let renamed = match replace {
+            Replace::Allowed => rustix::fs::renameat(from_folder, from, to_folder, to),
+            Replace::Refused => {
+                let flags = RenameFlags::NOREPLACE;
+                rustix::fs::renameat_with(from_folder, from, to_folder, to, flags)
+            }
+        };
+        renamed.map_err(|errno| match errno {
+            // A folder into itself.
+            Errno::INVAL => Error::NotPermitted,
+            // Another file system beneath the root, which is not a way out of it.
+            other => other.into(),
+        })
+    }
+
+    /// Sets when a file or folder was last read and changed; `None` leaves a time as it is.
+    pub fn set_times(
+        &self,
+        path: impl AsRef<[u8]>,
+        accessed: Option<Timestamp>,
+        modified: Option<Timestamp>,
+    ) -> Result<(), Error> {
+        let times =
+            Timestamps { last_access: timespec(accessed), last_modification: timespec(modified) };
+        // By O_PATH, because the file may be one that can't be read.
+        let path = path.as_ref();
+        let named = self.open_any(path, OFlags::PATH, Wait::Allowed)?;
+        refuse_other(&named)?;
+        match rustix::fs::utimensat(&named, "", &times, AtFlags::EMPTY_PATH) {
+            // Linux before 5.8.
+            Err(Errno::INVAL) => {
+                let opened = self.open_any(path, OFlags::RDONLY, Wait::Allowed)?;
+                Ok(rustix::fs::futimens(opened, &times)?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Sets the nine permission bits of a file or folder. Set-user-id and its like can't be set.
+    pub fn set_mode(&self, path: impl AsRef<[u8]>, mode: u32) -> Result<(), Error> {
+        let mode = Mode::from_raw_mode(mode & 0o777);
+        let path = path.as_ref();
+        match self.open_any(path, OFlags::RDONLY, Wait::Allowed) {
+            Ok(opened) => {
+                refuse_other(&opened)?;
+                Ok(rustix::fs::fchmod(opened, mode)?)
+            }
+            // Its owner may change a file that it may not read; the descriptor names it then.
+            Err(Error::NotPermitted) => {
+                let named = self.open_any(path, OFlags::PATH, Wait::Allowed)?;
+                refuse_other(&named)?;
+                let number = std::os::fd::AsRawFd::as_raw_fd(&named);
+                match rustix::fs::chmod(format!("/proc/self/fd/{number}"), mode) {
+                    Err(Errno::NOENT) => Err(Error::NotPermitted),
+                    result => Ok(result?),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How much room is left where a folder stands.
+    pub fn space(&self, path: impl AsRef<[u8]>) -> Result<Space, Error> {
+        let folder = self.open_any(path.as_ref(), OFlags::PATH, Wait::Allowed)?;
+        let space = rustix::fs::fstatvfs(folder)?;
+        Ok(Space {
+            available: space.f_bavail.saturating_mul(space.f_frsize),
+            total: space.f_blocks.saturating_mul(space.f_frsize),
+        })
+    }
+
+    fn open_any(&self, path: &[u8], flags: OFlags, wait: Wait) -> Result<OwnedFd, Error> {
+        self.beneath.open(path, flags, Mode::empty(), wait)
+    }
+
+    fn open_folder(&self, path: &[u8]) -> Result<OwnedFd, Error> {
+        self.open_any(path, OFlags::PATH | OFlags::DIRECTORY, Wait::Allowed)
+    }
+
+    /// The folder that a name is in, open, and the name in it.
+    fn split_folder<'p>(&self, path: &'p [u8]) -> Result<(OwnedFd, &'p [u8]), Error> {
+        let (folder, name) = split(path).ok_or(Error::InvalidName)?;
+        Ok((self.open_folder(folder)?, name))
+    }
+}
+
+/// Takes a path apart into the folder and the last component, which names something in it; `None`
+/// where the path ends in the root, `.` or `..`.
+fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = path.iter().rposition(|&byte| byte != b'/')? + 1;
+    let path = &path[..end];
+    let start = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    match (&path[..start], &path[start..]) {
+        (_, b"." | b"..") => None,
+        split => Some(split),
+    }
+}
+
+/// A link that leads nowhere, a FIFO, a socket or a device keep their times and modes.
+fn refuse_other(descriptor: impl AsFd) -> Result<(), Error> {
+    match Metadata::of(descriptor)?.kind {
+        Kind::File | Kind::Folder => Ok(()),
+        Kind::Symlink | Kind::Other => Err(Error::NotRegular),
+    }
+}
+
+fn timespec(timestamp: Option<Timestamp>) -> Timespec {
+    match timestamp {
+        Some(timestamp) => {
+            Timespec { tv_sec: timestamp.seconds, tv_nsec: timestamp.nanoseconds.into() }
+        }
+        None => Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_its_folder_and_a_name() {
+        let table: &[(&str, Option<(&str, &str)>)] = &[
+            ("a", Some(("", "a"))),
+            ("a/b", Some(("a/", "b"))),
+            ("a/b//", Some(("a/", "b"))),
+            ("/a", Some(("/", "a"))),
+            ("../a", Some(("../", "a"))),
+            ("", None),
+            ("/", None),
+            (".", None),
+            ("a/..", None),
+            ("a/../", None),
+        ];
+        for (path, expected) in table {
+            let expected = expected.map(|(folder, name)| (folder.as_bytes(), name.as_bytes()));
+            assert_eq!(split(path.as_bytes()), expected, "{path}");
+        }
+    }
+}
