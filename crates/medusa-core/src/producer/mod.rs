@@ -9,13 +9,31 @@ use std::io;
 
 use crate::outbox::Outbox;
 
+mod bytes;
+mod chunked;
+mod composite;
+mod deferred;
+mod file;
+mod generated;
+mod hooked;
+#[cfg(test)]
+mod testing;
+
+pub use self::bytes::{BytesProducer, bytes, empty};
+pub use self::chunked::{Chunked, chunked};
+pub use self::composite::{Chain, Composite, Sequence, chain, composite, sequence};
+pub use self::file::{FileProducer, LazyFile, file, file_range, lazy_file};
+pub use self::generated::{Generated, Pieces, generated, pieces};
+pub use self::hooked::{Hooked, hooked};
+
 /// What a call of [`Producer::produce`] came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Produced {
     /// Progress was made and there is more: ask again when there is room.
     More,
-    /// Nothing now. A wake is promised: by a [`Remote`](crate::Remote) or a deferred job.
+    /// Nothing more now; what came in this very call is to be sent. A wake is promised: by a
+    /// [`Remote`](crate::Remote) or a deferred job.
     Pending,
     /// Finished, perhaps with its last bytes in this very call. Never called again.
     Done,
@@ -42,7 +60,7 @@ pub trait Producer {
     }
 }
 
-impl Producer for Box<dyn Producer> {
+impl<P: Producer + ?Sized> Producer for Box<P> {
     fn produce(&mut self, out: &mut Outbox) -> Result<Produced, ProduceError> {
         (**self).produce(out)
     }
