@@ -1,8 +1,33 @@
-//! One event loop for any protocol.
+//! One event loop for any protocol: framing by terminators, replies as producers, fair shards.
+//!
+//! A protocol is a [`Session`] that is handed [`Frame`]s and answers through [`Cx`]; a [`Service`] makes
+//! sessions; a [`Server`] runs services on one event loop per core. No protocol lives here, and no
+//! session ever sees a socket.
 
 pub mod config;
 pub mod framing;
+pub mod limits;
+pub mod offload;
 pub mod outbox;
 pub mod producer;
-pub use outbox::Outbox;
+pub mod reply;
+pub mod service;
+pub mod session;
+
+mod channel;
+mod env;
+mod mailbox;
+mod timer;
+
+pub use framing::{Delimiter, Delivery, Frame, Framing, Terminator};
+pub use limits::{Limits, LimitsConfig, Refusal};
+pub use mailbox::{Address, Note, Remote};
+pub use offload::Busy;
+pub use outbox::{Delivered, Outbox};
 pub use producer::{ProduceError, Produced, Producer};
+pub use reply::ReplySlot;
+pub use service::{
+    Acceptor, AccessSink, BuildContext, BuildError, Endpoint, Listener, Peer, Plugin, Service,
+};
+pub use session::{Cx, Deadline, Goodbye, Listening, Reason, Session};
+pub use timer::TimerKey;

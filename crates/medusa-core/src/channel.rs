@@ -1,0 +1,558 @@
+//! One connection without its socket: input to framer to session to reply queue to outbox.
+//!
+//! Pure. A transport hands bytes in with [`Channel::receive`], says when the peer has ended, and empties
+//! the outbox; the channel decides what is read, cut, produced and when a deadline passes. The shard
+//! and the `testing` module drive it alike.
+
+use std::sync::Arc;
+
+use crate::env::Env;
+use crate::framing::{Cut, Delivery, Frame, Framer, Framing};
+use crate::limits::Limits;
+use crate::mailbox::{Note, Resume};
+use crate::outbox::{Job, Outbox};
+use crate::producer::ProduceError;
+use crate::reply::{Pumped, ReplyQueue};
+use crate::service::Peer;
+use crate::session::{Cx, Deadline, Session};
+use crate::timer::{Deadlines, Millis};
+
+/// Frames handed to a session in one step, so that one pipelining peer doesn't keep others waiting.
+const FRAMES_PER_STEP: usize = 512;
+
+/// How long a closed connection may go on sending before it is cut off: its last reply must not be
+/// destroyed by a reset (RFC 9112 §9.6). nginx's lingering_timeout is 5 s.
+const LINGER_MILLIS: Millis = 5_000;
+
+/// How long a session may take to end after it was told of a deadline.
+const GRACE_MILLIS: Millis = 5_000;
+
+/// What a connection holds while something is under way: bytes in, replies, bytes out. An idle
+/// connection holds none; a shard has a few that go round.
+#[derive(Default)]
+pub(crate) struct Flow {
+    /// Input that is not cut yet begins at `start`.
+    input: Vec<u8>,
+    start: usize,
+    pub(crate) replies: ReplyQueue,
+    pub(crate) outbox: Outbox,
+}
+
+impl Flow {
+    pub(crate) fn reset(&mut self) {
+        self.input.clear();
+        self.start = 0;
+        if self.input.capacity() > 128 * 1024 {
+            self.input = Vec::new();
+        }
+        self.replies.reset();
+        self.outbox.reset();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.start == self.input.len() && self.replies.is_empty() && self.outbox.is_empty()
+    }
+}
+
+/// What a session's callbacks may change of its connection.
+pub(crate) struct State {
+    pub(crate) token: u64,
+    pub(crate) peer: Peer,
+    pub(crate) framer: Framer,
+    /// The session has called `expect` in this callback.
+    pub(crate) reframed: bool,
+    pub(crate) timers: Deadlines,
+    pub(crate) paused: bool,
+    pub(crate) closing: bool,
+    pub(crate) aborted: bool,
+    pub(crate) owns_listeners: bool,
+}
+
+/// The connection's whole protocol side.
+pub(crate) struct Channel {
+    session: Box<dyn Session>,
+    state: State,
+    flow: Option<Box<Flow>>,
+    limits: Arc<Limits>,
+    clock: Clock,
+    ended: Ended,
+    /// Input that was cut as far as it goes: there is nothing to do until more arrives.
+    starved: bool,
+    /// The head of the replies waits for a wake.
+    waiting: bool,
+    /// How much of an unfinished frame the session has been shown.
+    shown: usize,
+    deferred: Option<Job>,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+}
+
+/// What the deadlines are measured from.
+#[derive(Debug, Default)]
+struct Clock {
+    active: Millis,
+    /// When the unfinished frame at hand began.
+    head: Option<Millis>,
+    /// Since when the rate is measured, and how much had moved by then, where that is known yet.
+    rate: Option<(Millis, Option<u64>)>,
+    /// What has been timed out, and until when the session may end.
+    grace: Option<(Deadline, Millis)>,
+    linger: Option<Millis>,
+}
+
+/// How far the peer's end of the stream has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Open,
+    /// It has ended; buffered input may still be there.
+    Peer,
+    /// The session has been told.
+    Told,
+}
+
+/// Whom the connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The peer's next request.
+    Idle,
+    /// The rest of a request head or command.
+    Head,
+    /// The rest of a body.
+    Giving,
+    /// The peer's taking what waits for it.
+    Taking,
+    /// Ourselves: a slot, a pending producer, a paused session.
+    Own,
+}
+
+/// What a deadline's passing came to.
+pub(crate) enum Lapse {
+    /// Nothing, or a session's callback ran: take a step.
+    Step,
+    /// The connection is to be cut off.
+    Cut(Deadline),
+    /// It has lingered long enough.
+    Lingered,
+}
+
+impl Channel {
+    pub(crate) fn new(
+        session: Box<dyn Session>,
+        peer: Peer,
+        token: u64,
+        limits: Arc<Limits>,
+        now: Millis,
+    ) -> Self {
+        Channel {
+            session,
+            state: State {
+                token,
+                peer,
+                framer: Framer::new(Framing::stream()),
+                reframed: false,
+                timers: Deadlines::default(),
+                paused: false,
+                closing: false,
+                aborted: false,
+                owns_listeners: false,
+            },
+            flow: None,
+            limits,
+            clock: Clock { active: now, ..Clock::default() },
+            ended: Ended::Open,
+            starved: true,
+            waiting: false,
+            shown: 0,
+            deferred: None,
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    // ---- callbacks ---------------------------------------------------------------------------
+
+    pub(crate) fn open(&mut self, env: &mut Env) {
+        self.clock.active = env.millis();
+        self.call(env, |session, cx| session.opened(cx));
+    }
+
+    pub(crate) fn notify(&mut self, env: &mut Env, note: Note) {
+        self.call(env, |session, cx| session.notified(cx, note));
+    }
+
+    pub(crate) fn resume(&mut self, env: &mut Env, then: Resume) {
+        self.call(env, |session, cx| then(session, cx));
+    }
+
+    pub(crate) fn drain(&mut self, env: &mut Env) {
+        self.call(env, |session, cx| session.draining(cx));
+    }
+
+    /// A pending producer is to be asked again.
+    pub(crate) fn wake(&mut self) {
+        self.waiting = false;
+    }
+
+    /// Everything has been handed to the transport.
+    pub(crate) fn drained(&mut self, env: &mut Env) {
+        self.call(env, |session, cx| session.drained(cx));
+    }
+
+    pub(crate) fn into_session(self) -> Box<dyn Session> {
+        self.session
+    }
+
+    // ---- input -------------------------------------------------------------------------------
+
+    /// Whether frames may be cut now: nobody has stopped it and there is room for replies.
+    fn accepts_frames(&self) -> bool {
+        !(self.state.paused || self.state.closing || self.state.aborted)
+            && self.flow.as_ref().is_none_or(|flow| {
+                flow.replies.len() < self.limits.in_flight
+                    && flow.outbox.len() + (flow.replies.held_bytes() as u64)
+                        < self.limits.high_water as u64
+            })
+    }
+
+    /// Whether bytes should be read from the transport.
+    pub(crate) fn wants_input(&self) -> bool {
+        self.starved && self.ended == Ended::Open && self.accepts_frames()
+    }
+
+    /// Whether buffered input can be cut without reading.
+    pub(crate) fn has_frames(&self) -> bool {
+        (!self.starved || self.ended == Ended::Peer) && self.accepts_frames()
+    }
+
+    /// Takes bytes that have arrived; frames are lent from them.
+    pub(crate) fn receive(&mut self, env: &mut Env, bytes: &mut [u8]) {
+        self.received += bytes.len() as u64;
+        self.clock.active = env.millis();
+        let buffered = self.flow.as_ref().is_some_and(|flow| flow.start < flow.input.len());
+        if buffered {
+            if let Some(flow) = &mut self.flow {
+                if flow.start > flow.input.len() / 2 {
+                    flow.input.drain(..flow.start);
+                    flow.start = 0;
+                }
+                flow.input.extend_from_slice(bytes);
+            }
+            self.starved = false;
+            self.cut_buffered(env);
+            return;
+        }
+        let (consumed, starved) = self.cut(env, bytes);
+        self.starved = starved;
+        if consumed < bytes.len() {
+            let flow = self.flow.get_or_insert_with(|| env.take_flow());
+            flow.input.clear();
+            flow.start = 0;
+            flow.input.extend_from_slice(&bytes[consumed..]);
+        }
+        self.settle(env);
+    }
+
+    /// Goes on with input that is buffered already, and tells the session when the peer has ended and
+    /// nothing more is buffered.
+    pub(crate) fn cut_buffered(&mut self, env: &mut Env) {
+        if !self.starved {
+            let (mut input, start) = match &mut self.flow {
+                Some(flow) => (std::mem::take(&mut flow.input), flow.start),
+                None => (Vec::new(), 0),
+            };
+            let (consumed, starved) = self.cut(env, &mut input[start..]);
+            self.starved = starved;
+            if let Some(flow) = &mut self.flow {
+                flow.input = input;
+                flow.start = start + consumed;
+                if flow.start == flow.input.len() {
+                    flow.input.clear();
+                    flow.start = 0;
+                }
+            }
+        }
+        if self.starved && self.ended == Ended::Peer {
+            self.ended = Ended::Told;
+            self.call(env, |session, cx| session.half_closed(cx));
+        }
+        self.settle(env);
+    }
+
+    /// The peer will send no more.
+    pub(crate) fn end(&mut self, env: &mut Env) {
+        if self.ended == Ended::Open {
+            self.ended = Ended::Peer;
+            if self.has_frames() {
+                self.cut_buffered(env);
+            }
+        }
+    }
+
+    pub(crate) fn peer_has_ended(&self) -> bool {
+        self.ended != Ended::Open
+    }
+
+    /// Cuts frames from `input`. Says how much is done with, and whether the rest waits for more
+    /// bytes rather than for room.
+    fn cut(&mut self, env: &mut Env, input: &mut [u8]) -> (usize, bool) {
+        let mut at = 0;
+        let mut budget = FRAMES_PER_STEP;
+        let mut flow = self.flow.take().unwrap_or_else(|| env.take_flow());
+        let starved = loop {
+            if self.state.paused || self.state.closing || self.state.aborted || budget == 0 {
+                break false;
+            }
+            if flow.replies.len() >= self.limits.in_flight
+                || flow.outbox.len() + flow.replies.held_bytes() as u64
+                    >= self.limits.high_water as u64
+            {
+                break false;
+            }
+            match self.state.framer.cut(&mut input[at..]) {
+                Cut::Frame { start, length, end, consumed } => {
+                    let frame = Frame { bytes: &input[at + start..][..length], end };
+                    at += consumed;
+                    budget -= 1;
+                    self.shown = 0;
+                    self.clock.head = None;
+                    let mut cx = Cx { state: &mut self.state, flow: &mut flow, env };
+                    self.session.received(&mut cx, frame);
+                }
+                Cut::Overlong { consumed } => {
+                    at += consumed;
+                    budget -= 1;
+                    self.shown = 0;
+                    let mut cx = Cx { state: &mut self.state, flow: &mut flow, env };
+                    self.session.overlong(&mut cx);
+                }
+                Cut::Partial { consumed: 0 } => {
+                    let rest = &input[at..];
+                    let whole =
+                        matches!(self.state.framer.framing().delivery, Delivery::Whole { .. });
+                    if whole && rest.len() > self.shown {
+                        let fresh = std::mem::replace(&mut self.shown, rest.len());
+                        self.state.reframed = false;
+                        let mut cx = Cx { state: &mut self.state, flow: &mut flow, env };
+                        self.session.unfinished(&mut cx, rest, fresh);
+                        if self.state.reframed {
+                            continue;
+                        }
+                    }
+                    break true;
+                }
+                Cut::Partial { consumed } => {
+                    at += consumed;
+                    self.shown = 0;
+                }
+            }
+        };
+        self.flow = Some(flow);
+        (at, starved)
+    }
+
+    // ---- output ------------------------------------------------------------------------------
+
+    /// Moves ready replies into the outbox and says whether more could be made once there is room.
+    pub(crate) fn pump(&mut self) -> Result<bool, ProduceError> {
+        let Some(flow) = &mut self.flow else { return Ok(false) };
+        if self.waiting || flow.replies.is_empty() || self.deferred.is_some() {
+            return Ok(false);
+        }
+        let pumped = flow.replies.pump(&mut flow.outbox)?;
+        self.deferred = flow.outbox.take_job();
+        self.waiting = pumped == Pumped::Waiting;
+        Ok(pumped == Pumped::Full)
+    }
+
+    /// Work that a producer wants done in the offload pool; a wake follows it.
+    pub(crate) fn take_deferred(&mut self) -> Option<Job> {
+        self.deferred.take()
+    }
+
+    /// Gives work back that the pool had no room for.
+    pub(crate) fn put_back(&mut self, job: Job) {
+        self.deferred = Some(job);
+    }
+
+    pub(crate) fn has_deferred(&self) -> bool {
+        self.deferred.is_some()
+    }
+
+    pub(crate) fn outbox(&mut self) -> Option<&mut Outbox> {
+        self.flow.as_mut().map(|flow| &mut flow.outbox)
+    }
+
+    pub(crate) fn has_output(&self) -> bool {
+        self.flow.as_ref().is_some_and(|flow| !flow.outbox.is_empty())
+    }
+
+    /// Tells how much the transport took; the outbox has been advanced already.
+    pub(crate) fn wrote(&mut self, env: &Env, bytes: u64) {
+        self.sent += bytes;
+        self.clock.active = env.millis();
+    }
+
+    /// Whether every reply has been handed to the transport.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.flow.as_ref().is_none_or(|flow| flow.replies.is_empty() && flow.outbox.is_empty())
+    }
+
+    // ---- the end -----------------------------------------------------------------------------
+
+    /// Everything owed has been sent and the session wants to close.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.state.closing && self.is_drained()
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.state.aborted
+    }
+
+    pub(crate) fn owns_listeners(&self) -> bool {
+        self.state.owns_listeners
+    }
+
+    /// Begins to wait for the peer's end of a connection that is closed on our side.
+    pub(crate) fn linger(&mut self, env: &Env) {
+        self.clock.linger = Some(env.millis() + LINGER_MILLIS);
+    }
+
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.clock.linger.is_some()
+    }
+
+    // ---- deadlines ---------------------------------------------------------------------------
+
+    fn phase(&self) -> Phase {
+        let buffered = self.flow.as_ref().is_some_and(|flow| flow.start < flow.input.len());
+        if self.has_output() {
+            Phase::Taking
+        } else if self.state.paused || self.state.closing || !self.is_drained() {
+            Phase::Own
+        } else if self.state.framer.inside_body() {
+            Phase::Giving
+        } else if buffered && self.starved {
+            Phase::Head
+        } else {
+            Phase::Idle
+        }
+    }
+
+    /// Keeps the clock in step with what the connection waits for. Called at the end of a step.
+    pub(crate) fn mind_the_time(&mut self, env: &Env) {
+        let phase = self.phase();
+        match phase {
+            Phase::Head => {
+                self.clock.head.get_or_insert_with(|| env.millis());
+            }
+            _ => self.clock.head = None,
+        }
+        match phase {
+            Phase::Giving | Phase::Taking if self.limits.minimum_rate.is_some() => {
+                // What the kernel still holds of the output is asked when the first window ends: it
+                // costs a system call, and most replies are taken before.
+                let known = (phase == Phase::Giving).then_some(self.received);
+                self.clock.rate.get_or_insert_with(|| (env.millis(), known));
+            }
+            _ => self.clock.rate = None,
+        }
+    }
+
+    /// When this connection wants to be looked at next.
+    pub(crate) fn deadline(&self) -> Option<Millis> {
+        if let Some(linger) = self.clock.linger {
+            return Some(linger);
+        }
+        let kept = match self.clock.grace {
+            Some((_, until)) => Some(until),
+            None => self.core_deadline().map(|(_, at)| at),
+        };
+        [kept, self.state.timers.earliest()].into_iter().flatten().min()
+    }
+
+    fn core_deadline(&self) -> Option<(Deadline, Millis)> {
+        let after = |since: Millis, limit: Option<std::time::Duration>| {
+            limit.map(|limit| since.saturating_add(limit.as_millis() as Millis))
+        };
+        match self.phase() {
+            Phase::Own => None,
+            Phase::Idle => {
+                after(self.clock.active, self.limits.idle).map(|at| (Deadline::Idle, at))
+            }
+            Phase::Head => after(self.clock.head?, self.limits.head).map(|at| (Deadline::Head, at)),
+            Phase::Giving | Phase::Taking => match self.clock.rate {
+                Some((since, _)) => {
+                    after(since, Some(Limits::RATE_WINDOW)).map(|at| (Deadline::Rate, at))
+                }
+                None => after(self.clock.active, self.limits.idle).map(|at| (Deadline::Idle, at)),
+            },
+        }
+    }
+
+    /// Runs what is due at `now`. `unsent` tells how many octets the kernel still holds; it is asked
+    /// only when the rate is to be judged.
+    pub(crate) fn lapse(&mut self, env: &mut Env, unsent: impl FnOnce() -> u64) -> Lapse {
+        let now = env.millis();
+        if let Some(until) = self.clock.linger {
+            return if until <= now { Lapse::Lingered } else { Lapse::Step };
+        }
+        while let Some(key) = self.state.timers.take_due(now) {
+            self.call(env, |session, cx| session.expired(cx, key));
+        }
+        if let Some((deadline, until)) = self.clock.grace {
+            return if until <= now { Lapse::Cut(deadline) } else { Lapse::Step };
+        }
+        let Some((deadline, at)) = self.core_deadline() else { return Lapse::Step };
+        if at > now {
+            return Lapse::Step;
+        }
+        if deadline == Deadline::Rate
+            && let Some((since, before)) = self.clock.rate
+        {
+            let moved = match self.phase() {
+                Phase::Taking => self.received + self.sent.saturating_sub(unsent()),
+                _ => self.received,
+            };
+            let seconds = (now - since) / 1000;
+            let due = self.limits.minimum_rate.unwrap_or(0).saturating_mul(seconds);
+            if before.is_none_or(|before| moved.saturating_sub(before) >= due) {
+                self.clock.rate = Some((now, Some(moved)));
+                return Lapse::Step;
+            }
+        }
+        self.clock.grace = Some((deadline, now + GRACE_MILLIS));
+        self.call(env, |session, cx| session.timed_out(cx, deadline));
+        Lapse::Step
+    }
+
+    // ---- helpers -----------------------------------------------------------------------------
+
+    fn call(&mut self, env: &mut Env, callback: impl FnOnce(&mut dyn Session, &mut Cx<'_>)) {
+        let mut flow = self.flow.take().unwrap_or_else(|| env.take_flow());
+        self.state.reframed = false;
+        let mut cx = Cx { state: &mut self.state, flow: &mut flow, env };
+        callback(&mut *self.session, &mut cx);
+        self.flow = Some(flow);
+        if self.state.reframed {
+            // What is buffered may be complete under the new framing.
+            self.starved = false;
+        }
+        // A slot may have been fulfilled.
+        self.waiting = false;
+        self.settle(env);
+    }
+
+    /// Gives the flow back when nothing is under way.
+    fn settle(&mut self, env: &mut Env) {
+        if self.flow.as_ref().is_some_and(|flow| flow.is_idle())
+            && let Some(flow) = self.flow.take()
+        {
+            env.recycle(flow);
+        }
+    }
+
+    /// As [`settle`](Self::settle), after output.
+    pub(crate) fn settle_output(&mut self, env: &mut Env) {
+        self.settle(env);
+    }
+}

@@ -1,0 +1,283 @@
+//! What a connection, a peer and a service may use. `None` means unlimited.
+//!
+//! Limits are counted here and applied by the channel (deadlines, rates, back-pressure) and by the
+//! shard's accepting (connections); protocols only choose their words of refusal.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::de::value::{StrDeserializer, U64Deserializer};
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
+
+use crate::config::{Period, Rate};
+
+/// The limits of one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections of the service at one time, over all shards. Default 10,000.
+    pub connections: Option<usize>,
+    /// Connections of one peer at one time: an IPv4 address or an IPv6 /64. Default 200.
+    pub connections_per_peer: Option<usize>,
+    /// How long a connection may be silent between requests. Default 60 s; protocols set their own.
+    pub idle: Option<Duration>,
+    /// From the first octet of a request or command to its end. Default 20 s (Apache's
+    /// mod_reqtimeout begins at 20 s).
+    pub head: Option<Duration>,
+    /// For a TLS handshake or an outbound connect. Default 10 s.
+    pub handshake: Option<Duration>,
+    /// A peer slower than this, in bytes a second over [`Limits::RATE_WINDOW`], in a body or in taking a
+    /// reply, is cut off. Default 100 B/s.
+    pub minimum_rate: Option<u64>,
+    /// Replies that may wait for one another on a connection before reading stops. Default 128.
+    pub in_flight: usize,
+    /// Bytes that may wait for the socket on a connection before reading stops. Default 64 KiB.
+    pub high_water: usize,
+}
+
+impl Limits {
+    /// Over how long the minimum rate is measured.
+    pub const RATE_WINDOW: Duration = Duration::from_secs(10);
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: Some(10_000),
+            connections_per_peer: Some(200),
+            idle: Some(Duration::from_secs(60)),
+            head: Some(Duration::from_secs(20)),
+            handshake: Some(Duration::from_secs(10)),
+            minimum_rate: Some(100),
+            in_flight: 128,
+            high_water: 64 * 1024,
+        }
+    }
+}
+
+/// The `[limits]` table of a configuration, or a service's own `limits`: what is left out is as it would
+/// be otherwise, and `false` means unlimited.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct LimitsConfig {
+    /// [`Limits::connections`].
+    pub connections: Option<Limit<usize>>,
+    /// [`Limits::connections_per_peer`].
+    pub connections_per_peer: Option<Limit<usize>>,
+    /// [`Limits::idle`].
+    pub idle: Option<Limit<Period>>,
+    /// [`Limits::head`].
+    pub head: Option<Limit<Period>>,
+    /// [`Limits::handshake`].
+    pub handshake: Option<Limit<Period>>,
+    /// [`Limits::minimum_rate`].
+    pub minimum_rate: Option<Limit<Rate>>,
+}
+
+impl LimitsConfig {
+    /// What is set here, and `below` for the rest.
+    #[must_use]
+    pub fn or(&self, below: &LimitsConfig) -> LimitsConfig {
+        LimitsConfig {
+            connections: self.connections.or(below.connections),
+            connections_per_peer: self.connections_per_peer.or(below.connections_per_peer),
+            idle: self.idle.or(below.idle),
+            head: self.head.or(below.head),
+            handshake: self.handshake.or(below.handshake),
+            minimum_rate: self.minimum_rate.or(below.minimum_rate),
+        }
+    }
+
+    /// The limits of a protocol with `defaults` of its own.
+    pub fn over(&self, defaults: Limits) -> Limits {
+        let period = |set: Option<Limit<Period>>, default| match set {
+            Some(limit) => limit.value().map(|period| period.0),
+            None => default,
+        };
+        let count = |set: Option<Limit<usize>>, default| match set {
+            Some(limit) => limit.value(),
+            None => default,
+        };
+        Limits {
+            connections: count(self.connections, defaults.connections),
+            connections_per_peer: count(self.connections_per_peer, defaults.connections_per_peer),
+            idle: period(self.idle, defaults.idle),
+            head: period(self.head, defaults.head),
+            handshake: period(self.handshake, defaults.handshake),
+            minimum_rate: match self.minimum_rate {
+                Some(limit) => limit.value().map(|rate| rate.0),
+                None => defaults.minimum_rate,
+            },
+            ..defaults
+        }
+    }
+}
+
+/// A limit as it is written in a configuration: a value, or `false` for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit<T> {
+    /// `false`.
+    Unlimited,
+    /// So much and no more.
+    At(T),
+}
+
+impl<T> Limit<T> {
+    /// The limit, or `None` for unlimited.
+    pub fn value(self) -> Option<T> {
+        match self {
+            Limit::Unlimited => None,
+            Limit::At(value) => Some(value),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Limit<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = Limit<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value, or `false` for no limit")
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Limit<T>, E> {
+                match value {
+                    false => Ok(Limit::Unlimited),
+                    true => Err(E::invalid_value(Unexpected::Bool(true), &self)),
+                }
+            }
+
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Limit<T>, E> {
+                match u64::try_from(value) {
+                    Ok(value) => self.visit_u64(value),
+                    Err(_) => Err(E::custom(format!("a limit can't be negative: `{value}`"))),
+                }
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Limit<T>, E> {
+                if value == 0 {
+                    return Err(E::custom("a limit of 0 would serve nobody; `false` is no limit"));
+                }
+                T::deserialize(U64Deserializer::new(value)).map(Limit::At)
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Limit<T>, E> {
+                T::deserialize(StrDeserializer::new(text)).map(Limit::At)
+            }
+        }
+        deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
+/// Why a connection was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The service has as many connections as it may.
+    Connections,
+    /// The peer has as many connections as it may.
+    ConnectionsPerPeer,
+    /// The server is shutting down.
+    Draining,
+}
+
+/// Connections counted over all shards of a service.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    connections: AtomicUsize,
+    peers: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// Who was counted, to be given back to [`Census::left`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted(Option<IpAddr>);
+
+impl Census {
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Counts a new connection of `peer`, or says why there may be no more.
+    pub(crate) fn entered(
+        &self,
+        peer: Option<IpAddr>,
+        limits: &Limits,
+    ) -> Result<Counted, Refusal> {
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        if limits.connections.is_some_and(|limit| before >= limit) {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::Connections);
+        }
+        let (Some(limit), Some(peer)) = (limits.connections_per_peer, peer.map(network_of)) else {
+            return Ok(Counted(None));
+        };
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = peers.entry(peer).or_default();
+        if *count >= limit {
+            if *count == 0 {
+                peers.remove(&peer);
+            }
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::ConnectionsPerPeer);
+        }
+        *count += 1;
+        Ok(Counted(Some(peer)))
+    }
+
+    /// Uncounts a connection.
+    pub(crate) fn left(&self, counted: Counted) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(peer) = counted.0 {
+            let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = peers.get_mut(&peer) {
+                *count -= 1;
+                if *count == 0 {
+                    peers.remove(&peer);
+                }
+            }
+        }
+    }
+}
+
+/// Who counts as one peer: an IPv4 address (also when mapped into IPv6), or an IPv6 /64, which is what
+/// one customer gets (RFC 6177 §2).
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_and_a_service_have_their_limits() {
+        let limits =
+            Limits { connections: Some(3), connections_per_peer: Some(2), ..Limits::default() };
+        let census = Census::default();
+        let enter = |text: &str| census.entered(Some(text.parse().unwrap()), &limits);
+        let first = enter("2001:db8::1").unwrap();
+        let _second = enter("2001:db8::2").unwrap();
+        assert_eq!(enter("2001:db8::3").unwrap_err(), Refusal::ConnectionsPerPeer);
+        let _third = enter("192.0.2.1").unwrap();
+        assert_eq!(enter("192.0.2.2").unwrap_err(), Refusal::Connections);
+        census.left(first);
+        let mapped = enter("::ffff:192.0.2.1").unwrap();
+        assert_eq!(census.connections(), 3);
+        assert_eq!(census.peers.lock().unwrap()[&"192.0.2.1".parse::<IpAddr>().unwrap()], 2);
+        census.left(mapped);
+    }
+}

@@ -1,0 +1,153 @@
+//! What reaches a shard from outside of it: notes, wakes and finished jobs.
+//!
+//! Pure but for the lock: how the shard is woken is a callback that the shard hands in.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::offload::Busy;
+use crate::session::{Cx, Session};
+
+/// How many notes from outside may wait for a shard. Finished jobs and wakes are not counted: the
+/// offload pool bounds the former, connections the latter.
+const NOTES: usize = 64 * 1024;
+
+/// Where a connection or listener lives: a shard, and a place in it that is never given to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Address {
+    pub(crate) shard: u16,
+    pub(crate) token: u64,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}.{}", self.shard, self.token & 0xffff_ffff, self.token >> 32)
+    }
+}
+
+/// A message from one session to another, or from any thread to a session.
+pub struct Note(Box<dyn Any + Send>);
+
+impl Note {
+    /// Wraps a message.
+    pub fn new(message: impl Any + Send) -> Self {
+        Note(Box::new(message))
+    }
+
+    /// The message, if it is a `T`.
+    ///
+    /// # Errors
+    ///
+    /// The note itself, when it holds something else.
+    pub fn downcast<T: Any>(self) -> Result<T, Note> {
+        self.0.downcast().map(|message| *message).map_err(Note)
+    }
+
+    /// Whether the message is a `T`.
+    pub fn is<T: Any>(&self) -> bool {
+        self.0.is::<T>()
+    }
+}
+
+impl fmt::Debug for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Note")
+    }
+}
+
+pub(crate) type Resume = Box<dyn FnOnce(&mut dyn Session, &mut Cx<'_>) + Send>;
+
+pub(crate) enum Message {
+    Wake(u64),
+    Note(u64, Note),
+    Resume(u64, Resume),
+    /// The connection's job panicked: it alone is closed.
+    Abort(u64),
+    Control(Control),
+}
+
+/// What the server tells all of its shards.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Control {
+    /// Take no more connections, and let sessions come to an end.
+    Drain,
+    /// Close all that is left.
+    Stop,
+}
+
+/// A shard's mailbox.
+pub(crate) struct Mailbox {
+    messages: Mutex<Vec<Message>>,
+    filled: AtomicBool,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Mailbox {
+    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Mailbox { messages: Mutex::default(), filled: AtomicBool::new(false), wake: Box::new(wake) }
+    }
+
+    pub(crate) fn post(&self, message: Message) {
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.push(message);
+        let first = !self.filled.swap(true, Ordering::AcqRel);
+        drop(messages);
+        if first {
+            (self.wake)();
+        }
+    }
+
+    pub(crate) fn post_note(&self, token: u64, note: Note) -> Result<(), Busy> {
+        if self.messages.lock().unwrap_or_else(PoisonError::into_inner).len() >= NOTES {
+            return Err(Busy);
+        }
+        self.post(Message::Note(token, note));
+        Ok(())
+    }
+
+    /// Takes all messages; `into` is handed over as the next buffer.
+    pub(crate) fn take(&self, into: &mut Vec<Message>) {
+        if self.filled.load(Ordering::Acquire) {
+            let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+            self.filled.store(false, Ordering::Release);
+            std::mem::swap(&mut *messages, into);
+        }
+    }
+}
+
+/// A handle to a connection that may be kept anywhere and used from any thread.
+#[derive(Clone)]
+pub struct Remote {
+    pub(crate) address: Address,
+    pub(crate) mailbox: Arc<Mailbox>,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Remote({})", self.address)
+    }
+}
+
+impl Remote {
+    /// Whose handle this is.
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// Has a pending producer of the connection asked again.
+    pub fn wake(&self) {
+        self.mailbox.post(Message::Wake(self.address.token));
+    }
+
+    /// Sends a message to the session, which hears of it in
+    /// [`notified`](crate::Session::notified). A session that has gone hears nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] when too many messages wait for the shard already.
+    pub fn notify(&self, message: impl Any + Send) -> Result<(), Busy> {
+        self.mailbox.post_note(self.address.token, Note::new(message))
+    }
+}

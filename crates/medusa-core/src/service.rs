@@ -1,0 +1,278 @@
+//! How a protocol is mounted: services, their acceptors, and the door through which plug-ins come in.
+//!
+//! A [`Service`] is shared by all shards; its [`Acceptor`] belongs to one shard and may hold `Rc`. A
+//! [`Plugin`] makes a service from a table of the configuration. Built-in protocols and foreign ones
+//! use the same door.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use crate::config::Listen;
+use crate::limits::{Limits, LimitsConfig, Refusal};
+use crate::session::Session;
+
+/// One end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// TCP over IPv4 or IPv6.
+    Inet(SocketAddr),
+    /// A Unix-domain socket.
+    Unix,
+}
+
+impl Endpoint {
+    /// The IP address, if there is one; an IPv4 address mapped into IPv6 is given as IPv4.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Endpoint::Inet(address) => Some(address.ip().to_canonical()),
+            Endpoint::Unix => None,
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Inet(address) => address.fmt(f),
+            Endpoint::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// Who is connected to whom.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The other end.
+    pub remote: Endpoint,
+    /// This end.
+    pub local: Endpoint,
+}
+
+impl Peer {
+    /// A peer at `remote`, connected to `local`.
+    pub fn new(remote: Endpoint, local: Endpoint) -> Self {
+        Peer { remote, local }
+    }
+}
+
+/// Where a service listens, and which key of its configuration says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listener {
+    /// The address.
+    pub address: Listen,
+    /// The key, for errors: `listen[0]`.
+    pub key: String,
+}
+
+impl Listener {
+    /// A plain listener.
+    pub fn new(address: Listen) -> Self {
+        Listener { address, key: "listen".into() }
+    }
+
+    /// The listeners of a `listen = [...]` key.
+    pub fn list(addresses: impl IntoIterator<Item = Listen>) -> Vec<Self> {
+        let numbered = addresses.into_iter().enumerate();
+        numbered
+            .map(|(index, address)| Listener { address, key: format!("listen[{index}]") })
+            .collect()
+    }
+}
+
+/// A protocol, configured: shared by all shards.
+pub trait Service: Send + Sync {
+    /// Its name in logs and tables, `http.site` for instance.
+    fn name(&self) -> &str;
+
+    /// Where it listens.
+    fn listeners(&self) -> Vec<Listener>;
+
+    /// Its limits.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    /// What it serves, in a few words for the table that the launcher prints: a folder, a domain.
+    fn summary(&self) -> String {
+        String::new()
+    }
+
+    /// Makes the acceptor of one shard, in that shard's thread.
+    fn acceptor(&self) -> Box<dyn Acceptor>;
+}
+
+/// Makes sessions, on one shard.
+pub trait Acceptor {
+    /// A peer has connected.
+    fn accepted(&mut self, peer: &Peer) -> Box<dyn Session>;
+
+    /// The protocol's words to a peer that can't be served: sent, and the connection closed. None by
+    /// default.
+    fn refused(&mut self, refusal: Refusal) -> Bytes {
+        let _ = refusal;
+        Bytes::new()
+    }
+}
+
+impl<F: FnMut(&Peer) -> Box<dyn Session>> Acceptor for F {
+    fn accepted(&mut self, peer: &Peer) -> Box<dyn Session> {
+        self(peer)
+    }
+}
+
+/// A protocol that the launcher can mount from a table of its configuration.
+pub trait Plugin {
+    /// The table's name: `[finger.main]` for `finger`.
+    const KIND: &'static str;
+
+    /// What the table may hold. Unknown keys should be denied (`#[serde(deny_unknown_fields)]`), so that
+    /// the launcher can suggest the right one.
+    type Config: DeserializeOwned;
+
+    /// Makes the service.
+    ///
+    /// # Errors
+    ///
+    /// A [`BuildError`] that names the key at fault.
+    fn build(config: Self::Config, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError>;
+}
+
+/// What is wrong with a configuration, found when a service was built from it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BuildError {
+    /// The key at fault, from the service's table on: `root`, `route[1].files`.
+    pub key: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What could be done about it.
+    pub hint: Option<String>,
+}
+
+impl BuildError {
+    /// An error about `key`.
+    pub fn at(key: impl Into<String>, message: impl Into<String>) -> Self {
+        BuildError { key: Some(key.into()), message: message.into(), hint: None }
+    }
+
+    /// An error about the table as a whole.
+    pub fn new(message: impl Into<String>) -> Self {
+        BuildError { key: None, message: message.into(), hint: None }
+    }
+
+    /// Adds what could be done about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Takes one line for each finished request, message or transfer. Called on a shard: it must not
+/// block.
+pub trait AccessSink: Send + Sync {
+    /// Takes one line, without its line end.
+    fn line(&self, line: &[u8]);
+}
+
+/// What a service is built with: its name, the folder for relative paths, limits, and what services
+/// share.
+#[derive(Clone)]
+pub struct BuildContext {
+    kind: String,
+    name: String,
+    folder: PathBuf,
+    limits: LimitsConfig,
+    access: Option<Arc<dyn AccessSink>>,
+    shared: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+}
+
+impl fmt::Debug for BuildContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BuildContext")
+            .field("service", &self.service_name())
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BuildContext {
+    /// A context for the service `kind.name` whose relative paths begin at `folder`.
+    pub fn new(
+        kind: impl Into<String>,
+        name: impl Into<String>,
+        folder: impl Into<PathBuf>,
+    ) -> Self {
+        BuildContext {
+            kind: kind.into(),
+            name: name.into(),
+            folder: folder.into(),
+            limits: LimitsConfig::default(),
+            access: None,
+            shared: HashMap::new(),
+        }
+    }
+
+    /// The same surroundings for another service.
+    #[must_use]
+    pub fn for_service(&self, kind: impl Into<String>, name: impl Into<String>) -> Self {
+        BuildContext { kind: kind.into(), name: name.into(), ..self.clone() }
+    }
+
+    /// Sets what the configuration says of limits: `[limits]` with the service's own on top.
+    #[must_use]
+    pub fn with_limits(mut self, limits: LimitsConfig) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets where access lines go.
+    #[must_use]
+    pub fn with_access(mut self, access: Arc<dyn AccessSink>) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// Adds something that services share, to be found again by its type.
+    #[must_use]
+    pub fn with_shared<T: Any + Send + Sync>(mut self, value: T) -> Self {
+        self.shared.insert(TypeId::of::<T>(), Arc::new(value));
+        self
+    }
+
+    /// The service's full name: `http.site`.
+    pub fn service_name(&self) -> String {
+        format!("{}.{}", self.kind, self.name)
+    }
+
+    /// Resolves a path of the configuration.
+    pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// The service's limits: the configuration's over the protocol's own defaults.
+    pub fn limits(&self, defaults: Limits) -> Limits {
+        self.limits.over(defaults)
+    }
+
+    /// Where access lines go, if anywhere.
+    pub fn access(&self) -> Option<Arc<dyn AccessSink>> {
+        self.access.clone()
+    }
+
+    /// Something that services share, by its type.
+    pub fn shared<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let value = self.shared.get(&TypeId::of::<T>())?;
+        Arc::clone(value).downcast().ok()
+    }
+}
