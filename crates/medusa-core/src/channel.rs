@@ -198,6 +198,11 @@ impl Channel {
         self.call(env, |session, cx| session.drained(cx));
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn token(&self) -> u64 {
+        self.state.token
+    }
+
     pub(crate) fn into_session(self) -> Box<dyn Session> {
         self.session
     }

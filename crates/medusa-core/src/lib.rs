@@ -14,6 +14,9 @@ pub mod reply;
 pub mod service;
 pub mod session;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
 mod channel;
 mod env;
 mod mailbox;

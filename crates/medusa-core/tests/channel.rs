@@ -1,0 +1,245 @@
+//! The channel as sessions see it: order, back-pressure, deadlines, ends. Without a socket.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use medusa_core::testing::{Client, Faults, Pair};
+use medusa_core::{
+    Cx, Deadline, Frame, Framing, Goodbye, Limits, Note, Reason, ReplySlot, Session, TimerKey,
+};
+
+/// Echoes lines; `slow` is answered when a note comes, `later` after a second, `quit` closes.
+#[derive(Default)]
+struct Lines {
+    slots: Vec<ReplySlot>,
+}
+
+impl Session for Lines {
+    fn opened(&mut self, cx: &mut Cx<'_>) {
+        cx.expect(Framing::line(1000));
+    }
+
+    fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+        match frame.bytes {
+            b"slow" => self.slots.push(cx.reserve()),
+            b"later" => {
+                self.slots.push(cx.reserve());
+                cx.arm(TimerKey(1), Duration::from_secs(1));
+            }
+            b"work" => {
+                let slot = cx.reserve();
+                let done = |_: &mut Self, cx: &mut Cx<'_>, sum: u32| {
+                    cx.fulfil_bytes(slot, Bytes::from(format!("{sum}\n")));
+                };
+                cx.offload(|| (1..=100).sum(), done).expect("the pool has room");
+            }
+            b"quit" => {
+                cx.write(b"bye\n");
+                cx.close();
+            }
+            line => {
+                cx.write(line);
+                cx.write(b"\n");
+            }
+        }
+    }
+
+    fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
+        let text = note.downcast::<&'static str>().expect("a text");
+        for slot in self.slots.drain(..) {
+            cx.fulfil_bytes(slot, Bytes::from_static(text.as_bytes()));
+        }
+    }
+
+    fn expired(&mut self, cx: &mut Cx<'_>, _: TimerKey) {
+        self.notified(cx, Note::new("in time\n"));
+    }
+
+    fn timed_out(&mut self, cx: &mut Cx<'_>, deadline: Deadline) {
+        cx.write(format!("{deadline:?}\n").as_bytes());
+        cx.close();
+    }
+}
+
+#[test]
+fn a_deferred_answer_comes_in_order() {
+    let mut client = Client::new(Lines::default());
+    assert_eq!(client.send("a\r\nslow\r\nb\r\n").text(), "a\n");
+    assert_eq!(client.notify("slow at last\n").text(), "slow at last\nb\n");
+    assert_eq!(client.send("later\r\nc\r\n").text(), "");
+    assert_eq!(client.advance(Duration::from_millis(999)).text(), "");
+    assert_eq!(client.advance(Duration::from_millis(1)).text(), "in time\nc\n");
+    assert_eq!(client.send("work\r\nd\r\n").text(), "");
+    assert_eq!(client.run_jobs().text(), "5050\nd\n");
+}
+
+#[test]
+fn one_slow_reply_followed_by_20_000_lines() {
+    let mut client = Client::new(Lines::default());
+    let lines: Vec<String> = (0..20_000).map(|n| n.to_string()).collect();
+    client.send(format!("slow\r\n{}\r\n", lines.join("\r\n")));
+    assert_eq!(client.text(), "");
+    let expected = format!("slow\n{}\n", lines.join("\n"));
+    assert_eq!(client.notify("slow\n").text(), expected);
+}
+
+#[test]
+fn every_split_and_short_write_gives_the_same() {
+    let script = "a\r\nbb\r\n\r\nccc\r\nquit\r\nnot read\r\n";
+    for reads in 1..script.len() {
+        for writes in 1..6 {
+            let faults = Faults::none().reads([reads]).writes([writes]);
+            let mut client = Client::with(Box::<Lines>::default(), Limits::default(), faults);
+            assert_eq!(client.send(script).text(), "a\nbb\n\nccc\nbye\n");
+            assert!(client.is_closed());
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_never_reads_stops_being_read() {
+    let mut client = Client::new(Lines::default());
+    client.stall();
+    let line = format!("{}\r\n", "x".repeat(98));
+    client.send(line.repeat(200_000));
+    let high_water = client.limits().high_water as u64;
+    assert!(client.unsent_bytes() >= high_water);
+    assert!(client.unsent_bytes() < high_water + 200);
+    assert_eq!(client.unstall().output().len(), 200_000 * 99);
+}
+
+#[test]
+fn replies_in_flight_are_bounded() {
+    let limits = Limits::default();
+    let mut client = Client::with(Box::<Lines>::default(), limits, Faults::none().reads([60]));
+    client.send("slow\r\n".repeat(1000));
+    assert!(client.unread_bytes() > 5000, "reading went on: {}", client.unread_bytes());
+    let mut seen = 0;
+    for _ in 0..1000 {
+        seen += client.notify("x\n").text().len() / 2;
+    }
+    assert_eq!(seen, 1000);
+}
+
+#[test]
+fn what_was_sent_before_a_half_close_is_answered() {
+    let mut client = Client::new(Lines::default());
+    client.send("slow\r\na\r\nunfinished").end();
+    assert!(!client.is_closed());
+    assert_eq!(client.notify("slow\n").text(), "slow\na\n");
+    assert!(matches!(client.ended_by(), Some(Reason::Closed)));
+}
+
+#[test]
+fn deadlines_tell_idle_from_a_slow_head() {
+    let mut client = Client::new(Lines::default());
+    client.advance(Duration::from_secs(59)).send("a\r\n");
+    assert_eq!(client.advance(Duration::from_secs(59)).text(), "a\n");
+    assert_eq!(client.advance(Duration::from_secs(1)).text(), "Idle\n");
+    assert!(client.is_closed());
+
+    let mut client = Client::new(Lines::default());
+    for _ in 0..19 {
+        client.send("x").advance(Duration::from_secs(1));
+    }
+    assert_eq!(client.text(), "");
+    assert_eq!(client.advance(Duration::from_secs(1)).text(), "Head\n");
+}
+
+#[test]
+fn our_own_slowness_times_nobody_out() {
+    let mut client = Client::new(Lines::default());
+    client.send("slow\r\n").advance(Duration::from_secs(3600));
+    assert!(!client.is_closed());
+    assert_eq!(client.notify("slow\n").text(), "slow\n");
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_cut_off() {
+    let mut client = Client::new(Lines::default());
+    client.stall().send("a\r\n");
+    client.advance(Duration::from_secs(60));
+    assert!(matches!(client.ended_by(), Some(Reason::TimedOut(Deadline::Rate))));
+}
+
+#[test]
+fn a_closed_connection_lingers_for_the_peer_and_not_forever() {
+    let mut client = Client::new(Lines::default());
+    assert_eq!(client.send("quit\r\n").text(), "bye\n");
+    assert!(client.ended_by().is_none());
+    client.advance(Duration::from_secs(5));
+    assert!(matches!(client.ended_by(), Some(Reason::Closed)));
+}
+
+/// Sends a body of known length and says what it saw of one.
+struct Body {
+    seen: usize,
+}
+
+impl Session for Body {
+    fn opened(&mut self, cx: &mut Cx<'_>) {
+        cx.expect(Framing::length(100_000));
+    }
+
+    fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+        self.seen += frame.bytes.len();
+        if frame.end {
+            cx.write(self.seen.to_string().as_bytes());
+        }
+    }
+
+    fn closed(&mut self, goodbye: &Goodbye) {
+        assert_eq!(goodbye.received as usize, self.seen);
+    }
+}
+
+#[test]
+fn a_body_that_drips_too_slowly_is_cut_off() {
+    let mut client = Client::new(Body { seen: 0 });
+    for _ in 0..30 {
+        client.send([b'x'; 100]).advance(Duration::from_secs(1));
+    }
+    assert!(!client.is_closed());
+    for _ in 0..12 {
+        client.send([b'x'; 99]).advance(Duration::from_secs(1));
+    }
+    assert!(client.is_closed());
+}
+
+/// Counts up to a limit with its peer.
+struct Counter {
+    first: bool,
+}
+
+impl Session for Counter {
+    fn opened(&mut self, cx: &mut Cx<'_>) {
+        cx.expect(Framing::line(10));
+        if self.first {
+            cx.write(b"0\r\n");
+        }
+    }
+
+    fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+        let count: u32 = std::str::from_utf8(frame.bytes).unwrap().parse().unwrap();
+        if count == 1000 {
+            cx.close();
+        } else {
+            cx.write(format!("{}\r\n", count + 1).as_bytes());
+        }
+    }
+}
+
+#[test]
+fn two_sessions_talk_to_each_other_over_a_bad_network() {
+    for seed in 0..20 {
+        let mut pair = Pair::with(
+            Box::new(Counter { first: true }),
+            Box::new(Counter { first: false }),
+            Limits::default(),
+            Faults::random(seed, 3),
+        );
+        pair.run();
+        assert!(pair.left.is_closed() && pair.right.is_closed());
+        assert!(matches!(pair.left.ended_by(), Some(Reason::Closed)));
+    }
+}
