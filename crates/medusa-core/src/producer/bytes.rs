@@ -23,7 +23,7 @@ pub fn empty() -> BytesProducer {
     bytes(Bytes::new())
 }
 
-/// Made by [`bytes`] and [`empty`].
+/// Made by [`bytes()`] and [`empty`].
 #[derive(Debug, Clone)]
 pub struct BytesProducer {
     rest: Bytes,

@@ -12,19 +12,29 @@ use crate::outbox::Outbox;
 mod bytes;
 mod chunked;
 mod composite;
+mod compressed;
 mod deferred;
+mod dot_stuffed;
 mod file;
 mod generated;
+mod globbing;
 mod hooked;
+mod lines;
+mod pipe;
 #[cfg(test)]
 mod testing;
 
 pub use self::bytes::{BytesProducer, bytes, empty};
 pub use self::chunked::{Chunked, chunked};
 pub use self::composite::{Chain, Composite, Sequence, chain, composite, sequence};
+pub use self::compressed::{Coding, Compressed, compressed};
+pub use self::dot_stuffed::{DotStuffed, dot_stuffed};
 pub use self::file::{FileProducer, LazyFile, file, file_range, lazy_file};
 pub use self::generated::{Generated, Pieces, generated, pieces};
+pub use self::globbing::{Globbing, globbing};
 pub use self::hooked::{Hooked, hooked};
+pub use self::lines::{Lines, lines};
+pub use self::pipe::{NotWritten, PipeReader, PipeWriter, Wake, pipe};
 
 /// What a call of [`Producer::produce`] came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
