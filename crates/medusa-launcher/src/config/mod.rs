@@ -4,3 +4,4 @@ pub mod diagnostic;
 pub mod document;
 mod fault;
 pub mod read;
+pub mod tables;

@@ -20,9 +20,19 @@ use super::diagnostic::Diagnostic;
 use super::document::Table;
 use super::fault::{Error, Fault};
 
-/// Reads `table` as a `T`. `None` if there was anything wrong, and then `errors` has grown.
-pub fn read<T: DeserializeOwned>(table: &Table<'_, '_>, errors: &mut Vec<Diagnostic>) -> Option<T> {
+/// Reads `table` as a `T`, but for the keys in `without`, which belong to somebody else. `None` if
+/// there was anything wrong, and then `errors` has grown.
+pub fn read<T: DeserializeOwned>(
+    table: &Table<'_, '_>,
+    without: &[&str],
+    errors: &mut Vec<Diagnostic>,
+) -> Option<T> {
     let notes = Notes::default();
+    for key in without {
+        if let Some(entry) = table.entry(key) {
+            notes.leave_out(entry.value);
+        }
+    }
     let read = loop {
         let before = notes.left_out.borrow().len();
         let target = Target::Table(table.entries);
@@ -406,7 +416,7 @@ mod tests {
         let source = Source { name: "m.toml".into(), text: text.into() };
         let document = Document::parse(&source).expect("valid TOML");
         let mut errors = Vec::new();
-        let site = read(&document.root(), &mut errors);
+        let site = read(&document.root(), &[], &mut errors);
         match site {
             Some(site) if errors.is_empty() => Ok(site),
             None if !errors.is_empty() => Err(Diagnostics::new(source, errors).to_string()),

@@ -1,0 +1,117 @@
+//! The tables of a configuration that belong to the launcher: `[server]` and `[log]`. `[limits]` is the
+//! core's, the tables of the services belong to their plug-ins.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use medusa_core::config::Period;
+use serde::Deserialize;
+
+/// `[server]`.
+#[derive(Deserialize, Debug, Default)]
+pub struct ServerTable {
+    /// Event loops; one per core where it is left out, as nginx's `worker_processes auto`.
+    pub shards: Option<NonZeroUsize>,
+    /// How long open sessions may finish before they are cut off; see [`ServerTable::DRAIN`].
+    pub drain: Option<Period>,
+    /// Whom to become once every address is bound.
+    pub user: Option<String>,
+}
+
+/// `[log]`.
+#[derive(Deserialize, Debug, Default)]
+pub struct LogTable {
+    /// The least level that is written.
+    pub level: Option<Level>,
+    /// How a line looks.
+    pub format: Option<LogFormat>,
+    /// The access log's path; none where it is left out.
+    pub access: Option<PathBuf>,
+}
+
+/// How much is logged.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// What broke.
+    Error,
+    /// What might.
+    Warn,
+    /// What an operator wants to know.
+    #[default]
+    Info,
+    /// What explains it.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For eyes.
+    #[default]
+    Text,
+    /// An object a line, for programs.
+    Json,
+}
+
+impl ServerTable {
+    /// How long a drain takes at most unless the file says otherwise (Kubernetes'
+    /// `terminationGracePeriodSeconds`).
+    pub const DRAIN: Duration = Duration::from_secs(30);
+
+    /// How long a drain takes at most.
+    pub fn drain(&self) -> Duration {
+        self.drain.map_or(Self::DRAIN, Duration::from)
+    }
+}
+
+impl Level {
+    /// The level as `tracing` and the command line write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+
+    use super::super::diagnostic::{Diagnostics, Source};
+    use super::super::document::Document;
+    use super::super::read::read;
+    use super::*;
+
+    fn outcome<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+        let source = Source { name: "m.toml".into(), text: text.into() };
+        let document = Document::parse(&source).expect("valid TOML");
+        let mut errors = Vec::new();
+        read(&document.root(), &[], &mut errors)
+            .ok_or_else(|| Diagnostics::new(source.clone(), errors).to_string())
+    }
+
+    #[test]
+    fn the_server_and_its_log_are_read() {
+        let server: ServerTable = outcome("shards = 2\ndrain = \"5s\"\n").expect("valid");
+        assert_eq!(server.shards.map(NonZeroUsize::get), Some(2));
+        assert_eq!(server.drain(), Duration::from_secs(5));
+        assert_eq!(ServerTable::default().drain(), Duration::from_secs(30));
+        let log: LogTable = outcome("level = \"debug\"\nformat = \"json\"\n").expect("valid");
+        assert_eq!((log.level, log.format), (Some(Level::Debug), Some(LogFormat::Json)));
+        assert!(outcome::<ServerTable>("shards = 0").expect_err("zero").contains("from 1"));
+        assert!(
+            outcome::<LogTable>("level = \"loud\"")
+                .expect_err("loud")
+                .contains("the choices are `error`")
+        );
+    }
+}

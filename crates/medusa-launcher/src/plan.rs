@@ -1,0 +1,577 @@
+//! From a configuration to the services it asks for: what is known is read and built, everything else
+//! refused.
+//!
+//! Nothing is bound or served here, so `medusa check` stops after it. Errors are gathered over the
+//! whole file, those that plug-ins raise when they are built included.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use medusa_core::config::{Listen, Period, Rate};
+use medusa_core::limits::Limit;
+use medusa_core::{AccessSink, BuildContext, LimitsConfig, Service};
+
+use crate::config::diagnostic::{Diagnostic, Diagnostics, Source, nearest, quoted_list};
+use crate::config::document::{Document, Entry, Table};
+use crate::config::read::read;
+use crate::config::tables::{LogTable, ServerTable};
+use crate::kinds::{Configured, Kinds};
+
+/// Tables that belong to the design and not yet to this build.
+const NOT_OFFERED: &[(&str, &str)] =
+    &[("accounts", "users and passwords"), ("tls", "TLS and its certificates")];
+
+/// Tables that are not services.
+const SERVER_TABLES: &[&str] = &["server", "log", "limits"];
+
+/// The key of a service's own limits, which belong to the launcher and not to the plug-in.
+const LIMITS: &str = "limits";
+
+/// What a configuration asks for, with nothing wrong in it so far.
+pub struct Plan<'s> {
+    /// The text and where everything stands in it, for what turns out wrong later.
+    pub document: &'s Document<'s>,
+    /// `[server]`.
+    pub server: ServerTable,
+    /// `[log]`, its path made absolute.
+    pub log: LogTable,
+    /// The services in the order in which they are written.
+    pub mounts: Vec<Mount<'s>>,
+}
+
+/// One service and the table that asked for it.
+pub struct Mount<'s> {
+    /// Its table.
+    pub table: Table<'s, 's>,
+    /// The service.
+    pub service: Box<dyn Service>,
+}
+
+/// What is read before anything is built: the access log must stand before the services.
+struct Draft<'s> {
+    limits: LimitsConfig,
+    tables: Vec<(&'s str, &'s str, Table<'s, 's>, LimitsConfig, Box<dyn Configured>)>,
+}
+
+impl<'s> Plan<'s> {
+    /// Reads `document` and builds its services. Relative paths begin at `folder`; `access` makes the
+    /// sink for the access log that `[log]` asks for.
+    pub fn make(
+        document: &'s Document<'s>,
+        kinds: &Kinds,
+        folder: &Path,
+        access: impl FnOnce(&Path) -> Arc<dyn AccessSink>,
+    ) -> Result<Self, Diagnostics> {
+        let mut errors = Vec::new();
+        let root = document.root();
+        let server: Option<ServerTable> = own_table(&root, "server", &mut errors);
+        let mut log: Option<LogTable> = own_table(&root, "log", &mut errors);
+        if let Some(path) = log.as_mut().and_then(|log| log.access.as_mut()) {
+            *path = folder.join(&path);
+            check_log_path(path, || root.find("log.access"), &mut errors);
+        }
+        let draft = Draft::read(&root, kinds, &mut errors);
+        let sink = log.as_ref().and_then(|log| log.access.as_deref()).map(access);
+        let mounts = draft.build(folder, sink, &mut errors);
+        refuse_shared_addresses(&mounts, &mut errors);
+        match (server, log) {
+            (Some(server), Some(log)) if errors.is_empty() => {
+                Ok(Self { document, server, log, mounts })
+            }
+            _ => Err(Diagnostics::new(document.source.clone(), errors)),
+        }
+    }
+
+    /// The complaint about what turned out wrong with a service after it was built.
+    pub fn fault(
+        &self,
+        mount: usize,
+        key: &str,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> Diagnostics {
+        let place = self.mounts.get(mount).map(|mount| mount.table.find(key));
+        let diagnostic = Diagnostic::new(message).hint(hint);
+        let diagnostic = match place {
+            Some(place) => diagnostic.at(place),
+            None => diagnostic,
+        };
+        Diagnostics::new(self.document.source.clone(), vec![diagnostic])
+    }
+
+    /// The complaint about a key of the file, `server.user` for instance.
+    pub fn fault_at(
+        &self,
+        key: &str,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> Diagnostics {
+        let place = self.document.root().find(key);
+        Diagnostics::new(
+            self.document.source.clone(),
+            vec![Diagnostic::new(message).at(place).hint(hint)],
+        )
+    }
+}
+
+impl<'s> Draft<'s> {
+    fn read(root: &Table<'s, 's>, kinds: &Kinds, errors: &mut Vec<Diagnostic>) -> Self {
+        let limits = limits_of(root, errors);
+        let mut tables = Vec::new();
+        let mut seen = false;
+        for entry in root.in_order() {
+            if SERVER_TABLES.contains(&entry.key) {
+                continue;
+            }
+            seen = true;
+            let Some(kind) = kinds.named(entry.key) else {
+                errors.push(unknown_kind(&entry, kinds));
+                continue;
+            };
+            let Some(services) = root.below(&entry) else {
+                errors.push(not_a_table(&entry, &format!("[{}.NAME]", entry.key)));
+                continue;
+            };
+            for service in services.in_order() {
+                let Some(table) = services.below(&service) else {
+                    errors.push(unnamed(entry.key, &service));
+                    continue;
+                };
+                let own_limits = limits_of(&table, errors);
+                if let Some(config) = kind.read(&table, &[LIMITS], errors) {
+                    tables.push((entry.key, service.key, table, own_limits.or(&limits), config));
+                }
+            }
+        }
+        if !seen {
+            let example = kinds.names().next().unwrap_or("http");
+            errors.push(
+                Diagnostic::new("nothing to serve: no service is configured")
+                    .hint(format!("add a table such as `[{example}.main]`")),
+            );
+        }
+        Self { limits, tables }
+    }
+
+    fn build(
+        self,
+        folder: &Path,
+        access: Option<Arc<dyn AccessSink>>,
+        errors: &mut Vec<Diagnostic>,
+    ) -> Vec<Mount<'s>> {
+        let mut shared = BuildContext::new("", "", folder).with_limits(self.limits);
+        if let Some(access) = access {
+            shared = shared.with_access(access);
+        }
+        let mut mounts = Vec::new();
+        for (kind, name, table, limits, config) in self.tables {
+            match config.build(&shared.for_service(kind, name).with_limits(limits)) {
+                Ok(service) => mounts.push(Mount { table, service }),
+                Err(error) => {
+                    let place =
+                        error.key.as_deref().map_or(table.span.clone(), |key| table.find(key));
+                    errors.push(Diagnostic::new(error.message).at(place).hint(error.hint));
+                }
+            }
+        }
+        mounts
+    }
+}
+
+/// The folder that relative paths of the configuration at `path` begin at.
+pub fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Reads the configuration at `path`, or says why it can't be read.
+pub fn source_at(path: &Path) -> Result<Source, Diagnostics> {
+    let name = path.display().to_string();
+    let refuse = |message: String, hint: Option<String>| {
+        let source = Source { name: name.clone(), text: String::new() };
+        Diagnostics::new(source, vec![Diagnostic::new(message).hint(hint)])
+    };
+    let octets = std::fs::read(path).map_err(|error| {
+        refuse(format!("can't read the configuration: {error}"), similar_file(path))
+    })?;
+    match String::from_utf8(octets) {
+        Ok(text) => Ok(Source { name, text }),
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..valid].split(|octet| *octet == b'\n').count();
+            Err(refuse(format!("line {line} is not UTF-8"), None))
+        }
+    }
+}
+
+fn similar_file(path: &Path) -> Option<String> {
+    let written = path.file_name()?.to_str()?;
+    let entries = std::fs::read_dir(folder_of(path)).ok()?;
+    let names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".toml"))
+        .collect();
+    let near = nearest(written, names.iter().map(String::as_str))?;
+    Some(format!("did you mean `{}`?", path.with_file_name(near).display()))
+}
+
+/// One of the launcher's own tables, or its defaults where it is left out.
+fn own_table<T: Default + serde::de::DeserializeOwned>(
+    root: &Table<'_, '_>,
+    name: &str,
+    errors: &mut Vec<Diagnostic>,
+) -> Option<T> {
+    let Some(entry) = root.entry(name) else { return Some(T::default()) };
+    match root.below(&entry) {
+        Some(table) => read(&table, &[], errors),
+        None => {
+            errors.push(not_a_table(&entry, &format!("[{name}]")));
+            None
+        }
+    }
+}
+
+fn limits_of(table: &Table<'_, '_>, errors: &mut Vec<Diagnostic>) -> LimitsConfig {
+    let limits: LimitsConfig = own_table(table, LIMITS, errors).unwrap_or_default();
+    let period = |limit: Option<Limit<Period>>| matches!(limit, Some(Limit::At(period)) if period.0.is_zero());
+    let zeros = [
+        ("idle", period(limits.idle)),
+        ("head", period(limits.head)),
+        ("handshake", period(limits.handshake)),
+        ("minimum_rate", matches!(limits.minimum_rate, Some(Limit::At(Rate(0))))),
+    ];
+    for (key, _) in zeros.iter().filter(|(_, zero)| *zero) {
+        errors.push(
+            Diagnostic::new("a limit of zero would serve nobody")
+                .at(table.find(&format!("{LIMITS}.{key}")))
+                .hint("write false for no limit".to_owned()),
+        );
+    }
+    limits
+}
+
+fn check_log_path(
+    path: &Path,
+    place: impl FnOnce() -> std::ops::Range<usize>,
+    errors: &mut Vec<Diagnostic>,
+) {
+    let folder = folder_of(path);
+    let message = if path.is_dir() {
+        format!("`{}` is a folder, not a file", path.display())
+    } else if !folder.is_dir() {
+        format!("there is no folder `{}` for the access log", folder.display())
+    } else {
+        return;
+    };
+    errors.push(Diagnostic::new(message).at(place()));
+}
+
+fn unknown_kind(entry: &Entry<'_, '_>, kinds: &Kinds) -> Diagnostic {
+    let offered = || quoted_list(kinds.names());
+    if let Some((name, what)) = NOT_OFFERED.iter().find(|(name, _)| *name == entry.key) {
+        return Diagnostic::new(format!("`[{name}]` ({what}) is not offered by this build yet"))
+            .at(entry.key_span.clone())
+            .hint(format!("leave it out; the kinds of service that there are: {}", offered()));
+    }
+    let known = SERVER_TABLES.iter().copied().chain(kinds.names());
+    let hint = match nearest(entry.key, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the kinds of service that there are: {}", offered()),
+    };
+    let message = match entry.value.get_ref().is_table() {
+        true => format!("this build has no plug-in for `{}`", entry.key),
+        false => format!("unknown key `{}`", entry.key),
+    };
+    Diagnostic::new(message).at(entry.key_span.clone()).hint(hint)
+}
+
+fn not_a_table(entry: &Entry<'_, '_>, header: &str) -> Diagnostic {
+    Diagnostic::new(format!("`{}` is a table, not {}", entry.key, type_in_words(entry)))
+        .at(entry.key_span.clone())
+        .hint(format!("write `{header}` on a line of its own"))
+}
+
+/// `[http] listen = …`: the service's name was forgotten.
+fn unnamed(kind: &str, entry: &Entry<'_, '_>) -> Diagnostic {
+    Diagnostic::new(format!("`{}` belongs to a service, and this one has no name", entry.key))
+        .at(entry.key_span.clone())
+        .hint(format!("write `[{kind}.main]` instead of `[{kind}]`; any name will do"))
+}
+
+fn type_in_words(entry: &Entry<'_, '_>) -> String {
+    match entry.value.get_ref().type_str() {
+        "array" => "a list".to_owned(),
+        "integer" => "an integer".to_owned(),
+        other => format!("a {other}"),
+    }
+}
+
+/// Two services can't have one address. Port 0 is another port each time.
+fn refuse_shared_addresses(mounts: &[Mount<'_>], errors: &mut Vec<Diagnostic>) {
+    let mut owners: HashMap<Listen, &str> = HashMap::new();
+    for mount in mounts {
+        for listener in mount.service.listeners() {
+            if matches!(&listener.address, Listen::Inet(address) if address.port() == 0) {
+                continue;
+            }
+            let owner = owners.entry(listener.address.clone()).or_insert(&mount.table.name);
+            if !std::ptr::eq(*owner, mount.table.name.as_str()) {
+                errors.push(
+                    Diagnostic::new(format!(
+                        "`{}` is taken by `[{owner}]` already",
+                        listener.address
+                    ))
+                    .at(mount.table.find(&listener.key)),
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use medusa_core::{Acceptor, BuildError, Cx, Frame, Listener, Peer, Plugin, Session};
+    use serde::Deserialize;
+
+    use super::*;
+
+    /// A service for tests that listens and serves a folder, as most do.
+    struct Gopher {
+        name: String,
+        listen: Vec<Listen>,
+        idle: Option<std::time::Duration>,
+    }
+
+    #[derive(Deserialize)]
+    struct Config {
+        listen: Vec<Listen>,
+        root: Option<PathBuf>,
+        #[serde(default)]
+        menu: Vec<Item>,
+    }
+
+    #[derive(Deserialize)]
+    struct Item {
+        file: PathBuf,
+    }
+
+    struct Silent;
+
+    impl Session for Silent {
+        fn opened(&mut self, _: &mut Cx<'_>) {}
+        fn received(&mut self, _: &mut Cx<'_>, _: Frame<'_>) {}
+    }
+
+    impl Plugin for Gopher {
+        const KIND: &'static str = "gopher";
+        type Config = Config;
+
+        fn build(config: Config, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError> {
+            if let Some(root) = config.root.as_ref().filter(|root| !cx.path(root).is_dir()) {
+                return Err(BuildError::at(
+                    "root",
+                    format!("there is no folder `{}`", root.display()),
+                )
+                .hint("make it first"));
+            }
+            for (index, item) in config.menu.iter().enumerate() {
+                if !cx.path(&item.file).is_file() {
+                    return Err(BuildError::at(format!("menu[{index}].file"), "no such file"));
+                }
+            }
+            if config.listen.is_empty() {
+                return Err(BuildError::new("listens nowhere"));
+            }
+            let idle = cx.limits(medusa_core::Limits::default()).idle;
+            Ok(Box::new(Gopher { name: cx.service_name(), listen: config.listen, idle }))
+        }
+    }
+
+    impl Service for Gopher {
+        fn name(&self) -> &str {
+            &self.name
+        }
+
+        fn listeners(&self) -> Vec<Listener> {
+            Listener::list(self.listen.iter().cloned())
+        }
+
+        fn summary(&self) -> String {
+            format!("idle {:?}", self.idle)
+        }
+
+        fn acceptor(&self) -> Box<dyn Acceptor> {
+            Box::new(|_: &Peer| Box::new(Silent) as Box<dyn Session>)
+        }
+    }
+
+    struct NoAccess;
+
+    impl AccessSink for NoAccess {
+        fn line(&self, _: &[u8]) {}
+    }
+
+    /// What a plan looks like: `name summary` for each service, or what was told.
+    fn outcome(text: &str) -> Result<Vec<String>, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("public")).expect("a folder");
+        let source = Source { name: "m.toml".into(), text: text.into() };
+        let document = Document::parse(&source).map_err(|errors| errors.to_string())?;
+        let mut kinds = Kinds::default();
+        kinds.add::<Gopher>();
+        let plan = Plan::make(&document, &kinds, folder.path(), |_| Arc::new(NoAccess));
+        let plan = plan.map_err(|errors| errors.to_string())?;
+        Ok(plan
+            .mounts
+            .iter()
+            .map(|mount| format!("{} {}", mount.service.name(), mount.service.summary()))
+            .collect())
+    }
+
+    fn check(text: &str, count: usize, parts: &[&str]) {
+        let told = outcome(text).expect_err(text);
+        for part in parts {
+            assert!(told.contains(part), "{part:?} is not in:\n{told}");
+        }
+        assert_eq!(told.matches("error: ").count(), count, "{told}");
+    }
+
+    #[test]
+    fn services_are_built_in_the_order_they_are_written() {
+        let plan = outcome(
+            "[server]\nshards = 1\n[log]\nlevel = \"info\"\naccess = \"access.log\"\n[limits]\nidle = \"7s\"\n\
+             [gopher.z]\nlisten = [\"127.0.0.1:0\"]\nroot = \"public\"\n\
+             [gopher.a]\nlisten = [\"127.0.0.1:0\"]\nlimits = { idle = \"9s\" }\n",
+        );
+        assert_eq!(plan.expect("valid"), ["gopher.z idle Some(7s)", "gopher.a idle Some(9s)"]);
+    }
+
+    #[test]
+    fn what_a_plug_in_refuses_is_shown_where_it_stands() {
+        check(
+            "[gopher.a]\nlisten = [\"127.0.0.1:0\"]\nroot = \"pubic\"\n",
+            1,
+            &["there is no folder `pubic`", "m.toml:3:8", "help: make it first"],
+        );
+        check(
+            "[gopher.a]\nlisten = [\"127.0.0.1:0\"]\n[[gopher.a.menu]]\nfile = \"none\"\n",
+            1,
+            &["no such file", "m.toml:4:8"],
+        );
+        check("[gopher.a]\nlisten = []\n", 1, &["listens nowhere", "m.toml:1:1"]);
+    }
+
+    #[test]
+    fn unknown_tables_are_refused_and_name_what_there_is() {
+        check(
+            "[smtp.mx]\nlisten = 5\n",
+            1,
+            &["no plug-in for `smtp`", "m.toml:1:2", "that there are: `gopher`"],
+        );
+        check("[gofer.x]\n", 1, &["no plug-in for `gofer`", "did you mean `gopher`?"]);
+        check("sever = 1\n", 1, &["unknown key `sever`", "did you mean `server`?"]);
+        check(
+            "[accounts]\nfile = \"x\"\n",
+            1,
+            &["`[accounts]` (users and passwords) is not offered"],
+        );
+        check("[tls]\n", 1, &["not offered by this build yet"]);
+    }
+
+    #[test]
+    fn a_service_needs_a_name_and_a_file_a_service() {
+        check(
+            "[gopher]\nlisten = []\n",
+            1,
+            &["this one has no name", "`[gopher.main]`", "m.toml:2:1"],
+        );
+        check("gopher = 5\n", 1, &["`gopher` is a table, not an integer", "`[gopher.NAME]`"]);
+        check(
+            "server = \"x\"\n[gopher.a]\nlisten = [\"127.0.0.1:0\"]",
+            1,
+            &["`server` is a table, not a string"],
+        );
+        check("", 1, &["nothing to serve", "`[gopher.main]`"]);
+        check("[server]\n", 1, &["nothing to serve"]);
+    }
+
+    #[test]
+    fn limits_are_strict_too() {
+        check(
+            "[limits]\nidel = \"5s\"\n[gopher.a]\nlisten = [\"127.0.0.1:0\"]\n",
+            1,
+            &["did you mean `idle`?"],
+        );
+        for (limit, line) in [("idle = \"0s\"", 3), ("minimum_rate = \"0 B/s\"", 3)] {
+            check(
+                &format!("[gopher.a]\nlisten = [\"127.0.0.1:0\"]\nlimits.{limit}\n"),
+                1,
+                &["a limit of zero", &format!("m.toml:{line}:"), "write false for no limit"],
+            );
+        }
+        check("[gopher.a]\nlisten = [\"127.0.0.1:0\"]\nlimits = 5\n", 1, &["`limits` is a table"]);
+    }
+
+    #[test]
+    fn an_address_belongs_to_one_service() {
+        check(
+            "[gopher.a]\nlisten = [\"127.0.0.1:7070\"]\n[gopher.b]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:7070\"]\n",
+            1,
+            &["`127.0.0.1:7070` is taken by `[gopher.a]` already", "m.toml:4:26"],
+        );
+        assert!(
+            outcome(
+                "[gopher.a]\nlisten = [\"127.0.0.1:0\"]\n[gopher.b]\nlisten = [\"127.0.0.1:0\"]"
+            )
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn the_access_log_needs_a_folder() {
+        let gopher = "[gopher.a]\nlisten = [\"127.0.0.1:0\"]\n";
+        check(
+            &format!("[log]\naccess = \"none/access.log\"\n{gopher}"),
+            1,
+            &["there is no folder", "m.toml:2:10"],
+        );
+        check(&format!("[log]\naccess = \"public\"\n{gopher}"), 1, &["is a folder, not a file"]);
+    }
+
+    #[test]
+    fn every_table_is_told_about_at_once() {
+        check(
+            "[server]\nshards = 0\n[log]\nlevel = 5\n[limits]\nidle = 5\n[accounts]\n[dns.x]\n\
+             [gopher.a]\nlisten = 5\n[gopher.b]\nlisten = []\n[gopher.c]\nlisten = [\"127.0.0.1:0\"]\nroot = \"x\"\n",
+            8,
+            &[
+                "m.toml:2:",
+                "m.toml:4:",
+                "m.toml:6:",
+                "m.toml:7:",
+                "m.toml:8:",
+                "m.toml:10:",
+                "m.toml:11:",
+                "m.toml:15:",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("medusa.toml");
+        std::fs::write(&path, b"a = 1\nb = \"\xff\"\n").expect("written");
+        let told = source_at(&path).expect_err("not UTF-8").to_string();
+        assert!(told.contains("line 2 is not UTF-8"), "{told}");
+        let told = source_at(&folder.path().join("medua.toml")).expect_err("missing").to_string();
+        assert!(
+            told.contains("can't read the configuration") && told.contains("did you mean"),
+            "{told}"
+        );
+        assert!(told.contains("medusa.toml"), "{told}");
+    }
+}
