@@ -76,6 +76,14 @@ impl KeyPath {
         &self.0
     }
 
+    /// The first key, which is an account's name, and the rest of the path: `alice` and `mail[1]`.
+    pub fn in_account(&self) -> (&str, Self) {
+        match self.0.split_first() {
+            Some((KeyStep::Key(name), rest)) => (name, Self(rest.to_vec())),
+            _ => ("", self.clone()),
+        }
+    }
+
     pub(crate) fn problem(self, problem: impl Into<String>) -> Error {
         Error::Entry { path: self, problem: problem.into() }
     }
@@ -110,5 +118,8 @@ mod tests {
             KeyPath::root("al@example.test").key("files").to_string(),
             "\"al@example.test\".files"
         );
+        let path = KeyPath::root("a.b").key("mail").index(1);
+        let (name, rest) = path.in_account();
+        assert_eq!((name, &*rest.to_string()), ("a.b", "mail[1]"));
     }
 }

@@ -16,6 +16,7 @@ mod error;
 mod hash;
 mod keys;
 mod secret;
+mod throttle;
 mod users;
 mod verified;
 
@@ -26,5 +27,6 @@ pub use error::{Error, KeyPath, KeyStep};
 pub use hash::{HashCost, StoredHash};
 pub use keys::{InventedKeys, SCRAM_ITERATIONS, ScramKeys};
 pub use secret::{PASSWORD_OCTETS, Password};
+pub use throttle::{Admission, Ban, Outcome, Throttle, ThrottleLimits, network};
 pub use users::{Directory, Recipient, User, Users, check_name};
 pub use verified::REMEMBERED;

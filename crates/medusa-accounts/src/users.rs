@@ -135,22 +135,36 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// [`Error::Entry`] for the first value that can't be used, in the order of names;
+    /// An [`Error::Entry`] for every value that can't be used, in the order of names;
     /// [`Error::Random`].
-    pub fn new(users: Users, folder: &Path) -> Result<Self, Error> {
+    pub fn new(users: Users, folder: &Path) -> Result<Self, Vec<Error>> {
         let mut accounts: HashMap<String, Account> = HashMap::new();
         let mut addresses = AddressBook::default();
+        let mut errors = Vec::new();
         for (name, user) in users.0 {
             let path = KeyPath::root(&name);
-            check_name(&name).map_err(|why| path.clone().problem(why))?;
             let key = folded_name(&name);
-            if let Some(other) = accounts.get(&key) {
+            if let Err(why) = check_name(&name) {
+                errors.push(path.clone().problem(why));
+            } else if let Some(other) = accounts.get(&key) {
                 let other = other.identity.name();
-                return Err(path.problem(format!("differs from `{other}` in case only")));
+                errors.push(path.clone().problem(format!("differs from `{other}` in case only")));
             }
-            let claimed = claim_addresses(&user.mail, &path, &key, &mut addresses)?;
-            accounts.insert(key, account(name, user, claimed, &path, folder)?);
+            let claimed = claim_addresses(&user.mail, &path, &key, &mut addresses, &mut errors);
+            if let Some(account) = account(name, user, claimed, &path, folder, &mut errors) {
+                accounts.insert(key, account);
+            }
         }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Self::assemble(accounts, addresses).map_err(|error| vec![error])
+    }
+
+    fn assemble(
+        accounts: HashMap<String, Account>,
+        addresses: AddressBook<String>,
+    ) -> Result<Self, Error> {
         let cost = commonest(accounts.values().map(|a| a.hash.cost())).unwrap_or_default();
         let iterations =
             commonest(accounts.values().filter_map(|a| Some(a.scram.as_ref()?.iterations)))
@@ -245,29 +259,35 @@ pub(crate) fn folded_name(name: &str) -> String {
     prepared(name).to_ascii_lowercase()
 }
 
+/// The account that an entry describes; `None`, and errors, if it describes none.
 fn account(
     name: String,
     user: User,
     addresses: Vec<MailAddress>,
     path: &KeyPath,
     folder: &Path,
-) -> Result<Account, Error> {
+    errors: &mut Vec<Error>,
+) -> Option<Account> {
+    let known = errors.len();
     let at = |key: &str| path.clone().key(key);
-    let hash =
-        StoredHash::parse(&user.password).map_err(|e| at("password").problem(e.to_string()))?;
-    let scram = user.scram.as_deref().map(ScramKeys::parse).transpose();
-    let scram = scram.map_err(|e| at("scram").problem(e.to_string()))?;
+    let mut note = |key: &str, error: Error| errors.push(at(key).problem(error.to_string()));
+    let hash = StoredHash::parse(&user.password).map_err(|e| note("password", e)).ok();
+    let scram = user.scram.as_deref().map(ScramKeys::parse);
+    let scram = scram.and_then(|keys| keys.map_err(|e| note("scram", e)).ok());
     for (n, service) in user.services.iter().flatten().enumerate() {
-        check_service(service).map_err(|why| at("services").index(n).problem(why))?;
+        if let Err(why) = check_service(service) {
+            errors.push(at("services").index(n).problem(why));
+        }
     }
     let mut identity = Identity::new(name).with_addresses(addresses);
     if let Some(files) = user.files {
         if files.as_os_str().is_empty() {
-            return Err(at("files").problem("an empty path; leave the key out"));
+            errors.push(at("files").problem("an empty path; leave the key out"));
         }
         identity = identity.with_files(folder.join(files));
     }
-    Ok(Account { identity, hash, scram, services: user.services, enabled: user.enabled })
+    let hash = hash.filter(|_| errors.len() == known)?;
+    Some(Account { identity, hash, scram, services: user.services, enabled: user.enabled })
 }
 
 fn claim_addresses(
@@ -275,17 +295,22 @@ fn claim_addresses(
     path: &KeyPath,
     key: &str,
     book: &mut AddressBook<String>,
-) -> Result<Vec<MailAddress>, Error> {
+    errors: &mut Vec<Error>,
+) -> Vec<MailAddress> {
     let mut claimed = Vec::with_capacity(mail.len());
     for (n, text) in mail.iter().enumerate() {
         let at = || path.clone().key("mail").index(n);
-        let address = MailAddress::parse(text).map_err(|why| at().problem(why))?;
-        if let Some(holder) = book.insert(address.clone(), key.to_owned()) {
-            return Err(at().problem(format!("`{address}` already belongs to `{holder}`")));
+        match MailAddress::parse(text) {
+            Err(why) => errors.push(at().problem(why)),
+            Ok(address) => match book.insert(address.clone(), key.to_owned()) {
+                Some(holder) => {
+                    errors.push(at().problem(format!("`{address}` already belongs to `{holder}`")))
+                }
+                None => claimed.push(address),
+            },
         }
-        claimed.push(address);
     }
-    Ok(claimed)
+    claimed
 }
 
 /// A kind, or a kind and a name, as the configuration writes them.
@@ -349,7 +374,9 @@ pub(crate) mod tests {
 
     fn problem<const N: usize>(users: [(&str, User); N]) -> String {
         let users = users.map(|(name, user)| (name.to_owned(), user));
-        Directory::new(Users(users.into()), Path::new("/srv")).unwrap_err().to_string()
+        let errors = Directory::new(Users(users.into()), Path::new("/srv")).unwrap_err();
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        lines.join("\n")
     }
 
     fn texts(list: &[&str]) -> Vec<String> {
@@ -409,6 +436,33 @@ pub(crate) mod tests {
         ] {
             assert!(got.starts_with(expected), "{got}");
         }
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once() {
+        let bad = User {
+            password: "x".into(),
+            scram: Some("x".into()),
+            mail: texts(&["a", "b"]),
+            ..user("x")
+        };
+        let told = problem([("a b", bad.clone()), ("c", bad)]);
+        let paths: Vec<&str> =
+            told.lines().filter_map(|line| line.split_once(": ")).map(|l| l.0).collect();
+        assert_eq!(
+            paths,
+            [
+                "\"a b\"",
+                "\"a b\".mail[0]",
+                "\"a b\".mail[1]",
+                "\"a b\".password",
+                "\"a b\".scram",
+                "c.mail[0]",
+                "c.mail[1]",
+                "c.password",
+                "c.scram",
+            ]
+        );
     }
 
     #[test]
