@@ -198,7 +198,10 @@ impl Channel {
         self.call(env, |session, cx| session.drained(cx));
     }
 
-    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits)
+    }
+
     pub(crate) fn token(&self) -> u64 {
         self.state.token
     }
@@ -320,6 +323,8 @@ impl Channel {
                     budget -= 1;
                     self.shown = 0;
                     self.clock.head = None;
+                    // The session may fulfil a slot that the replies wait for.
+                    self.waiting = false;
                     let mut cx = Cx { state: &mut self.state, flow: &mut flow, env };
                     self.session.received(&mut cx, frame);
                 }
@@ -548,16 +553,11 @@ impl Channel {
     }
 
     /// Gives the flow back when nothing is under way.
-    fn settle(&mut self, env: &mut Env) {
+    pub(crate) fn settle(&mut self, env: &mut Env) {
         if self.flow.as_ref().is_some_and(|flow| flow.is_idle())
             && let Some(flow) = self.flow.take()
         {
             env.recycle(flow);
         }
-    }
-
-    /// As [`settle`](Self::settle), after output.
-    pub(crate) fn settle_output(&mut self, env: &mut Env) {
-        self.settle(env);
     }
 }

@@ -24,6 +24,7 @@ pub(crate) struct Env {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) pool: Arc<Pool>,
     ids: Ids,
+    #[expect(clippy::vec_box, reason = "a flow moves between here and connections as a pointer")]
     flows: Vec<Box<Flow>>,
 }
 

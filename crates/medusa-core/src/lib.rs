@@ -11,6 +11,7 @@ pub mod offload;
 pub mod outbox;
 pub mod producer;
 pub mod reply;
+pub mod server;
 pub mod service;
 pub mod session;
 
@@ -20,7 +21,10 @@ pub mod testing;
 mod channel;
 mod env;
 mod mailbox;
+mod shard;
+mod sys;
 mod timer;
+mod transport;
 
 pub use framing::{Delimiter, Delivery, Frame, Framing, Terminator};
 pub use limits::{Limits, LimitsConfig, Refusal};
@@ -29,6 +33,7 @@ pub use offload::Busy;
 pub use outbox::{Delivered, Outbox};
 pub use producer::{ProduceError, Produced, Producer};
 pub use reply::ReplySlot;
+pub use server::Server;
 pub use service::{
     Acceptor, AccessSink, BuildContext, BuildError, Endpoint, Listener, Peer, Plugin, Service,
 };

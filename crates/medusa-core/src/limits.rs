@@ -201,10 +201,6 @@ pub(crate) struct Census {
 pub(crate) struct Counted(Option<IpAddr>);
 
 impl Census {
-    pub(crate) fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
-    }
-
     /// Counts a new connection of `peer`, or says why there may be no more.
     pub(crate) fn entered(
         &self,
@@ -276,7 +272,7 @@ mod tests {
         assert_eq!(enter("192.0.2.2").unwrap_err(), Refusal::Connections);
         census.left(first);
         let mapped = enter("::ffff:192.0.2.1").unwrap();
-        assert_eq!(census.connections(), 3);
+        assert_eq!(census.connections.load(Ordering::Relaxed), 3);
         assert_eq!(census.peers.lock().unwrap()[&"192.0.2.1".parse::<IpAddr>().unwrap()], 2);
         census.left(mapped);
     }

@@ -6,6 +6,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::offload::Busy;
 use crate::session::{Cx, Session};
@@ -71,8 +72,8 @@ pub(crate) enum Message {
 /// What the server tells all of its shards.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Control {
-    /// Take no more connections, and let sessions come to an end.
-    Drain,
+    /// Take no more connections, and let sessions come to an end within this time.
+    Drain { within: Option<Duration> },
     /// Close all that is left.
     Stop,
 }

@@ -79,14 +79,6 @@ impl Listener {
     pub fn new(address: Listen) -> Self {
         Listener { address, key: "listen".into() }
     }
-
-    /// The listeners of a `listen = [...]` key.
-    pub fn list(addresses: impl IntoIterator<Item = Listen>) -> Vec<Self> {
-        let numbered = addresses.into_iter().enumerate();
-        numbered
-            .map(|(index, address)| Listener { address, key: format!("listen[{index}]") })
-            .collect()
-    }
 }
 
 /// A protocol, configured: shared by all shards.
@@ -258,6 +250,21 @@ impl BuildContext {
     /// Resolves a path of the configuration.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.folder.join(path)
+    }
+
+    /// The listeners of a `listen = [...]` key; the paths of Unix sockets are resolved.
+    pub fn listeners(&self, key: &str, addresses: &[Listen]) -> Vec<Listener> {
+        let resolve = |address: &Listen| match address {
+            Listen::Unix(path) => Listen::Unix(self.path(path)),
+            inet => inet.clone(),
+        };
+        let numbered = addresses.iter().enumerate();
+        numbered
+            .map(|(index, address)| Listener {
+                address: resolve(address),
+                key: format!("{key}[{index}]"),
+            })
+            .collect()
     }
 
     /// The service's limits: the configuration's over the protocol's own defaults.

@@ -1,4 +1,5 @@
 //! The channel as sessions see it: order, back-pressure, deadlines, ends. Without a socket.
+#![allow(clippy::unwrap_used, reason = "a test panics where something is not as expected")]
 
 use std::time::Duration;
 

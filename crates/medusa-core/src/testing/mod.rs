@@ -327,7 +327,7 @@ impl Client {
                 channel.drained(&mut self.env);
             }
         }
-        channel.settle_output(&mut self.env);
+        channel.settle(&mut self.env);
         channel.mind_the_time(&self.env);
         progress |= more && !self.stalled;
         if channel.is_aborted() {

@@ -1,0 +1,361 @@
+//! How connections come in: listeners, limits, and what happens when the process has no descriptor left.
+//!
+//! A failing `accept` never ends the loop: what can't be served is shed, logged once, and the loop goes
+//! on.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::{Event, Source};
+use mio::net::{TcpListener, TcpStream, UnixListener};
+use mio::{Registry, Token};
+use rustix::io::Errno;
+
+use super::connection::{Connection, Step};
+use super::table::Entry;
+use super::{Address, Shard};
+use crate::channel::Channel;
+use crate::limits::{Census, Limits, Refusal};
+use crate::service::{Acceptor, Endpoint, Peer};
+use crate::session::{Goodbye, Reason, Session};
+use crate::transport::Transport;
+
+/// Connections taken from one listener in one step.
+const ACCEPTS_PER_STEP: usize = 64;
+
+/// After how long a listener that could not accept, for want of memory, tries again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// A listening socket.
+pub(crate) enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// What stands behind the public listeners of one service on one shard.
+pub(crate) struct Gate {
+    pub(crate) name: Arc<str>,
+    pub(crate) acceptor: Box<dyn Acceptor>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) census: Arc<Census>,
+}
+
+/// Who makes an inlet's sessions.
+enum Door {
+    /// The shard's gate of this number.
+    Public(usize),
+    /// One session's own acceptor.
+    Private { owner: u64, acceptor: Box<dyn Acceptor>, limits: Arc<Limits> },
+}
+
+/// A listener on a shard.
+pub(crate) struct Inlet {
+    socket: Socket,
+    door: Option<Door>,
+    owner: Option<u64>,
+    /// Its own address, where every connection has it: not a wildcard.
+    local: Option<SocketAddr>,
+    pub(super) queued: bool,
+    readable: bool,
+    /// Given up for a moment when no descriptor is left, so that a waiting peer can be shed.
+    spare: Option<File>,
+    failing: bool,
+    /// Waits for its retry.
+    resting: bool,
+}
+
+impl Inlet {
+    fn new(socket: Socket, door: Door) -> Self {
+        let local = match &socket {
+            Socket::Tcp(listener) => listener.local_addr().ok(),
+            Socket::Unix(_) => None,
+        };
+        let owner = match &door {
+            Door::Private { owner, .. } => Some(*owner),
+            Door::Public(_) => None,
+        };
+        Inlet {
+            socket,
+            door: Some(door),
+            owner,
+            local: local.filter(|address| !address.ip().is_unspecified()),
+            queued: false,
+            readable: false,
+            spare: File::open("/dev/null").ok(),
+            failing: false,
+            resting: false,
+        }
+    }
+
+    fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = mio::Interest::READABLE;
+        match &mut self.socket {
+            Socket::Tcp(listener) => listener.register(registry, token, interest),
+            Socket::Unix(listener) => listener.register(registry, token, interest),
+        }
+    }
+
+    /// The token of the connection whose private listener this is.
+    pub(super) fn owner(&self) -> Option<u64> {
+        self.owner
+    }
+
+    /// Folds an event into the flags. Says whether the listener must be queued.
+    pub(super) fn fold(&mut self, event: &Event) -> bool {
+        self.readable |= event.is_readable();
+        !std::mem::replace(&mut self.queued, true)
+    }
+
+    /// Its rest is over. Says whether the listener must be queued.
+    pub(super) fn rested(&mut self) -> bool {
+        self.resting = false;
+        self.readable = true;
+        !std::mem::replace(&mut self.queued, true)
+    }
+
+    fn accept(&self) -> io::Result<(Transport, Endpoint, Endpoint)> {
+        match &self.socket {
+            Socket::Tcp(listener) => {
+                let (stream, remote) = listener.accept()?;
+                // Replies are whole when they are written: waiting for more only delays them.
+                let _ = stream.set_nodelay(true);
+                let local = match self.local {
+                    Some(local) => local,
+                    None => stream.local_addr()?,
+                };
+                Ok((Transport::Tcp(stream), Endpoint::Inet(remote), Endpoint::Inet(local)))
+            }
+            Socket::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                Ok((Transport::Unix(stream), Endpoint::Unix, Endpoint::Unix))
+            }
+        }
+    }
+
+    /// Takes a waiting peer's connection and closes it, with the descriptor kept for that.
+    fn shed(&mut self) -> bool {
+        if self.spare.take().is_none() {
+            return false;
+        }
+        let shed = self.accept().is_ok();
+        self.spare = File::open("/dev/null").ok();
+        shed
+    }
+}
+
+impl Shard {
+    /// Adds a public gate; its number is for [`listen`](Self::listen).
+    pub(crate) fn add_gate(&mut self, gate: Gate) -> usize {
+        self.gates.push(gate);
+        self.gates.len() - 1
+    }
+
+    /// Adds a public listener.
+    pub(crate) fn listen(&mut self, socket: Socket, gate: usize) -> io::Result<()> {
+        let token = self.env.allocate().token;
+        self.insert_inlet(token, Inlet::new(socket, Door::Public(gate)))
+    }
+
+    fn insert_inlet(&mut self, token: u64, mut inlet: Inlet) -> io::Result<()> {
+        inlet.register(self.poll.registry(), Token(token as usize))?;
+        self.table.insert(token, Entry::Inlet(Box::new(inlet)));
+        Ok(())
+    }
+
+    pub(super) fn remove_inlet(&mut self, token: u64) {
+        if let Some(Entry::Inlet(_)) = self.table.get_mut(token) {
+            self.table.take(token);
+            self.table.remove(token);
+            self.env.release(token);
+        }
+    }
+
+    pub(super) fn listen_private(
+        &mut self,
+        id: Address,
+        owner: Address,
+        bind: &[SocketAddr],
+        acceptor: Box<dyn Acceptor>,
+    ) -> io::Result<SocketAddr> {
+        let Some(limits) = self.limits_of(owner) else {
+            self.env.release(id.token);
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for &address in bind {
+            let bound = TcpListener::bind(address)
+                .and_then(|listener| Ok((listener.local_addr()?, listener)));
+            match bound {
+                Ok((local, listener)) => {
+                    let owner = owner.token;
+                    let door = Door::Private { owner, acceptor, limits };
+                    self.insert_inlet(id.token, Inlet::new(Socket::Tcp(listener), door))?;
+                    return Ok(local);
+                }
+                Err(error) => last = error,
+            }
+        }
+        self.env.release(id.token);
+        Err(last)
+    }
+
+    pub(super) fn limits_of(&mut self, owner: Address) -> Option<Arc<Limits>> {
+        match self.table.get_mut(owner.token) {
+            Some(Entry::Connection(connection)) => Some(connection.channel.limits()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        id: Address,
+        from: Address,
+        target: SocketAddr,
+        session: Box<dyn Session>,
+    ) {
+        let limits = self.limits_of(from).unwrap_or_default();
+        let connected = TcpStream::connect(target).and_then(|stream| {
+            let _ = stream.set_nodelay(true);
+            let local = stream.local_addr()?;
+            let mut transport = Transport::Tcp(stream);
+            transport.register(self.poll.registry(), Token(id.token as usize))?;
+            Ok((transport, local))
+        });
+        match connected {
+            Ok((transport, local)) => {
+                let peer = Peer::new(Endpoint::Inet(target), Endpoint::Inet(local));
+                let until = limits.handshake.map(|limit| self.env.millis_after(limit));
+                let now = self.env.millis();
+                let channel = Channel::new(session, peer, id.token, limits, now);
+                let connection = Connection::new(transport, channel, Endpoint::Inet(target));
+                self.table.insert_connection(id.token);
+                self.settle(id.token, Box::new(connection.connecting(until)), Step::Idle);
+            }
+            Err(error) => {
+                self.env.release(id.token);
+                let goodbye = Goodbye { reason: Reason::Unreachable(error), received: 0, sent: 0 };
+                let mut session = session;
+                if catch_unwind(AssertUnwindSafe(|| session.closed(&goodbye))).is_err() {
+                    tracing::error!("a session panicked while it was closed");
+                }
+            }
+        }
+    }
+
+    /// One step of a listener: so many connections and no more.
+    pub(super) fn accept(&mut self, token: u64, inlet: &mut Inlet) {
+        let Some(mut door) = inlet.door.take() else { return };
+        let mut budget = ACCEPTS_PER_STEP;
+        while inlet.readable && !inlet.resting && budget > 0 {
+            budget -= 1;
+            match inlet.accept() {
+                Ok((transport, remote, local)) => {
+                    inlet.failing = false;
+                    self.admit(&mut door, transport, Peer::new(remote, local));
+                }
+                Err(error) => self.accept_failed(token, inlet, error),
+            }
+        }
+        inlet.door = Some(door);
+        if inlet.readable && !inlet.resting {
+            inlet.queued = true;
+            self.queue.push_back(token);
+        }
+    }
+
+    fn accept_failed(&mut self, token: u64, inlet: &mut Inlet, error: io::Error) {
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::WOULDBLOCK) => return inlet.readable = false,
+            // A peer that was gone before it was accepted, and pending network errors that Linux
+            // hands to accept (accept(2), "Error handling").
+            Some(
+                Errno::INTR
+                | Errno::CONNABORTED
+                | Errno::NETDOWN
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::NETUNREACH
+                | Errno::PERM,
+            ) => return,
+            _ => {}
+        }
+        let out_of_descriptors = matches!(
+            error.raw_os_error().map(Errno::from_raw_os_error),
+            Some(Errno::MFILE | Errno::NFILE)
+        );
+        if !std::mem::replace(&mut inlet.failing, true) {
+            tracing::error!(%error, "a connection can't be accepted; until that changes, peers are turned away");
+        }
+        if !(out_of_descriptors && inlet.shed()) {
+            inlet.resting = true;
+            let at = self.env.millis_after(RETRY);
+            self.timers.push(at, token);
+        }
+    }
+
+    fn admit(&mut self, door: &mut Door, mut transport: Transport, peer: Peer) {
+        let (acceptor, limits, census): (&mut dyn Acceptor, _, _) = match door {
+            Door::Private { acceptor, limits, .. } => (&mut **acceptor, Arc::clone(limits), None),
+            Door::Public(gate) => {
+                let gate = &mut self.gates[*gate];
+                let counted = match self.env.draining {
+                    true => Err(Refusal::Draining),
+                    false => gate.census.entered(peer.remote.ip(), &gate.limits),
+                };
+                match counted {
+                    Ok(counted) => {
+                        let census = Some((Arc::clone(&gate.census), counted));
+                        (&mut *gate.acceptor, Arc::clone(&gate.limits), census)
+                    }
+                    Err(refusal) => {
+                        tracing::debug!(service = %gate.name, peer = %peer.remote, ?refusal, "refused");
+                        let words = gate.acceptor.refused(refusal);
+                        return transport.refuse(&words);
+                    }
+                }
+            }
+        };
+        let session = catch_unwind(AssertUnwindSafe(|| acceptor.accepted(&peer)));
+        let token = self.env.allocate().token;
+        let registered = transport.register(self.poll.registry(), Token(token as usize));
+        let (Ok(session), Ok(())) = (session, registered) else {
+            tracing::error!(peer = %peer.remote, "a connection could not be taken");
+            self.env.release(token);
+            if let Some((census, counted)) = census {
+                census.left(counted);
+            }
+            return;
+        };
+        let remote = peer.remote;
+        let channel = Channel::new(session, peer, token, limits, self.env.millis());
+        let mut connection = Box::new(Connection::new(transport, channel, remote).counted(census));
+        self.table.insert_connection(token);
+        let step = self.guarded(&mut connection, |connection, env, scratch| {
+            connection.channel.open(env);
+            connection.step(env, scratch)
+        });
+        self.settle(token, connection, step);
+        self.carry_out();
+    }
+}
+
+impl Transport {
+    /// Says a last word as far as the socket takes it, and closes.
+    fn refuse(mut self, words: &[u8]) {
+        let _ = match &mut self {
+            Transport::Tcp(stream) => stream.write(words),
+            Transport::Unix(stream) => stream.write(words),
+        };
+        let _ = self.shut_down();
+        // What has come already is read, so that no reset destroys the words.
+        let _ = self.read(&mut [0; 4096]);
+    }
+}

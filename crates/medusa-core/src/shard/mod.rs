@@ -1,0 +1,354 @@
+//! One event loop: it polls, folds events into flags, runs due timers and gives each queued connection
+//! one bounded step.
+//!
+//! It knows sockets and fairness. What a connection does with its bytes stands in `channel`, what one
+//! step is in `connection`, how connections come in in `accept`.
+
+mod accept;
+mod connection;
+mod table;
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::{Events, Poll, Token};
+
+pub(crate) use accept::{Gate, Socket};
+use connection::{Connection, Step};
+use table::{Entry, Table};
+
+use crate::channel::Channel;
+use crate::env::Env;
+use crate::mailbox::{Address, Control, Mailbox, Message, Note};
+use crate::offload::Pool;
+use crate::session::{Command, Listening, Reason};
+use crate::timer::{Millis, TimerQueue};
+
+/// The token of the mailbox's waker; no place in the table has it.
+pub(crate) const MAILBOX: Token = Token(usize::MAX);
+
+/// What a shard reads into: one buffer for all of its connections.
+const SCRATCH: usize = 64 * 1024;
+
+/// Events taken from the kernel at one time.
+const EVENTS: usize = 1024;
+
+/// One event loop and all that lives on it.
+pub(crate) struct Shard {
+    poll: Poll,
+    env: Env,
+    table: Table,
+    /// Tokens that are owed a step.
+    queue: VecDeque<u64>,
+    gates: Vec<Gate>,
+    timers: TimerQueue,
+    due: Vec<(Millis, u64)>,
+    messages: Vec<Message>,
+    scratch: Box<[u8]>,
+    /// The mailboxes of all shards, this one's included.
+    mailboxes: Arc<[Arc<Mailbox>]>,
+    /// Connections whose producer waits for room in the offload pool.
+    deferred: Vec<u64>,
+    /// When a drain has lasted long enough.
+    stop_at: Option<Millis>,
+    stopped: bool,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        index: u16,
+        poll: Poll,
+        mailboxes: Arc<[Arc<Mailbox>]>,
+        pool: Arc<Pool>,
+    ) -> Self {
+        let mailbox = Arc::clone(&mailboxes[usize::from(index)]);
+        Shard {
+            poll,
+            env: Env::new(index, Instant::now(), SystemTime::now(), mailbox, pool),
+            table: Table::default(),
+            queue: VecDeque::new(),
+            gates: Vec::new(),
+            timers: TimerQueue::default(),
+            due: Vec::new(),
+            messages: Vec::new(),
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            mailboxes,
+            deferred: Vec::new(),
+            stop_at: None,
+            stopped: false,
+        }
+    }
+
+    /// Runs until it is told to stop, or has drained.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.stopped {
+            self.turn(&mut events)?;
+        }
+        self.close_all();
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        match self.poll.poll(events, self.patience()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        self.env.now = Instant::now();
+        self.env.wall_clock = SystemTime::now();
+        for event in events.iter() {
+            if event.token() == MAILBOX {
+                continue;
+            }
+            let token = event.token().0 as u64;
+            let queued = match self.table.get_mut(token) {
+                Some(Entry::Connection(connection)) => connection.fold(event),
+                Some(Entry::Inlet(inlet)) => inlet.fold(event),
+                // The entry has gone: a stale event reaches nobody.
+                None => false,
+            };
+            if queued {
+                self.queue.push_back(token);
+            }
+        }
+        self.read_mail();
+        self.run_timers();
+        self.retry_deferred();
+        for _ in 0..self.queue.len() {
+            if let Some(token) = self.queue.pop_front() {
+                self.step(token);
+            }
+        }
+        let late = self.stop_at.is_some_and(|at| at <= self.env.millis());
+        if late || self.env.draining && self.table.connections() == 0 {
+            self.stopped = true;
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        if !self.queue.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let next = [self.timers.next(), self.stop_at].into_iter().flatten().min().map(|at| {
+            let at = self.env.epoch + Duration::from_millis(at);
+            at.saturating_duration_since(self.env.now)
+        });
+        // A full offload pool says nothing when it has room again.
+        let retry = (!self.deferred.is_empty()).then_some(Duration::from_millis(1));
+        [next, retry].into_iter().flatten().min()
+    }
+
+    // ---- steps -------------------------------------------------------------------------------
+
+    fn step(&mut self, token: u64) {
+        match self.table.take(token) {
+            Some(Entry::Connection(mut connection)) => {
+                connection.queued = false;
+                let step = self.guarded(&mut connection, |connection, env, scratch| {
+                    connection.step(env, scratch)
+                });
+                self.settle(token, connection, step);
+            }
+            Some(Entry::Inlet(mut inlet)) => {
+                inlet.queued = false;
+                self.accept(token, &mut inlet);
+                self.table.put_back(token, Entry::Inlet(inlet));
+            }
+            None => {}
+        }
+        self.carry_out();
+    }
+
+    /// Runs a callback of one connection; a panic in it closes that connection alone.
+    fn guarded(
+        &mut self,
+        connection: &mut Connection,
+        callback: impl FnOnce(&mut Connection, &mut Env, &mut [u8]) -> Step,
+    ) -> Step {
+        let (env, scratch) = (&mut self.env, &mut self.scratch);
+        let guarded = catch_unwind(AssertUnwindSafe(|| callback(connection, env, scratch)));
+        guarded.unwrap_or_else(|_| {
+            tracing::error!(peer = %connection.remote(), "a session panicked; its connection is closed");
+            Step::Ended(Reason::Panicked)
+        })
+    }
+
+    /// Puts a connection back after its step, queues it again if it is owed another, or ends it.
+    fn settle(&mut self, token: u64, mut connection: Box<Connection>, step: Step) {
+        match step {
+            Step::Again => {
+                connection.queued = true;
+                self.queue.push_back(token);
+            }
+            Step::Idle => {}
+            Step::Ended(reason) => return self.end(token, connection, reason),
+        }
+        if connection.channel.has_deferred() && !self.deferred.contains(&token) {
+            self.deferred.push(token);
+        }
+        if let Some(at) = connection.deadline()
+            && connection.wakes_at.is_none_or(|before| at < before)
+        {
+            connection.wakes_at = Some(at);
+            self.timers.push(at, token);
+        }
+        self.table.put_back(token, Entry::Connection(connection));
+    }
+
+    fn end(&mut self, token: u64, connection: Box<Connection>, reason: Reason) {
+        if connection.channel.owns_listeners() {
+            for owned in self.table.inlets_of(token) {
+                self.remove_inlet(owned);
+            }
+        }
+        self.table.remove_connection(token);
+        self.env.release(token);
+        // The session's last words run its own code once more.
+        if catch_unwind(AssertUnwindSafe(|| connection.part(reason))).is_err() {
+            tracing::error!("a session panicked while it was closed");
+        }
+    }
+
+    /// Gives one connection a callback, then its step.
+    fn with_channel(&mut self, token: u64, callback: impl FnOnce(&mut Channel, &mut Env)) {
+        match self.table.take(token) {
+            Some(Entry::Connection(mut connection)) => {
+                let step = self.guarded(&mut connection, |connection, env, scratch| {
+                    callback(&mut connection.channel, env);
+                    connection.step(env, scratch)
+                });
+                if connection.queued && matches!(step, Step::Again) {
+                    connection.queued = false;
+                    self.queue.retain(|queued| *queued != token);
+                }
+                self.settle(token, connection, step);
+            }
+            Some(entry) => self.table.put_back(token, entry),
+            None => {}
+        }
+        self.carry_out();
+    }
+
+    // ---- mail, timers, commands --------------------------------------------------------------
+
+    fn read_mail(&mut self) {
+        let mut messages = std::mem::take(&mut self.messages);
+        self.env.mailbox.take(&mut messages);
+        for message in messages.drain(..) {
+            match message {
+                Message::Wake(token) => self.with_channel(token, |channel, _| channel.wake()),
+                Message::Note(token, note) => {
+                    self.with_channel(token, |channel, env| channel.notify(env, note));
+                }
+                Message::Resume(token, then) => {
+                    self.with_channel(token, |channel, env| channel.resume(env, then));
+                }
+                Message::Abort(token) => {
+                    if let Some(Entry::Connection(connection)) = self.table.take(token) {
+                        self.end(token, connection, Reason::Panicked);
+                    }
+                }
+                Message::Control(Control::Drain { within }) => self.drain(within),
+                Message::Control(Control::Stop) => self.stopped = true,
+            }
+        }
+        self.messages = messages;
+    }
+
+    fn run_timers(&mut self) {
+        let now = self.env.millis();
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.take_due(now, &mut due);
+        for (at, token) in due.drain(..) {
+            match self.table.take(token) {
+                Some(Entry::Connection(mut connection)) if connection.wakes_at == Some(at) => {
+                    connection.wakes_at = None;
+                    let queued = connection.queued;
+                    let step = match connection.deadline() {
+                        // It has moved further away since: look again then.
+                        Some(later) if later > now => Step::Idle,
+                        None => Step::Idle,
+                        Some(_) => self.guarded(&mut connection, Connection::lapse),
+                    };
+                    if queued && matches!(step, Step::Again) {
+                        self.table.put_back(token, Entry::Connection(connection));
+                    } else {
+                        self.settle(token, connection, step);
+                    }
+                }
+                Some(Entry::Inlet(mut inlet)) => {
+                    if inlet.rested() {
+                        self.queue.push_back(token);
+                    }
+                    self.table.put_back(token, Entry::Inlet(inlet));
+                }
+                Some(entry) => self.table.put_back(token, entry),
+                None => {}
+            }
+            self.carry_out();
+        }
+        self.due = due;
+    }
+
+    /// Gives connections whose work found the offload pool full another try.
+    fn retry_deferred(&mut self) {
+        if self.deferred.is_empty() || !self.env.pool.has_room() {
+            return;
+        }
+        for token in std::mem::take(&mut self.deferred) {
+            self.with_channel(token, |_, _| {});
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while !self.env.commands.is_empty() {
+            for command in std::mem::take(&mut self.env.commands) {
+                match command {
+                    Command::Notify { to, note } => self.notify(to, note),
+                    Command::Connect { id, from, target, session } => {
+                        self.connect(id, from, target, session);
+                    }
+                    Command::Listen { id, owner, bind, acceptor } => {
+                        let bound = self.listen_private(id, owner, &bind, acceptor);
+                        self.notify(owner, Note::new(Listening { id, bound }));
+                    }
+                    Command::Unlisten(id) => self.remove_inlet(id.token),
+                }
+            }
+        }
+    }
+
+    fn notify(&mut self, to: Address, note: Note) {
+        if to.shard == self.env.shard {
+            // Not nested: `carry_out` of the inner call finds the commands that the note led to.
+            self.with_channel(to.token, |channel, env| channel.notify(env, note));
+        } else if let Some(mailbox) = self.mailboxes.get(usize::from(to.shard))
+            && mailbox.post_note(to.token, note).is_err()
+        {
+            tracing::warn!(%to, "a shard's mailbox is full; a note is lost");
+        }
+    }
+
+    fn drain(&mut self, within: Option<Duration>) {
+        self.env.draining = true;
+        self.stop_at = within.map(|within| self.env.millis_after(within));
+        for token in self.table.public_inlets() {
+            self.remove_inlet(token);
+        }
+        for token in self.table.tokens_of_connections() {
+            self.with_channel(token, |channel, env| channel.drain(env));
+        }
+    }
+
+    fn close_all(&mut self) {
+        for token in self.table.tokens_of_connections() {
+            if let Some(Entry::Connection(connection)) = self.table.take(token) {
+                self.end(token, connection, Reason::Stopped);
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What lives on a shard, by token. A token is given out once: an event, note or timer for an entry
+//! that has gone finds nothing.
+
+use super::accept::Inlet;
+use super::connection::Connection;
+
+/// Something with a token.
+pub(super) enum Entry {
+    Connection(Box<Connection>),
+    Inlet(Box<Inlet>),
+}
+
+#[derive(Default)]
+pub(super) struct Table {
+    /// By the token's low half: the whole token, and the entry unless it is taken out for its turn.
+    places: Vec<Option<(u64, Option<Entry>)>>,
+    connections: usize,
+}
+
+impl Table {
+    pub(super) fn insert(&mut self, token: u64, entry: Entry) {
+        *self.place(token) = Some((token, Some(entry)));
+    }
+
+    /// Makes a place for a connection, which is put into it after its first step.
+    pub(super) fn insert_connection(&mut self, token: u64) {
+        *self.place(token) = Some((token, None));
+        self.connections += 1;
+    }
+
+    pub(super) fn get_mut(&mut self, token: u64) -> Option<&mut Entry> {
+        match self.places.get_mut(token as u32 as usize)? {
+            Some((occupant, entry)) if *occupant == token => entry.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// Takes an entry out for its turn; [`put_back`](Self::put_back) or [`remove`](Self::remove)
+    /// follows.
+    pub(super) fn take(&mut self, token: u64) -> Option<Entry> {
+        match self.places.get_mut(token as u32 as usize)? {
+            Some((occupant, entry)) if *occupant == token => entry.take(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn put_back(&mut self, token: u64, entry: Entry) {
+        if let Some(Some((occupant, place))) = self.places.get_mut(token as u32 as usize)
+            && *occupant == token
+        {
+            *place = Some(entry);
+        }
+    }
+
+    /// Forgets a token whose entry was taken out.
+    pub(super) fn remove(&mut self, token: u64) {
+        if let Some(place) = self.places.get_mut(token as u32 as usize)
+            && let Some((occupant, entry)) = place
+            && *occupant == token
+        {
+            debug_assert!(entry.is_none(), "an entry is taken out before it is removed");
+            *place = None;
+        }
+    }
+
+    /// Forgets the token of a connection that was taken out.
+    pub(super) fn remove_connection(&mut self, token: u64) {
+        self.remove(token);
+        self.connections -= 1;
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections
+    }
+
+    pub(super) fn tokens_of_connections(&self) -> Vec<u64> {
+        self.tokens(|entry| matches!(entry, Entry::Connection(_)))
+    }
+
+    pub(super) fn public_inlets(&self) -> Vec<u64> {
+        self.tokens(|entry| matches!(entry, Entry::Inlet(inlet) if inlet.owner().is_none()))
+    }
+
+    pub(super) fn inlets_of(&self, owner: u64) -> Vec<u64> {
+        self.tokens(|entry| matches!(entry, Entry::Inlet(inlet) if inlet.owner() == Some(owner)))
+    }
+
+    fn place(&mut self, token: u64) -> &mut Option<(u64, Option<Entry>)> {
+        let index = token as u32 as usize;
+        if index >= self.places.len() {
+            self.places.resize_with(index + 1, || None);
+        }
+        &mut self.places[index]
+    }
+
+    fn tokens(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<u64> {
+        let places = self.places.iter().flatten();
+        let wanted = places.filter(|(_, entry)| entry.as_ref().is_some_and(&wanted));
+        wanted.map(|(token, _)| *token).collect()
+    }
+}
