@@ -1,0 +1,146 @@
+//! Which octet may stand where: tables for the grammar of RFC 9110 §5 and RFC 9112 §3, and the
+//! search for the end of a run. Knows nothing of what the runs mean.
+
+/// A `tchar` (RFC 9110 §5.6.2).
+pub(crate) const TOKEN: u8 = 1;
+/// May stand in a request target: visible ASCII but `#`, which begins a fragment and is never sent
+/// (RFC 9112 §3.2), and octets above ASCII, which curl sends unencoded.
+pub(crate) const TARGET: u8 = 2;
+/// May stand in a host: unreserved, sub-delims and `%` (RFC 3986 §3.2.2).
+pub(crate) const REG_NAME: u8 = 4;
+/// May stand between a quoted string's quotes, unescaped (RFC 9110 §5.6.4).
+pub(crate) const QUOTED: u8 = 8;
+/// May stand in a field's value (RFC 9110 §5.5).
+pub(crate) const VALUE: u8 = 16;
+
+const CLASSES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let b = octet as u8;
+        let mut class = 0;
+        if b.is_ascii_alphanumeric() || in_set(b, b"!#$%&'*+-.^_`|~") {
+            class |= TOKEN;
+        }
+        if (b > b' ' && b != 0x7f) && b != b'#' {
+            class |= TARGET;
+        }
+        if b.is_ascii_alphanumeric() || in_set(b, b"-._~!$&'()*+,;=%") {
+            class |= REG_NAME;
+        }
+        if b == b'\t' || (b >= b' ' && b != 0x7f) {
+            class |= VALUE;
+            if b != b'"' && b != b'\\' {
+                class |= QUOTED;
+            }
+        }
+        table[octet] = class;
+        octet += 1;
+    }
+    table
+};
+
+const fn in_set(b: u8, set: &[u8]) -> bool {
+    let mut i = 0;
+    while i < set.len() {
+        if set[i] == b {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+/// Whether the octet is of the class.
+#[inline]
+pub(crate) const fn is(octet: u8, class: u8) -> bool {
+    CLASSES[octet as usize] & class != 0
+}
+
+/// Whether there is at least one octet and all are of the class.
+#[cfg(test)]
+pub(crate) fn all(octets: &[u8], class: u8) -> bool {
+    !octets.is_empty() && octets.iter().all(|&b| is(b, class))
+}
+
+/// Where the run of octets of the class that begins at `at` ends.
+#[inline]
+pub(crate) fn run(octets: &[u8], mut at: usize, class: u8) -> usize {
+    while let Some(&b) = octets.get(at) {
+        if !is(b, class) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Where the run of field-value octets that begins at `at` ends: the same as [`run`] with
+/// [`VALUE`], eight octets at a time, since values are most of a head.
+#[inline]
+pub(crate) fn value_run(octets: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    while let Some(eight) = octets.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*eight);
+        let del = word ^ (0x7f * ONES);
+        // The first octet below a space, or equal to DEL; a borrow can mark only later ones.
+        let hits = (word.wrapping_sub(0x20 * ONES) & !word | del.wrapping_sub(ONES) & !del) & HIGH;
+        if hits == 0 {
+            at += 8;
+            continue;
+        }
+        at += (hits.trailing_zeros() / 8) as usize;
+        if octets[at] != b'\t' {
+            return at;
+        }
+        at += 1;
+    }
+    run(octets, at, VALUE)
+}
+
+/// Without the optional white space at both ends (RFC 9110 §5.6.3).
+pub(crate) fn trim(mut octets: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = octets {
+        octets = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = octets {
+        octets = rest;
+    }
+    octets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn value_run_equals_the_plain_run(octets in proptest::collection::vec(
+            prop_oneof![9 => 0x20u8..=0xff, 1 => any::<u8>(), 1 => Just(b'\t')], 0..64),
+            start in 0usize..64)
+        {
+            let start = start.min(octets.len());
+            prop_assert_eq!(value_run(&octets, start), run(&octets, start, VALUE));
+        }
+    }
+
+    #[test]
+    fn every_single_octet_is_judged_alike_at_every_offset() {
+        for octet in 0..=255u8 {
+            for offset in 0..20 {
+                let mut line = [b'a'; 24];
+                line[offset] = octet;
+                assert_eq!(value_run(&line, 0), run(&line, 0, VALUE), "{octet:#x} at {offset}");
+            }
+        }
+    }
+
+    #[test]
+    fn trim_takes_only_spaces_and_tabs() {
+        assert_eq!(trim(b" \t a b\t "), b"a b");
+        assert_eq!(trim(b" \t "), b"");
+        assert_eq!(trim(b"\x0ba"), b"\x0ba");
+    }
+}
