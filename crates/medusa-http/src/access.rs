@@ -1,0 +1,122 @@
+//! The access log: one line in Apache's combined format for each finished request, told when the
+//! response's last octet was taken by the socket or the client has left. A response that was not
+//! sent whole has ` incomplete` at its line's end; the octets are those of the body really sent.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use http::StatusCode;
+use medusa_core::{AccessSink, Delivered, Peer};
+
+use crate::date::Date;
+use crate::head::{Head, Known};
+
+/// The longest that a part of a line may be, unescaped; a head may be far longer.
+const PART: usize = 2048;
+
+/// What is remembered of a request until its response is through.
+pub(crate) struct Record {
+    sink: Arc<dyn AccessSink>,
+    /// The line up to the status.
+    line: Vec<u8>,
+    /// What follows the octets: referer and user agent.
+    tail: Vec<u8>,
+}
+
+impl Record {
+    pub(crate) fn of(
+        sink: &Arc<dyn AccessSink>,
+        peer: &Peer,
+        date: &Date,
+        head: &Head<'_>,
+    ) -> Box<Record> {
+        let mut record = Record::begin(sink, peer, date, head.request_line());
+        for field in [Known::Referer, Known::UserAgent] {
+            record.tail.push(b' ');
+            quote(&mut record.tail, head.known(field).unwrap_or(b"-"));
+        }
+        record
+    }
+
+    /// Of a request that could not be made out: as much as there is of its first line.
+    pub(crate) fn of_part(
+        sink: &Arc<dyn AccessSink>,
+        peer: &Peer,
+        date: &Date,
+        part: &[u8],
+    ) -> Box<Record> {
+        let part = part.strip_prefix(b"\r\n").unwrap_or(part);
+        let line = part.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
+        let mut record = Record::begin(sink, peer, date, if line.is_empty() { b"-" } else { line });
+        record.tail.extend_from_slice(b" \"-\" \"-\"");
+        record
+    }
+
+    fn begin(
+        sink: &Arc<dyn AccessSink>,
+        peer: &Peer,
+        date: &Date,
+        request_line: &[u8],
+    ) -> Box<Record> {
+        let mut line = Vec::with_capacity(128);
+        let _ = match peer.remote.ip() {
+            Some(address) => write!(line, "{address} - - ["),
+            None => write!(line, "{} - - [", peer.remote),
+        };
+        // `Sun, 06 Nov 1994 08:49:37 GMT` holds all that `06/Nov/1994:08:49:37 +0000` needs.
+        for part in [&date[5..7], b"/", &date[8..11], b"/", &date[12..16], b":", &date[17..25]] {
+            line.extend_from_slice(part);
+        }
+        line.extend_from_slice(b" +0000] ");
+        quote(&mut line, request_line);
+        Box::new(Record { sink: Arc::clone(sink), line, tail: Vec::new() })
+    }
+
+    /// A hook for the response: it writes the line.
+    pub(crate) fn finished(
+        self: Box<Record>,
+        status: StatusCode,
+        head_length: usize,
+    ) -> impl FnOnce(Delivered) + Send + 'static {
+        move |delivered| {
+            let Record { sink, mut line, tail } = *self;
+            let octets = delivered.bytes.saturating_sub(head_length as u64);
+            let _ = write!(line, " {} {octets}", status.as_str());
+            line.extend_from_slice(&tail);
+            if !delivered.completed {
+                line.extend_from_slice(b" incomplete");
+            }
+            sink.line(&line);
+        }
+    }
+}
+
+/// In quotes, and so that nobody can end the quotes, the line, or colour the reader's terminal.
+fn quote(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    for &octet in &text[..text.len().min(PART)] {
+        match octet {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', octet]),
+            0x20..=0x7e => out.push(octet),
+            _ => {
+                let _ = write!(out, "\\x{octet:02x}");
+            }
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_can_not_leave_its_quotes() {
+        let mut out = Vec::new();
+        quote(&mut out, b"a\" \\ \x1b[31m\n\xc3");
+        assert_eq!(out, b"\"a\\\" \\\\ \\x1b[31m\\x0a\\xc3\"");
+        out.clear();
+        quote(&mut out, &[b'a'; 5000]);
+        assert_eq!(out.len(), PART + 2);
+    }
+}

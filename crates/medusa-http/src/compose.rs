@@ -1,0 +1,209 @@
+//! A response's head, composed: status line, Date, the handler's fields, and the framing that fits
+//! the request (RFC 9112 §6, §9.3). The one place where it is decided what a body's end is and
+//! whether the connection outlives it.
+
+use http::{Method, StatusCode, Version};
+
+use crate::date::Date;
+use crate::head::Head;
+use crate::response::Response;
+
+/// What of a request decides how its response is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// HTTP/1.0.
+    pub(crate) old_version: bool,
+    /// HEAD: no body, whatever the fields say (RFC 9110 §9.3.2).
+    pub(crate) head_only: bool,
+    /// The client would go on, and nothing speaks against it.
+    pub(crate) persistent: bool,
+}
+
+impl Asked {
+    pub(crate) fn by(head: &Head<'_>, method: &Method) -> Asked {
+        Asked {
+            old_version: head.version() == Version::HTTP_10,
+            head_only: *method == Method::HEAD,
+            persistent: head.persistent(),
+        }
+    }
+
+    /// Of a request whose head could not be made out: the reply is the last.
+    pub(crate) const UNKNOWN: Asked =
+        Asked { old_version: false, head_only: false, persistent: false };
+}
+
+/// How the end of a response's body is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// There is no body, and no field that would speak of one.
+    None,
+    Length(u64),
+    Chunked,
+    /// The end of the connection.
+    Close,
+}
+
+/// How a response is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) end: End,
+    pub(crate) send_body: bool,
+    /// The connection ends behind this response.
+    pub(crate) close: bool,
+}
+
+impl Plan {
+    #[inline]
+    pub(crate) fn new(asked: Asked, response: &Response) -> Plan {
+        let close = !asked.persistent || response.close;
+        let bodiless = match response.status {
+            // RFC 9112 §6.3: these end at their empty line.
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Some(End::None),
+            // RFC 9110 §15.3.6: no content, and it says so.
+            StatusCode::RESET_CONTENT => Some(End::Length(0)),
+            _ => None,
+        };
+        if let Some(end) = bodiless {
+            return Plan { end, send_body: false, close };
+        }
+        match response.body.length() {
+            Some(length) => Plan { end: End::Length(length), send_body: !asked.head_only, close },
+            None if asked.head_only => Plan { end: End::None, send_body: false, close },
+            None if asked.old_version => Plan { end: End::Close, send_body: true, close: true },
+            None => Plan { end: End::Chunked, send_body: true, close },
+        }
+    }
+}
+
+/// Appends the head, up to and with its empty line.
+#[inline]
+pub(crate) fn head(out: &mut Vec<u8>, response: &Response, asked: Asked, plan: Plan, date: &Date) {
+    out.reserve(160 + response.fields.len());
+    status_line(out, response.status);
+    out.extend_from_slice(b"Date: ");
+    out.extend_from_slice(date);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&response.fields);
+    match plan.end {
+        End::Length(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            decimal(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        End::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        End::None | End::Close => {}
+    }
+    if plan.close {
+        out.extend_from_slice(b"Connection: close\r\n");
+    } else if asked.old_version {
+        // RFC 9112 §9.3: in 1.0 the connection persists only if both sides say so.
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the status line. The version is the server's own, also to an HTTP/1.0 request
+/// (RFC 9110 §2.5).
+#[inline]
+fn status_line(out: &mut Vec<u8>, status: StatusCode) {
+    if status == StatusCode::OK {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    // RFC 9112 §4: the phrase may be empty, the space before it not.
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number.
+#[inline]
+pub(crate) fn decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::response::Body;
+    use medusa_core::{Outbox, ProduceError, Produced, Producer};
+
+    struct Endless;
+    impl Producer for Endless {
+        fn produce(&mut self, _: &mut Outbox) -> Result<Produced, ProduceError> {
+            Ok(Produced::Pending)
+        }
+    }
+
+    fn check(asked: Asked, response: Response, tail: &str) {
+        let mut out = Vec::new();
+        let plan = Plan::new(asked, &response);
+        head(&mut out, &response, asked, plan, b"Sun, 06 Nov 1994 08:49:37 GMT");
+        let reason = response.status.canonical_reason().unwrap_or_default();
+        let expected = format!(
+            "HTTP/1.1 {} {reason}\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n{tail}\r\n",
+            response.status.as_str(),
+        );
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn each_response_has_its_framing() {
+        let new = Asked { old_version: false, head_only: false, persistent: true };
+        let old = Asked { old_version: true, ..new };
+        let head = Asked { head_only: true, ..new };
+        let last = Asked { persistent: false, ..new };
+        let ok = || Response::new(StatusCode::OK);
+        let endless = || ok().body(Body::producer(Endless));
+        let empty = |status| Response::new(status).body("never sent");
+        check(new, ok().body("abc"), "Content-Length: 3\r\n");
+        check(new, ok(), "Content-Length: 0\r\n");
+        check(new, endless(), "Transfer-Encoding: chunked\r\n");
+        check(new, ok().closing(), "Content-Length: 0\r\nConnection: close\r\n");
+        check(last, ok(), "Content-Length: 0\r\nConnection: close\r\n");
+        check(last, endless(), "Transfer-Encoding: chunked\r\nConnection: close\r\n");
+        check(old, ok(), "Content-Length: 0\r\nConnection: keep-alive\r\n");
+        check(old, endless(), "Connection: close\r\n");
+        check(
+            Asked { persistent: false, ..old },
+            ok(),
+            "Content-Length: 0\r\nConnection: close\r\n",
+        );
+        check(head, ok().body("abc"), "Content-Length: 3\r\n");
+        check(head, endless(), "");
+        for asked in [new, head] {
+            check(asked, empty(StatusCode::NO_CONTENT), "");
+            check(asked, empty(StatusCode::NOT_MODIFIED), "");
+            check(asked, empty(StatusCode::RESET_CONTENT), "Content-Length: 0\r\n");
+        }
+        for status in [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED, StatusCode::RESET_CONTENT]
+        {
+            assert!(!Plan::new(new, &empty(status)).send_body);
+        }
+        assert!(!Plan::new(head, &ok().body("abc")).send_body);
+        let odd = StatusCode::from_u16(599).expect("three digits");
+        check(new, Response::new(odd), "Content-Length: 0\r\n");
+    }
+
+    #[test]
+    fn numbers() {
+        for number in [0, 7, 10, 99, 100, 12_345_678_901, u64::MAX] {
+            let mut out = Vec::new();
+            decimal(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! HTTP as a service of the core: what a program that embeds this crate mounts, and what the plug-in
+//! makes from a configuration.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use medusa_core::{Acceptor, AccessSink, Limits, Listener, Peer, Refusal, Service, Session};
+
+use crate::compose::decimal;
+use crate::date::DateCache;
+use crate::error::Fault;
+use crate::handler::Handler;
+use crate::response::{Body, Response};
+use crate::session::{HttpLimits, HttpSession, Shard};
+
+type MakeHandler = Arc<dyn Fn() -> Box<dyn Handler> + Send + Sync>;
+
+/// An HTTP server, to be mounted.
+pub struct HttpService {
+    name: String,
+    listeners: Vec<Listener>,
+    limits: Limits,
+    http_limits: HttpLimits,
+    access: Option<Arc<dyn AccessSink>>,
+    summary: String,
+    handler: MakeHandler,
+}
+
+impl std::fmt::Debug for HttpService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpService")
+            .field("name", &self.name)
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpService {
+    /// A server of this name. `handler` is called once on each shard, and what it makes answers that
+    /// shard's requests.
+    pub fn new<H: Handler + 'static>(
+        name: impl Into<String>,
+        listeners: Vec<Listener>,
+        handler: impl Fn() -> H + Send + Sync + 'static,
+    ) -> HttpService {
+        HttpService {
+            name: name.into(),
+            listeners,
+            limits: Limits::default(),
+            http_limits: HttpLimits::default(),
+            access: None,
+            summary: String::new(),
+            handler: Arc::new(move || Box::new(handler())),
+        }
+    }
+
+    /// Sets what connections may use.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> HttpService {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets how large requests may be.
+    #[must_use]
+    pub fn http_limits(mut self, limits: HttpLimits) -> HttpService {
+        self.http_limits = limits;
+        self
+    }
+
+    /// Sets where a line goes for each finished request.
+    #[must_use]
+    pub fn access(mut self, sink: Option<Arc<dyn AccessSink>>) -> HttpService {
+        self.access = sink;
+        self
+    }
+
+    /// Sets what is said of it in a table.
+    #[must_use]
+    pub fn summary(mut self, summary: impl Into<String>) -> HttpService {
+        self.summary = summary.into();
+        self
+    }
+}
+
+impl Service for HttpService {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn listeners(&self) -> Vec<Listener> {
+        self.listeners.clone()
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.clone()
+    }
+
+    fn summary(&self) -> String {
+        self.summary.clone()
+    }
+
+    fn acceptor(&self) -> Box<dyn Acceptor> {
+        Box::new(HttpAcceptor {
+            shard: Rc::new(Shard {
+                handler: (self.handler)(),
+                limits: self.http_limits,
+                access: self.access.clone(),
+                dates: DateCache::default(),
+                spare: Cell::default(),
+            }),
+        })
+    }
+}
+
+struct HttpAcceptor {
+    shard: Rc<Shard>,
+}
+
+impl Acceptor for HttpAcceptor {
+    fn accepted(&mut self, _: &Peer) -> Box<dyn Session> {
+        Box::new(HttpSession::new(Rc::clone(&self.shard)))
+    }
+
+    fn refused(&mut self, _: Refusal) -> Bytes {
+        too_busy()
+    }
+}
+
+/// What a peer is told for which there is no session, and so no clock: RFC 9110 §6.6.1 lets a 5xx go
+/// without a date.
+fn too_busy() -> Bytes {
+    let response = Response::fault(Fault::Busy);
+    let mut out = b"HTTP/1.1 503 Service Unavailable\r\n".to_vec();
+    out.extend_from_slice(&response.fields);
+    if let Body::Bytes(page) = &response.body {
+        out.extend_from_slice(b"Content-Length: ");
+        decimal(&mut out, page.len() as u64);
+        out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
+        out.extend_from_slice(page);
+    }
+    out.into()
+}

@@ -1,0 +1,623 @@
+//! One connection's HTTP: heads in, answers out, bodies between them. It is the only place that
+//! knows both the core's callbacks and the pure machines of this crate; which phase follows which
+//! stands in `states.rs`.
+//!
+//! Responses go out in the order of their requests, whenever they are ready. Nothing is read past a
+//! request whose framing is in doubt, and no octet of a body is ever taken for a request.
+
+mod respond;
+mod states;
+
+use std::any::Any;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Method, StatusCode, Version};
+use medusa_core::{AccessSink, Cx, Deadline, Frame, Framing, Note, ReplySlot, Session, TimerKey};
+
+use crate::access::Record;
+use crate::body::BodyLength;
+use crate::chunked::{ChunkLimits, Decoded, Decoder, Want};
+use crate::compose::Asked;
+use crate::date::DateCache;
+use crate::error::Fault;
+use crate::handler::{
+    Answer, Answered, BodyReader, Continuation, Continuations, Exchange, Handler, Read, Reading,
+    Resumed,
+};
+use crate::head::{Head, HeadLimits, Known, Target, canonical_path};
+use crate::request::Request;
+use crate::response::Response;
+use states::{Event, Phase};
+
+/// How large requests may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HttpLimits {
+    /// Heads.
+    pub head: HeadLimits,
+    /// What a chunked body may hold beside its data.
+    pub chunks: ChunkLimits,
+    /// Octets of a body; `None`, as handlers set their own. A handler that reads without a limit is
+    /// bounded by this one.
+    pub body: Option<u64>,
+    /// Octets of a body that are read and dropped behind an answer that didn't wait for them, so that
+    /// the connection can be kept. Beyond, it is closed. 64 KiB.
+    pub unread: u64,
+}
+
+impl Default for HttpLimits {
+    fn default() -> HttpLimits {
+        HttpLimits {
+            head: HeadLimits::default(),
+            chunks: ChunkLimits::default(),
+            body: None,
+            unread: 64 * 1024,
+        }
+    }
+}
+
+/// What the connections of one shard share.
+pub(crate) struct Shard {
+    pub(crate) handler: Box<dyn Handler>,
+    pub(crate) limits: HttpLimits,
+    pub(crate) access: Option<Arc<dyn AccessSink>>,
+    pub(crate) dates: DateCache,
+    /// A buffer for a response's fields, which goes round.
+    pub(crate) spare: Cell<Vec<u8>>,
+}
+
+/// One HTTP connection.
+pub struct HttpSession {
+    shard: Rc<Shard>,
+    phase: Phase,
+    /// Part of a head has come.
+    in_head: bool,
+    /// The first line of that part is complete, and was looked at.
+    line_seen: bool,
+    /// The next response that can be the last one is.
+    ending: bool,
+    /// How many requests have been answered or put off; it may wrap.
+    requests: u32,
+    body: Option<Box<OpenBody>>,
+    owed: Vec<Owed>,
+    continuations: Continuations,
+}
+
+impl std::fmt::Debug for HttpSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpSession").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+/// What is needed to answer a request: by whom it was asked, and how.
+struct Asker {
+    asked: Asked,
+    record: Option<Box<Record>>,
+}
+
+/// An answer that was put off.
+struct Owed {
+    id: u32,
+    asker: Asker,
+    /// Its place. None where input is held, since then nothing follows.
+    slot: Option<ReplySlot>,
+    /// Which request it was.
+    number: u32,
+}
+
+/// A body that isn't at its end.
+struct OpenBody {
+    framing: BodyFraming,
+    /// The client waits for 100 before it sends (RFC 9110 §10.1.1).
+    expects: bool,
+    /// The core has been told what to expect.
+    begun: bool,
+    /// None while the answer is put off, or the rest is passed over.
+    reading: Option<OpenReading>,
+}
+
+struct OpenReading {
+    asker: Asker,
+    reader: Box<dyn BodyReader>,
+    /// The ticket by which a pause ends.
+    paused: Option<u32>,
+    /// The pause came with the last piece.
+    whole: bool,
+}
+
+enum BodyFraming {
+    /// So many octets are left.
+    Length(u64),
+    Chunked(Box<Decoder>),
+}
+
+impl OpenBody {
+    fn wants(&self) -> Framing {
+        match &self.framing {
+            BodyFraming::Length(left) => Framing::length(*left),
+            BodyFraming::Chunked(decoder) => match decoder.wants() {
+                Want::Octets(size) => Framing::length(size),
+                Want::Line { limit } => Framing::line(limit),
+                Want::Nothing => Framing::line(0),
+            },
+        }
+    }
+}
+
+/// The answer is already there, or the client was told to send nothing more.
+const MISUSED_READ: &str = "a body was to be read that isn't there, or has been read";
+
+/// Heads, whose limit is looked at here: the core's would not tell a target from a field.
+const HEAD: Framing = Framing::delimited(b"\r\n\r\n", usize::MAX);
+
+impl Session for HttpSession {
+    fn opened(&mut self, cx: &mut Cx<'_>) {
+        cx.expect(HEAD);
+    }
+
+    #[inline]
+    fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+        match self.phase {
+            Phase::Head => self.requested(cx, frame.bytes),
+            Phase::Reading | Phase::PassingOver => self.body_received(cx, frame),
+            Phase::Held | Phase::Over => {}
+        }
+    }
+
+    fn unfinished(&mut self, cx: &mut Cx<'_>, so_far: &[u8], fresh: usize) {
+        match self.phase {
+            Phase::Head => self.head_unfinished(cx, so_far, fresh),
+            // A chunk's size or a trailer: a bare LF will not become right (RFC 9112 §7.1).
+            Phase::Reading if memchr::memchr(b'\n', &so_far[fresh..]).is_some() => {
+                self.body_received(cx, Frame { bytes: so_far, end: true });
+            }
+            _ => {}
+        }
+    }
+
+    fn overlong(&mut self, cx: &mut Cx<'_>) {
+        let fault = match &self.body {
+            Some(body) => match &body.framing {
+                BodyFraming::Chunked(decoder) => decoder.overlong(),
+                BodyFraming::Length(_) => Fault::BodyTooLong,
+            },
+            None => Fault::HeadTooLong,
+        };
+        self.break_off(cx, fault);
+    }
+
+    fn timed_out(&mut self, cx: &mut Cx<'_>, deadline: Deadline) {
+        match (deadline, self.phase) {
+            // It doesn't take what waits for it.
+            _ if cx.unsent_bytes() > 0 => cx.abort(),
+            (Deadline::Head, Phase::Head) => self.refuse(cx, Fault::HeadTimeout, b""),
+            (_, Phase::Reading) => self.break_off(cx, Fault::BodyTimeout),
+            _ => cx.close(),
+        }
+    }
+
+    fn expired(&mut self, cx: &mut Cx<'_>, key: TimerKey) {
+        // The key is the ticket's low half.
+        let waiting = self.owed.iter().find(|owed| owed.id as u16 == key.0);
+        if let Some(id) = waiting.map(|owed| owed.id) {
+            self.resumed(cx, id, Box::new(()));
+        }
+    }
+
+    fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
+        let note = match note.downcast::<Answered>() {
+            Ok(Answered { id, response }) => {
+                let response = match response {
+                    Some(make) => make(),
+                    None => Response::error(StatusCode::INTERNAL_SERVER_ERROR),
+                };
+                return self.answered(cx, id, response.into());
+            }
+            Err(note) => note,
+        };
+        if let Ok(Resumed { id }) = note.downcast::<Resumed>() {
+            self.read_on(cx, id, Reading::More);
+        }
+    }
+
+    fn draining(&mut self, cx: &mut Cx<'_>) {
+        self.ending = true;
+        self.close_if_idle(cx);
+    }
+}
+
+impl HttpSession {
+    pub(crate) fn new(shard: Rc<Shard>) -> HttpSession {
+        HttpSession {
+            shard,
+            phase: Phase::Head,
+            in_head: false,
+            line_seen: false,
+            ending: false,
+            requests: 0,
+            body: None,
+            owed: Vec::new(),
+            continuations: Continuations::default(),
+        }
+    }
+
+    // ---- heads -------------------------------------------------------------------------------
+
+    #[inline]
+    fn requested(&mut self, cx: &mut Cx<'_>, octets: &[u8]) {
+        self.in_head = false;
+        self.line_seen = false;
+        let head = match Head::parse(octets, &self.shard.limits.head) {
+            Ok(head) => head,
+            Err(fault) => return self.refuse(cx, fault, octets),
+        };
+        let length = match BodyLength::of(&head) {
+            Ok(length) => length,
+            Err(fault) => return self.refuse(cx, fault, octets),
+        };
+        let method = head.method();
+        let mut asked = Asked::by(&head, &method);
+        if self.ending || cx.is_draining() {
+            asked.persistent = false;
+        }
+        let record = match &self.shard.access {
+            Some(sink) => {
+                let date = self.shard.dates.at(cx.wall_clock());
+                Some(Record::of(sink, cx.peer(), &date, &head))
+            }
+            None => None,
+        };
+        let asker = Asker { asked, record };
+
+        let mut body = None;
+        if !length.is_empty() || head.known(Known::Expect).is_some() {
+            body = match self.open_body(&head, length) {
+                Ok(body) => body,
+                Err(fault) => {
+                    let last = Asker { asked: Asked { persistent: false, ..asked }, ..asker };
+                    return self.respond(cx, last, None, Response::fault(fault));
+                }
+            };
+        }
+        let answer = self.ask(cx, &head, &method, body.is_some());
+        match (answer, body) {
+            (Answer::Now(response), None) => self.respond(cx, asker, None, response),
+            (answer, body) => self.settle(cx, asker, answer, body, true),
+        }
+    }
+
+    /// The body that follows a head, if there is one, and whether the client waits to be asked for
+    /// it.
+    fn open_body(
+        &self,
+        head: &Head<'_>,
+        length: BodyLength,
+    ) -> Result<Option<Box<OpenBody>>, Fault> {
+        let expects = match head.known(Known::Expect) {
+            // RFC 9110 §10.1.1: in 1.0 there is no such thing.
+            Some(_) if head.version() == Version::HTTP_10 => false,
+            Some(expectation) if expectation.eq_ignore_ascii_case(b"100-continue") => true,
+            Some(_) => return Err(Fault::Expectation),
+            None => false,
+        };
+        let framing = match length {
+            BodyLength::Length(0) => return Ok(None),
+            BodyLength::Length(length) => BodyFraming::Length(length),
+            BodyLength::Chunked => {
+                let limits = &self.shard.limits;
+                BodyFraming::Chunked(Box::new(Decoder::new(limits.chunks, limits.body)))
+            }
+        };
+        Ok(Some(Box::new(OpenBody { framing, expects, begun: false, reading: None })))
+    }
+
+    /// What is answered: by the handler, but for what concerns the whole server.
+    #[inline]
+    fn ask(&mut self, cx: &mut Cx<'_>, head: &Head<'_>, method: &Method, has_body: bool) -> Answer {
+        let target = head.target();
+        let path = match target {
+            Target::Origin { path, .. } | Target::Absolute { path, .. } => path,
+            Target::Asterisk => {
+                // RFC 9110 §9.3.7: the server as a whole.
+                let methods = self.shard.handler.methods();
+                return Response::new(StatusCode::NO_CONTENT).allow(&methods).into();
+            }
+            Target::Authority(_) => return Response::fault(Fault::UnknownMethod).closing().into(),
+        };
+        if *method == Method::TRACE {
+            // It would show a script the fields that it may not see (cross-site tracing).
+            return Response::method_not_allowed(&self.shard.handler.methods()).into();
+        }
+        let path = match canonical_path(path) {
+            Ok(path) => path,
+            Err(fault) => return Response::fault(fault).into(),
+        };
+        let request = Request::new(head, method, &path, has_body);
+        let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
+        self.shard.handler.requested(&request, &mut exchange)
+    }
+
+    fn head_unfinished(&mut self, cx: &mut Cx<'_>, so_far: &[u8], fresh: usize) {
+        self.in_head = true;
+        let limits = &self.shard.limits.head;
+        // Three octets may be the empty line's beginning.
+        let mut suspicious = so_far.len() > limits.head + 3;
+        for at in memchr::memchr_iter(b'\n', &so_far[fresh..]) {
+            let at = fresh + at;
+            suspicious |= at == 0 || so_far[at - 1] != b'\r' || !self.line_seen;
+            self.line_seen = true;
+        }
+        if suspicious && let Some(fault) = Head::fault_in_part(so_far, limits) {
+            self.refuse(cx, fault, so_far);
+        }
+    }
+
+    // ---- bodies ------------------------------------------------------------------------------
+
+    fn body_received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+        let Some(body) = &mut self.body else { return };
+        let (piece, whole) = match &mut body.framing {
+            BodyFraming::Length(left) => {
+                *left = left.saturating_sub(frame.bytes.len() as u64);
+                (frame.bytes, frame.end)
+            }
+            BodyFraming::Chunked(decoder) => {
+                let decoded = match decoder.handle_frame(frame.bytes, frame.end) {
+                    Ok(decoded) => decoded,
+                    Err(fault) => return self.break_off(cx, fault),
+                };
+                if frame.end {
+                    cx.expect(body.wants());
+                }
+                match decoded {
+                    Decoded::Framing => return,
+                    Decoded::Data => (frame.bytes, false),
+                    Decoded::End => (&[][..], true),
+                }
+            }
+        };
+        match &mut body.reading {
+            None if whole => {
+                self.body = None;
+                self.enter(cx, Event::Whole);
+                self.close_if_idle(cx);
+            }
+            None => {}
+            Some(open) if !piece.is_empty() => {
+                let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
+                let reading = open.reader.received(piece, &mut exchange);
+                self.go_on(cx, reading, whole);
+            }
+            Some(_) if whole => self.body_ended(cx),
+            Some(_) => {}
+        }
+    }
+
+    /// What the reader says decides what happens to the rest of the body.
+    fn go_on(&mut self, cx: &mut Cx<'_>, reading: Reading, whole: bool) {
+        let Some(open) = self.body.as_mut().and_then(|body| body.reading.as_mut()) else { return };
+        match reading {
+            Reading::More if whole => self.body_ended(cx),
+            Reading::More => {
+                if open.paused.take().is_some() {
+                    self.enter(cx, Event::Resume);
+                }
+            }
+            Reading::Paused(ticket) => {
+                open.paused = Some(ticket.id);
+                open.whole = whole;
+                self.enter(cx, Event::Pause);
+            }
+            Reading::Enough(answer) => {
+                let Some(mut body) = self.body.take() else { return };
+                let Some(open) = body.reading.take() else { return };
+                let rest = (!whole).then_some(body);
+                if rest.is_none() {
+                    self.enter(cx, Event::Whole);
+                }
+                self.settle(cx, open.asker, answer, rest, false);
+            }
+        }
+    }
+
+    fn body_ended(&mut self, cx: &mut Cx<'_>) {
+        let Some(open) = self.body.take().and_then(|body| body.reading) else { return };
+        self.enter(cx, Event::Whole);
+        let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
+        let answer = open.reader.ended(&mut exchange);
+        self.settle(cx, open.asker, answer, None, false);
+    }
+
+    /// The body is broken, or its end never comes.
+    fn break_off(&mut self, cx: &mut Cx<'_>, fault: Fault) {
+        let open = self.body.take().and_then(|body| body.reading);
+        match open {
+            Some(OpenReading { asker, .. }) => {
+                let asked = Asked { persistent: false, ..asker.asked };
+                self.respond(cx, Asker { asked, ..asker }, None, Response::fault(fault));
+            }
+            // Its request has been answered: there is nobody to tell.
+            None if self.phase.in_body() => self.enter(cx, Event::Last),
+            None => self.refuse(cx, fault, b""),
+        }
+    }
+
+    // ---- answers -----------------------------------------------------------------------------
+
+    /// Does what an answer asks for, and with the request's body what then must be.
+    fn settle(
+        &mut self,
+        cx: &mut Cx<'_>,
+        mut asker: Asker,
+        answer: Answer,
+        body: Option<Box<OpenBody>>,
+        may_read: bool,
+    ) {
+        match (answer, body) {
+            (Answer::Now(response), None) => self.respond(cx, asker, None, response),
+            (Answer::Now(response), Some(body)) => {
+                // Of a chunked body nobody knows how long it is; and a client that waits to be
+                // asked may send it or not (RFC 9110 §10.1.1).
+                let rest = match body.framing {
+                    BodyFraming::Length(left) if !body.expects => Some(left),
+                    _ => None,
+                };
+                let short = rest.is_some_and(|rest| rest <= self.shard.limits.unread);
+                asker.asked.persistent &= short;
+                self.respond(cx, asker, None, response);
+                if self.phase != Phase::Over {
+                    self.body = Some(body);
+                    self.enter(cx, Event::Pass);
+                }
+            }
+            // The answer may turn out to end with the connection, which nothing can follow.
+            (Answer::Later(ticket), None) if asker.asked.old_version => {
+                self.owe(ticket.id, asker, None);
+                self.enter(cx, Event::PutOff);
+            }
+            (Answer::Later(ticket), None) => {
+                let last = !asker.asked.persistent;
+                self.owe(ticket.id, asker, Some(cx.reserve()));
+                if last {
+                    // What is owed is still sent.
+                    self.enter(cx, Event::Last);
+                }
+            }
+            (Answer::Later(ticket), Some(body)) => {
+                self.owe(ticket.id, asker, None);
+                self.body = Some(body);
+                self.enter(cx, Event::PutOff);
+            }
+            (Answer::Read(read), Some(body)) if may_read && !body.begun => {
+                self.begin_reading(cx, asker, read, body)
+            }
+            (Answer::Read(read), None) if may_read => {
+                let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
+                let answer = read.reader.ended(&mut exchange);
+                self.settle(cx, asker, answer, None, false);
+            }
+            (Answer::Read(_), body) => {
+                let response = Response::misused(MISUSED_READ);
+                self.settle(cx, asker, response.into(), body, false);
+            }
+        }
+    }
+
+    fn owe(&mut self, id: u32, asker: Asker, slot: Option<ReplySlot>) {
+        self.requests = self.requests.wrapping_add(1);
+        self.owed.push(Owed { id, asker, slot, number: self.requests });
+    }
+
+    fn begin_reading(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asker: Asker,
+        read: Read,
+        mut body: Box<OpenBody>,
+    ) {
+        let limit = match (read.limit, self.shard.limits.body) {
+            (Some(own), Some(all)) => Some(own.min(all)),
+            (own, all) => own.or(all),
+        };
+        match &mut body.framing {
+            BodyFraming::Length(length) => {
+                if limit.is_some_and(|limit| *length > limit) {
+                    let response = Response::fault(Fault::BodyTooLong);
+                    return self.settle(cx, asker, response.into(), Some(body), false);
+                }
+            }
+            BodyFraming::Chunked(decoder) => {
+                **decoder = Decoder::new(self.shard.limits.chunks, limit);
+            }
+        }
+        if std::mem::take(&mut body.expects) {
+            cx.write(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        body.reading = Some(OpenReading { asker, reader: read.reader, paused: None, whole: false });
+        self.body = Some(body);
+        self.enter(cx, Event::Read);
+    }
+
+    /// Work that a handler had put off is done.
+    pub(crate) fn resumed(&mut self, cx: &mut Cx<'_>, id: u32, value: Box<dyn Any>) {
+        let Some(continuation) = self.continuations.take(id) else { return };
+        let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
+        match continuation {
+            Continuation::Answer(then) => {
+                let answer = then(value, &mut exchange);
+                self.answered(cx, id, answer);
+            }
+            Continuation::Reading(then) => {
+                let reading = then(value, &mut exchange);
+                self.read_on(cx, id, reading);
+            }
+        }
+    }
+
+    fn read_on(&mut self, cx: &mut Cx<'_>, id: u32, reading: Reading) {
+        let open = self.body.as_ref().and_then(|body| body.reading.as_ref());
+        if let Some(open) = open.filter(|open| open.paused == Some(id)) {
+            let whole = open.whole;
+            self.go_on(cx, reading, whole);
+        }
+    }
+
+    fn answered(&mut self, cx: &mut Cx<'_>, id: u32, answer: Answer) {
+        let Some(at) = self.owed.iter().position(|owed| owed.id == id) else { return };
+        let owed = self.owed.remove(at);
+        match (owed.slot, answer) {
+            (None, answer) => {
+                let body = self.body.take();
+                if body.is_none() {
+                    self.enter(cx, Event::Whole);
+                }
+                self.settle(cx, owed.asker, answer, body, true);
+            }
+            (slot, Answer::Later(ticket)) => {
+                self.owed.insert(at, Owed { id: ticket.id, slot, ..owed });
+                return;
+            }
+            (slot, Answer::Now(mut response)) => {
+                let mut asker = owed.asker;
+                // It can't be the last response when requests behind it have been taken.
+                let followed = owed.number != self.requests;
+                self.ending |= std::mem::take(&mut response.close);
+                asker.asked.persistent &= followed || !self.ending;
+                self.respond(cx, asker, slot, response);
+            }
+            (slot, Answer::Read(_)) => {
+                self.respond(cx, owed.asker, slot, Response::misused(MISUSED_READ));
+            }
+        }
+        self.close_if_idle(cx);
+    }
+
+    // ---- phases ------------------------------------------------------------------------------
+
+    fn enter(&mut self, cx: &mut Cx<'_>, event: Event) {
+        self.phase = self.phase.after(event);
+        match self.phase {
+            Phase::Head => {
+                cx.resume();
+                cx.expect(HEAD);
+            }
+            Phase::Reading | Phase::PassingOver => {
+                cx.resume();
+                if let Some(body) = self.body.as_mut().filter(|body| !body.begun) {
+                    body.begun = true;
+                    cx.expect(body.wants());
+                }
+            }
+            Phase::Held => cx.pause(),
+            Phase::Over => cx.close(),
+        }
+    }
+
+    fn close_if_idle(&mut self, cx: &mut Cx<'_>) {
+        if self.ending && self.phase == Phase::Head && !self.in_head && self.owed.is_empty() {
+            self.enter(cx, Event::Last);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Responses on their way: composed straight into the connection's outbox where nothing is before
+//! them, and as producers where something is, where their place was reserved, or where the access log
+//! wants to know what became of them.
+
+use bytes::Bytes;
+use http::StatusCode;
+use medusa_core::producer::{chain, chunked, hooked};
+use medusa_core::{Cx, Producer, ReplySlot};
+
+use super::{Asker, Event, HttpSession};
+use crate::access::Record;
+use crate::compose::{self, Asked, End, Plan};
+use crate::error::Fault;
+use crate::response::{Body, Response};
+
+/// Bodies up to this length are copied behind their head: dearer than an entry in a `writev` beyond
+/// it, as the outbox has it.
+const SMALL_BODY: usize = 1024;
+
+/// A buffer for fields that has grown beyond this isn't kept.
+const KEEP_FIELDS: usize = 4096;
+
+impl HttpSession {
+    /// Sends a response, in its slot or behind all that came before.
+    #[inline]
+    pub(super) fn respond(
+        &mut self,
+        cx: &mut Cx<'_>,
+        mut asker: Asker,
+        slot: Option<ReplySlot>,
+        response: Response,
+    ) {
+        if slot.is_none() {
+            self.requests = self.requests.wrapping_add(1);
+            asker.asked.persistent &= !self.ending;
+        }
+        if let Some(misuse) = response.misuse {
+            return self.respond_to_misuse(cx, asker, slot, misuse);
+        }
+        let date = self.shard.dates.at(cx.wall_clock());
+        let plan = Plan::new(asker.asked, &response);
+        if asker.record.is_none() && slot.is_none() {
+            let small = match &response.body {
+                Body::Bytes(bytes) if plan.send_body && bytes.len() <= SMALL_BODY => &bytes[..],
+                _ => &[],
+            };
+            let sent = !small.is_empty();
+            cx.compose(|out| {
+                compose::head(out, &response, asker.asked, plan, &date);
+                out.extend_from_slice(small);
+            });
+            if plan.send_body && !sent {
+                match response.body {
+                    Body::Empty => {}
+                    Body::Bytes(bytes) => cx.send_bytes(bytes),
+                    Body::Producer(producer) if plan.end == End::Chunked => {
+                        cx.send(chunked(producer));
+                    }
+                    Body::Producer(producer) => cx.send_boxed(producer),
+                }
+            }
+        } else {
+            let mut head = Vec::new();
+            compose::head(&mut head, &response, asker.asked, plan, &date);
+            let head_length = head.len();
+            let body = if plan.send_body { response.body } else { Body::Empty };
+            let whole = whole(head, body, plan);
+            let whole = match asker.record {
+                Some(record) => {
+                    let hook = record.finished(response.status, head_length);
+                    Box::new(hooked(whole, hook)) as Box<dyn Producer>
+                }
+                None => whole,
+            };
+            match slot {
+                Some(slot) => cx.fulfil(slot, whole),
+                None => cx.send_boxed(whole),
+            }
+        }
+        if (1..=KEEP_FIELDS).contains(&response.fields.capacity()) {
+            self.shard.spare.set(response.fields);
+        }
+        if plan.close {
+            self.enter(cx, Event::Last);
+        }
+    }
+
+    /// Refuses what can't be made out, and with it all that follows.
+    #[cold]
+    pub(super) fn refuse(&mut self, cx: &mut Cx<'_>, fault: Fault, octets: &[u8]) {
+        let date = self.shard.dates.at(cx.wall_clock());
+        let sink = self.shard.access.as_ref();
+        let record = sink.map(|sink| Record::of_part(sink, cx.peer(), &date, octets));
+        let asker = Asker { asked: Asked::UNKNOWN, record };
+        self.respond(cx, asker, None, Response::fault(fault));
+    }
+
+    #[cold]
+    fn respond_to_misuse(
+        &mut self,
+        cx: &mut Cx<'_>,
+        asker: Asker,
+        slot: Option<ReplySlot>,
+        misuse: &str,
+    ) {
+        tracing::error!(misuse, "a handler's response can't be sent");
+        let response = Response::error(StatusCode::INTERNAL_SERVER_ERROR);
+        self.respond(cx, asker, slot, response);
+    }
+}
+
+/// Head and body as one producer.
+fn whole(mut head: Vec<u8>, body: Body, plan: Plan) -> Box<dyn Producer> {
+    use medusa_core::producer::bytes;
+    match body {
+        Body::Empty => Box::new(bytes(head)),
+        Body::Bytes(small) if small.len() <= SMALL_BODY => {
+            head.extend_from_slice(&small);
+            Box::new(bytes(head))
+        }
+        Body::Bytes(large) => Box::new(chain(bytes(Bytes::from(head)), bytes(large))),
+        Body::Producer(producer) if plan.end == End::Chunked => {
+            Box::new(chain(bytes(head), chunked(producer)))
+        }
+        Body::Producer(producer) => Box::new(chain(bytes(head), producer)),
+    }
+}
