@@ -475,7 +475,7 @@ mod tests {
 
     fn take(out: &mut Outbox, step: usize) -> Vec<u8> {
         let mut all = Vec::new();
-        while out.len() > 0 {
+        while !out.is_empty() {
             let front = out.front();
             let count = front.len().min(step);
             all.extend_from_slice(&front[..count]);

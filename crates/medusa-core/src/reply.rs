@@ -182,7 +182,7 @@ mod tests {
 
     fn drain(out: &mut Outbox) -> Vec<u8> {
         let mut all = Vec::new();
-        while out.len() > 0 {
+        while !out.is_empty() {
             let front = out.front().to_vec();
             out.advance(front.len() as u64);
             all.extend(front);
