@@ -89,7 +89,7 @@ fn stuff(mut place: Place, text: &[u8], out: &mut Outbox) -> Place {
 mod tests {
     use super::*;
     use crate::producer::testing::{drained, run};
-    use crate::producer::{bytes, chunked, generated, pieces};
+    use crate::producer::{bytes, chunked, generated};
 
     const CASES: &[(&str, &str)] = &[
         ("", ".\r\n"),
@@ -123,8 +123,13 @@ mod tests {
             for first in 0..=text.len() {
                 for second in first..=text.len() {
                     let parts = [&text[..first], &text[first..second], &text[second..]];
-                    let parts = parts.map(|part| part.to_owned());
-                    let out = run(dot_stuffed(pieces(parts.clone())));
+                    // A call for each part: the outbox would join them again.
+                    let mut rest = parts.iter();
+                    let out = run(dot_stuffed(generated(|out: &mut Outbox| {
+                        let Some(part) = rest.next() else { return Ok(Produced::Done) };
+                        out.push_slice(part.as_bytes());
+                        Ok(Produced::Pending)
+                    })));
                     assert_eq!(String::from_utf8(out).unwrap(), *expected, "{parts:?}");
                 }
             }

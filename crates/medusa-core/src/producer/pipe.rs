@@ -443,6 +443,25 @@ mod tests {
     }
 
     #[test]
+    fn short_and_long_pieces_keep_their_order() {
+        let (writer, mut reader) = pipe(1 << 20);
+        let mut expected = Vec::new();
+        let mut out = Outbox::new();
+        out.set_target(u64::MAX);
+        for length in [10, JOIN, 20, 30, 3 * JOIN, 40, JOIN - 1, JOIN, JOIN] {
+            let piece = vec![length as u8; length];
+            expected.extend_from_slice(&piece);
+            assert_eq!(writer.write(&mut piece.into()), Ok(length));
+            if length == 40 {
+                assert_eq!(reader.produce(&mut out).unwrap(), Produced::Pending);
+            }
+        }
+        writer.close();
+        assert_eq!(reader.produce(&mut out).unwrap(), Produced::Done);
+        assert!(drained(&mut out) == expected);
+    }
+
+    #[test]
     fn another_thread_writes() {
         let (writer, reader) = pipe(1000);
         let thread = std::thread::current();
