@@ -11,7 +11,7 @@ use crate::config::read::read;
 
 /// Every kind that this launcher knows, by its name.
 #[derive(Default)]
-pub struct Kinds {
+pub(crate) struct Kinds {
     list: Vec<Box<dyn Kind>>,
 }
 
@@ -39,13 +39,13 @@ struct ConfigOf<P: Plugin>(P::Config);
 
 impl Kinds {
     /// Adds a plug-in; one of the same name is replaced.
-    pub fn add<P: Plugin + 'static>(&mut self) {
+    pub(crate) fn add<P: Plugin + 'static>(&mut self) {
         self.list.retain(|kind| kind.name() != P::KIND);
         self.list.push(Box::new(KindOf::<P>(PhantomData)));
     }
 
     /// Their names, in the order in which they were added.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.list.iter().map(|kind| kind.name())
     }
 

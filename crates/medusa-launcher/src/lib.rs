@@ -1,5 +1,155 @@
-//! The launcher as a library.
+//! The launcher: from a configuration to services that run until they are told to stop.
+//!
+//! `medusa` is [`Launcher::standard`] and nothing else. A launcher with a protocol more is as short:
+//!
+//! ```no_run
+//! # use medusa_core::{BuildContext, BuildError, Plugin, Service};
+//! # struct Finger;
+//! # impl Plugin for Finger {
+//! #     const KIND: &'static str = "finger";
+//! #     type Config = ();
+//! #     fn build(_: (), _: &BuildContext) -> Result<Box<dyn Service>, BuildError> { Err(BuildError::new("")) }
+//! # }
+//! fn main() -> std::process::ExitCode {
+//!     medusa_launcher::Launcher::standard().with::<Finger>().run()
+//! }
+//! ```
+//!
+//! No protocol lives here; a program that embeds one service needs no launcher, only the core's
+//! `Server`.
 
-pub mod config;
-pub mod kinds;
-pub mod plan;
+mod access;
+mod builtin;
+mod cli;
+mod config;
+mod kinds;
+mod logs;
+mod plan;
+mod serving;
+mod table;
+mod user;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use medusa_core::Plugin;
+
+use cli::{Arguments, Command};
+use config::diagnostic::Diagnostics;
+use config::document::Document;
+use kinds::Kinds;
+use plan::Plan;
+
+/// A server for any number of protocols, with the command line of `medusa`.
+#[derive(Debug, Default)]
+pub struct Launcher {
+    kinds: Kinds,
+}
+
+/// Why a run ended otherwise than by a drain.
+enum Failure {
+    /// The configuration is wrong: every complaint about it.
+    Configuration(Box<Diagnostics>),
+    /// The surroundings are: the command line, the environment, the current folder.
+    Usage(String),
+    /// Something failed while serving.
+    Runtime(anyhow::Error),
+}
+
+impl Launcher {
+    /// A launcher without any protocol.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The launcher that `medusa` is: every protocol of the house.
+    pub fn standard() -> Self {
+        Self::new()
+    }
+
+    /// Adds a protocol; one of the same kind is replaced.
+    #[must_use]
+    pub fn with<P: Plugin + 'static>(mut self) -> Self {
+        self.kinds.add::<P>();
+        self
+    }
+
+    /// Does what the command line says. 0 after a drain or a sound check, 1 when something failed while
+    /// serving, 2 when the configuration or the command line was wrong.
+    pub fn run(self) -> ExitCode {
+        let arguments = Arguments::parse();
+        let result = match arguments.task() {
+            Command::Serve { config: Some(path) } => self.serve_file(&path, &arguments),
+            Command::Serve { config: None } => self.serve_builtin(&arguments),
+            Command::Check { config } => self.check(&config),
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.tell(),
+        }
+    }
+
+    fn check(&self, path: &Path) -> Result<(), Failure> {
+        let source = plan::source_at(path)?;
+        let document = Document::parse(&source)?;
+        let plan = Plan::make(&document, &self.kinds, &plan::folder_of(path), serving::no_access)?;
+        serving::identity(&plan)?;
+        let mut table = table::Table::default();
+        for mount in &plan.mounts {
+            for listener in mount.service.listeners() {
+                table.push(mount.service.name(), &listener.address, &mount.service.summary());
+            }
+        }
+        print_out(&format!("{table}{}: no errors\n", source.name));
+        Ok(())
+    }
+
+    fn serve_file(&self, path: &Path, arguments: &Arguments) -> Result<(), Failure> {
+        let source = plan::source_at(path)?;
+        serving::serve(&source, &self.kinds, &plan::folder_of(path), arguments)
+    }
+
+    fn serve_builtin(&self, arguments: &Arguments) -> Result<(), Failure> {
+        let folder = PathBuf::from(builtin::FOLDER);
+        builtin::write_data(&self.kinds, &folder).map_err(|error| {
+            Failure::Usage(format!("can't write `{}`: {error}", folder.display()))
+        })?;
+        let (source, notes) = builtin::source(&self.kinds);
+        for note in notes {
+            print_out(&format!("{note}\n"));
+        }
+        serving::serve(&source, &self.kinds, &folder, arguments)
+    }
+}
+
+impl Failure {
+    /// Says it on the standard error stream; its exit code.
+    fn tell(self) -> ExitCode {
+        let (text, code) = match self {
+            Self::Configuration(errors) => {
+                let styled =
+                    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+                (errors.render(styled), 2)
+            }
+            Self::Usage(message) => (format!("medusa: {message}\n"), 2),
+            Self::Runtime(error) => (format!("medusa: {error:#}\n"), 1),
+        };
+        // Nobody may be reading any more; the exit code is there still.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        ExitCode::from(code)
+    }
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(errors: Diagnostics) -> Self {
+        Self::Configuration(Box::new(errors))
+    }
+}
+
+/// To the standard output stream, whether somebody reads it or not.
+fn print_out(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

@@ -1,2 +1,9 @@
-//! The medusa program.
-fn main() {}
+//! The `medusa` program: every protocol of the house, from one configuration.
+
+use std::process::ExitCode;
+
+use medusa_launcher::Launcher;
+
+fn main() -> ExitCode {
+    Launcher::standard().run()
+}

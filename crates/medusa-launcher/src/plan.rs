@@ -29,7 +29,7 @@ const SERVER_TABLES: &[&str] = &["server", "log", "limits"];
 const LIMITS: &str = "limits";
 
 /// What a configuration asks for, with nothing wrong in it so far.
-pub struct Plan<'s> {
+pub(crate) struct Plan<'s> {
     /// The text and where everything stands in it, for what turns out wrong later.
     pub document: &'s Document<'s>,
     /// `[server]`.
@@ -41,7 +41,7 @@ pub struct Plan<'s> {
 }
 
 /// One service and the table that asked for it.
-pub struct Mount<'s> {
+pub(crate) struct Mount<'s> {
     /// Its table.
     pub table: Table<'s, 's>,
     /// The service.
@@ -50,14 +50,21 @@ pub struct Mount<'s> {
 
 /// What is read before anything is built: the access log must stand before the services.
 struct Draft<'s> {
+    services: Vec<DraftService<'s>>,
+}
+
+struct DraftService<'s> {
+    kind: &'s str,
+    name: &'s str,
+    table: Table<'s, 's>,
     limits: LimitsConfig,
-    tables: Vec<(&'s str, &'s str, Table<'s, 's>, LimitsConfig, Box<dyn Configured>)>,
+    config: Box<dyn Configured>,
 }
 
 impl<'s> Plan<'s> {
     /// Reads `document` and builds its services. Relative paths begin at `folder`; `access` makes the
     /// sink for the access log that `[log]` asks for.
-    pub fn make(
+    pub(crate) fn make(
         document: &'s Document<'s>,
         kinds: &Kinds,
         folder: &Path,
@@ -83,25 +90,8 @@ impl<'s> Plan<'s> {
         }
     }
 
-    /// The complaint about what turned out wrong with a service after it was built.
-    pub fn fault(
-        &self,
-        mount: usize,
-        key: &str,
-        message: impl Into<String>,
-        hint: Option<String>,
-    ) -> Diagnostics {
-        let place = self.mounts.get(mount).map(|mount| mount.table.find(key));
-        let diagnostic = Diagnostic::new(message).hint(hint);
-        let diagnostic = match place {
-            Some(place) => diagnostic.at(place),
-            None => diagnostic,
-        };
-        Diagnostics::new(self.document.source.clone(), vec![diagnostic])
-    }
-
     /// The complaint about a key of the file, `server.user` for instance.
-    pub fn fault_at(
+    pub(crate) fn fault_at(
         &self,
         key: &str,
         message: impl Into<String>,
@@ -118,7 +108,7 @@ impl<'s> Plan<'s> {
 impl<'s> Draft<'s> {
     fn read(root: &Table<'s, 's>, kinds: &Kinds, errors: &mut Vec<Diagnostic>) -> Self {
         let limits = limits_of(root, errors);
-        let mut tables = Vec::new();
+        let mut drafts = Vec::new();
         let mut seen = false;
         for entry in root.in_order() {
             if SERVER_TABLES.contains(&entry.key) {
@@ -138,9 +128,10 @@ impl<'s> Draft<'s> {
                     errors.push(unnamed(entry.key, &service));
                     continue;
                 };
-                let own_limits = limits_of(&table, errors);
+                let limits = limits_of(&table, errors).or(&limits);
                 if let Some(config) = kind.read(&table, &[LIMITS], errors) {
-                    tables.push((entry.key, service.key, table, own_limits.or(&limits), config));
+                    let (kind, name) = (entry.key, service.key);
+                    drafts.push(DraftService { kind, name, table, limits, config });
                 }
             }
         }
@@ -151,7 +142,7 @@ impl<'s> Draft<'s> {
                     .hint(format!("add a table such as `[{example}.main]`")),
             );
         }
-        Self { limits, tables }
+        Self { services: drafts }
     }
 
     fn build(
@@ -160,12 +151,12 @@ impl<'s> Draft<'s> {
         access: Option<Arc<dyn AccessSink>>,
         errors: &mut Vec<Diagnostic>,
     ) -> Vec<Mount<'s>> {
-        let mut shared = BuildContext::new("", "", folder).with_limits(self.limits);
+        let mut shared = BuildContext::new("", "", folder);
         if let Some(access) = access {
             shared = shared.with_access(access);
         }
         let mut mounts = Vec::new();
-        for (kind, name, table, limits, config) in self.tables {
+        for DraftService { kind, name, table, limits, config } in self.services {
             match config.build(&shared.for_service(kind, name).with_limits(limits)) {
                 Ok(service) => mounts.push(Mount { table, service }),
                 Err(error) => {
@@ -180,7 +171,7 @@ impl<'s> Draft<'s> {
 }
 
 /// The folder that relative paths of the configuration at `path` begin at.
-pub fn folder_of(path: &Path) -> PathBuf {
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
@@ -188,7 +179,7 @@ pub fn folder_of(path: &Path) -> PathBuf {
 }
 
 /// Reads the configuration at `path`, or says why it can't be read.
-pub fn source_at(path: &Path) -> Result<Source, Diagnostics> {
+pub(crate) fn source_at(path: &Path) -> Result<Source, Diagnostics> {
     let name = path.display().to_string();
     let refuse = |message: String, hint: Option<String>| {
         let source = Source { name: name.clone(), text: String::new() };
@@ -341,7 +332,7 @@ mod tests {
     /// A service for tests that listens and serves a folder, as most do.
     struct Gopher {
         name: String,
-        listen: Vec<Listen>,
+        listen: Vec<Listener>,
         idle: Option<std::time::Duration>,
     }
 
@@ -386,7 +377,8 @@ mod tests {
                 return Err(BuildError::new("listens nowhere"));
             }
             let idle = cx.limits(medusa_core::Limits::default()).idle;
-            Ok(Box::new(Gopher { name: cx.service_name(), listen: config.listen, idle }))
+            let listen = cx.listeners("listen", &config.listen);
+            Ok(Box::new(Gopher { name: cx.service_name(), listen, idle }))
         }
     }
 
@@ -396,7 +388,7 @@ mod tests {
         }
 
         fn listeners(&self) -> Vec<Listener> {
-            Listener::list(self.listen.iter().cloned())
+            self.listen.clone()
         }
 
         fn summary(&self) -> String {

@@ -10,7 +10,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 /// A configuration's text and the name it is shown under.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub(crate) struct Source {
     /// The file's path as the operator wrote it, or `<built-in>`.
     pub name: String,
     /// The whole text.
@@ -19,7 +19,7 @@ pub struct Source {
 
 /// One complaint.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Diagnostic {
+pub(crate) struct Diagnostic {
     /// What is wrong, in one sentence.
     pub message: String,
     /// The octets of the text that it is about; `None` for the file as a whole.
@@ -32,34 +32,34 @@ pub struct Diagnostic {
 
 /// All the complaints about one configuration; never empty when it is returned as an error.
 #[derive(Clone, Debug)]
-pub struct Diagnostics {
+pub(crate) struct Diagnostics {
     source: Source,
     list: Vec<Diagnostic>,
 }
 
 impl Diagnostic {
     /// A complaint about the file as a whole.
-    pub fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), span: None, label: None, hint: None }
     }
 
     /// Points at `span`.
     #[must_use]
-    pub fn at(mut self, span: Range<usize>) -> Self {
+    pub(crate) fn at(mut self, span: Range<usize>) -> Self {
         self.span = Some(span);
         self
     }
 
     /// Sets what stands beside the caret.
     #[must_use]
-    pub fn label(mut self, label: impl Into<String>) -> Self {
+    pub(crate) fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
     }
 
     /// Sets what to do about it.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<Option<String>>) -> Self {
         self.hint = hint.into();
         self
     }
@@ -67,19 +67,14 @@ impl Diagnostic {
 
 impl Diagnostics {
     /// Complaints about `source`, shown in the order of their lines.
-    pub fn new(source: Source, mut list: Vec<Diagnostic>) -> Self {
+    pub(crate) fn new(source: Source, mut list: Vec<Diagnostic>) -> Self {
         list.sort_by_key(|one| one.span.as_ref().map_or(0, |span| span.start));
         list.dedup();
         Self { source, list }
     }
 
-    /// The complaints, in the order of their lines.
-    pub fn list(&self) -> &[Diagnostic] {
-        &self.list
-    }
-
     /// The text to print; `styled` with colours for a terminal.
-    pub fn render(&self, styled: bool) -> String {
+    pub(crate) fn render(&self, styled: bool) -> String {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let mut text = String::new();
         for one in &self.list {
@@ -127,7 +122,10 @@ impl std::error::Error for Diagnostics {}
 ///
 /// Jaro-Winkler favours a common beginning, which is what typing slips keep; 0.8 takes `lisen` for
 /// `listen` and leaves `port` alone.
-pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    written: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let written = written.to_ascii_lowercase().replace('-', "_");
     known
         .into_iter()
@@ -138,7 +136,7 @@ pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> O
 }
 
 /// Names as they stand in a sentence: `` `a`, `b` ``.
-pub fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 

@@ -1,7 +1,7 @@
 //! Reading a configuration: the text, the tree that remembers places, and what was wrong with it.
 
-pub mod diagnostic;
-pub mod document;
+pub(crate) mod diagnostic;
+pub(crate) mod document;
 mod fault;
-pub mod read;
-pub mod tables;
+pub(crate) mod read;
+pub(crate) mod tables;

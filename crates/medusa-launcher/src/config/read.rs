@@ -22,7 +22,7 @@ use super::fault::{Error, Fault};
 
 /// Reads `table` as a `T`, but for the keys in `without`, which belong to somebody else. `None` if
 /// there was anything wrong, and then `errors` has grown.
-pub fn read<T: DeserializeOwned>(
+pub(crate) fn read<T: DeserializeOwned>(
     table: &Table<'_, '_>,
     without: &[&str],
     errors: &mut Vec<Diagnostic>,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// `[server]`.
 #[derive(Deserialize, Debug, Default)]
-pub struct ServerTable {
+pub(crate) struct ServerTable {
     /// Event loops; one per core where it is left out, as nginx's `worker_processes auto`.
     pub shards: Option<NonZeroUsize>,
     /// How long open sessions may finish before they are cut off; see [`ServerTable::DRAIN`].
@@ -21,7 +21,7 @@ pub struct ServerTable {
 
 /// `[log]`.
 #[derive(Deserialize, Debug, Default)]
-pub struct LogTable {
+pub(crate) struct LogTable {
     /// The least level that is written.
     pub level: Option<Level>,
     /// How a line looks.
@@ -31,9 +31,9 @@ pub struct LogTable {
 }
 
 /// How much is logged.
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Deserialize, clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub(crate) enum Level {
     /// What broke.
     Error,
     /// What might.
@@ -50,7 +50,7 @@ pub enum Level {
 /// How a log line looks.
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[serde(rename_all = "lowercase")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// For eyes.
     #[default]
     Text,
@@ -61,17 +61,17 @@ pub enum LogFormat {
 impl ServerTable {
     /// How long a drain takes at most unless the file says otherwise (Kubernetes'
     /// `terminationGracePeriodSeconds`).
-    pub const DRAIN: Duration = Duration::from_secs(30);
+    pub(crate) const DRAIN: Duration = Duration::from_secs(30);
 
     /// How long a drain takes at most.
-    pub fn drain(&self) -> Duration {
+    pub(crate) fn drain(&self) -> Duration {
         self.drain.map_or(Self::DRAIN, Duration::from)
     }
 }
 
 impl Level {
     /// The level as `tracing` and the command line write it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Warn => "warn",

@@ -1,0 +1,96 @@
+//! The command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::tables::Level;
+
+/// One server for many protocols, from one configuration.
+///
+/// Without a command it serves a built-in configuration on loopback, with its data in ./medusa-data.
+#[derive(Parser, Debug)]
+#[command(name = "medusa", version, disable_help_subcommand = true, after_help = SIGNALS)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    /// Event loops [default: one per core]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) shards: Option<NonZeroUsize>,
+
+    /// How much is logged, whatever the configuration and MEDUSA_LOG say
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log: Option<Level>,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Serve what a configuration says, or the built-in one
+    Serve {
+        /// A TOML file
+        config: Option<PathBuf>,
+    },
+    /// Say what a configuration would serve, or everything that is wrong with it
+    Check {
+        /// A TOML file
+        config: PathBuf,
+    },
+}
+
+const SIGNALS: &str = "\
+Signals: TERM or INT lets open sessions finish and ends, a second one ends at once; HUP opens the access
+log anew.
+
+Exit status: 0 after a drain, 1 when something failed while serving, 2 when the configuration or the
+command line was wrong.";
+
+impl Arguments {
+    /// What to do; serving is what is meant without one.
+    pub(crate) fn task(&self) -> Command {
+        self.command.clone().unwrap_or(Command::Serve { config: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn command(arguments: &[&str]) -> Command {
+        let arguments = ["medusa"].iter().chain(arguments);
+        Arguments::try_parse_from(arguments).expect("valid").task()
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_are_read() {
+        assert_eq!(command(&[]), Command::Serve { config: None });
+        assert_eq!(command(&["serve"]), Command::Serve { config: None });
+        assert_eq!(command(&["serve", "a.toml"]), Command::Serve { config: Some("a.toml".into()) });
+        assert_eq!(command(&["check", "a.toml"]), Command::Check { config: "a.toml".into() });
+        assert!(Arguments::try_parse_from(["medusa", "check"]).is_err());
+        assert!(Arguments::try_parse_from(["medusa", "a.toml"]).is_err());
+    }
+
+    #[test]
+    fn options_go_before_and_after_a_command() {
+        for arguments in [
+            ["--shards", "2", "--log", "debug", "serve"],
+            ["serve", "--shards", "2", "--log", "debug"],
+        ] {
+            let arguments =
+                Arguments::try_parse_from(["medusa"].iter().chain(&arguments)).expect("valid");
+            assert_eq!(arguments.shards.map(NonZeroUsize::get), Some(2));
+            assert_eq!(arguments.log, Some(Level::Debug));
+        }
+        assert!(Arguments::try_parse_from(["medusa", "--shards", "0"]).is_err());
+    }
+}
