@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufRead, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 use flate2::bufread::{DeflateDecoder, GzDecoder, ZlibDecoder};
@@ -627,4 +627,40 @@ proptest! {
             prop_assert!(check(&tree, &output).is_empty());
         }
     }
+}
+
+/// Medusa opened each file when its request was read: 1,500 pipelined requests, 1,500 descriptors.
+#[test]
+fn fifteen_hundred_replies_hold_few_descriptors() {
+    const LENGTH: usize = 100_000;
+    let open: Arc<Mutex<Vec<Weak<File>>>> = Arc::default();
+    let replies = (0..1500).map(|_| {
+        let open = Arc::clone(&open);
+        producer::lazy_file(0, LENGTH as u64, move || {
+            let file = tempfile::tempfile()?;
+            file.set_len(LENGTH as u64)?;
+            let file = Arc::new(file);
+            open.lock().expect(HELD).push(Arc::downgrade(&file));
+            Ok(file)
+        })
+    });
+    let mut replies = producer::composite(replies);
+    let mut out = Outbox::new();
+    let mut all = 0;
+    let mut done = false;
+    while !(done && out.is_empty()) {
+        if !done && out.room() > 0 {
+            done = replies.produce(&mut out).expect("files") == Produced::Done;
+            if let Some(job) = out.take_job() {
+                job();
+            }
+        }
+        let mut open = open.lock().expect(HELD);
+        open.retain(|file| file.strong_count() > 0);
+        assert!(open.len() <= 3, "{} are open", open.len());
+        let step = out.len().min(10_000);
+        all += step;
+        out.advance(step);
+    }
+    assert_eq!(all, 1500 * LENGTH as u64);
 }
