@@ -12,7 +12,7 @@ use std::sync::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    Attempt, Authenticate, Directory, Error, Identity, Password, Recipient, Refusal, ScramRecord,
+    Attempt, Authenticate, Denial, Directory, Error, Identity, Password, Recipient, ScramRecord,
     keys::Key,
     users::{Account, folded_name},
     verified::{REMEMBERED, REMEMBERED_LOGINS, Verified},
@@ -71,7 +71,7 @@ impl Accounts {
 }
 
 impl Authenticate for Accounts {
-    fn authenticate(&self, attempt: &Attempt, password: &Password) -> Result<Identity, Refusal> {
+    fn authenticate(&self, attempt: &Attempt, password: &Password) -> Result<Identity, Denial> {
         let directory = self.directory.load_full();
         let account = directory.account(&attempt.name);
         let key = account.map(|account| self.key(account, password));
@@ -86,7 +86,7 @@ impl Authenticate for Accounts {
         self.hashes.fetch_add(1, Relaxed);
         let matches = hash.matches(password);
         let (Some(account), Some(key), true) = (account, key, matches) else {
-            return Err(Refusal::Credentials);
+            return Err(Denial::Credentials);
         };
         self.verified().insert(key, attempt.at);
         account.verdict(&attempt.service, attempt.authzid.as_deref())
@@ -106,7 +106,7 @@ impl Authenticate for Accounts {
         self.directory.load().offers_scram(service)
     }
 
-    fn scram_keys(&self, attempt: &Attempt) -> Result<ScramRecord, Refusal> {
+    fn scram_keys(&self, attempt: &Attempt) -> Result<ScramRecord, Denial> {
         let directory = self.directory.load();
         // Computed for known names too, so that both take the same time.
         let invented = directory.invented.of(&folded_name(&attempt.name));
@@ -116,7 +116,7 @@ impl Authenticate for Accounts {
                 keys: keys.clone(),
                 verdict: account.verdict(&attempt.service, attempt.authzid.as_deref()),
             },
-            None => ScramRecord { keys: invented, verdict: Err(Refusal::Credentials) },
+            None => ScramRecord { keys: invented, verdict: Err(Denial::Credentials) },
         })
     }
 }
@@ -160,15 +160,15 @@ pub(crate) mod tests {
         let accounts = accounts();
         let now = Instant::now();
         for (n, (name, password, verdict)) in [
-            ("alice", "wrong", Err(Refusal::Credentials)),
-            ("nobody", "wrong", Err(Refusal::Credentials)),
-            ("\u{7}", "", Err(Refusal::Credentials)),
-            ("carol", "wrong", Err(Refusal::Credentials)),
-            ("carol", "hers", Err(Refusal::Disabled)),
-            ("dave", "theirs", Err(Refusal::Service)),
-            ("dave", "wrong", Err(Refusal::Credentials)),
+            ("alice", "wrong", Err(Denial::Credentials)),
+            ("nobody", "wrong", Err(Denial::Credentials)),
+            ("\u{7}", "", Err(Denial::Credentials)),
+            ("carol", "wrong", Err(Denial::Credentials)),
+            ("carol", "hers", Err(Denial::Disabled)),
+            ("dave", "theirs", Err(Denial::Service)),
+            ("dave", "wrong", Err(Denial::Credentials)),
             ("alice", "secret", Ok("alice")),
-            ("ALICE", "wrong", Err(Refusal::Credentials)),
+            ("ALICE", "wrong", Err(Denial::Credentials)),
         ]
         .into_iter()
         .enumerate()
@@ -211,7 +211,7 @@ pub(crate) mod tests {
         // Another password.
         accounts.replace(directory([("alice", user("new"))]));
         assert_eq!(accounts.remembered(&at, &old), None);
-        assert_eq!(accounts.authenticate(&at, &old), Err(Refusal::Credentials));
+        assert_eq!(accounts.authenticate(&at, &old), Err(Denial::Credentials));
         accounts.authenticate(&at, &Password::new("new")).unwrap();
 
         // The same, switched off.
@@ -221,11 +221,11 @@ pub(crate) mod tests {
         accounts.authenticate(&at, &again).unwrap();
         accounts.replace(directory([("alice", User { enabled: false, ..entry })]));
         assert_eq!(accounts.remembered(&at, &again), None);
-        assert_eq!(accounts.authenticate(&at, &again), Err(Refusal::Disabled));
+        assert_eq!(accounts.authenticate(&at, &again), Err(Denial::Disabled));
 
         // Gone.
         accounts.replace(directory([]));
-        assert_eq!(accounts.authenticate(&at, &again), Err(Refusal::Credentials));
+        assert_eq!(accounts.authenticate(&at, &again), Err(Denial::Credentials));
     }
 
     #[test]
@@ -236,12 +236,12 @@ pub(crate) mod tests {
         assert_eq!(alice.verdict.unwrap().name(), "alice");
         for name in ["nobody", "bob"] {
             let invented = record(name);
-            assert_eq!(invented.verdict, Err(Refusal::Credentials));
+            assert_eq!(invented.verdict, Err(Denial::Credentials));
             assert_eq!(invented.keys.iterations, alice.keys.iterations);
             assert_eq!(invented.keys.salt.len(), alice.keys.salt.len());
             assert_eq!(invented.keys, record(&name.to_uppercase()).keys);
         }
-        assert_eq!(record("carol").verdict, Err(Refusal::Disabled));
+        assert_eq!(record("carol").verdict, Err(Denial::Disabled));
         assert!(accounts.offers_scram("pop3.mail"));
     }
 }

@@ -93,7 +93,7 @@ pub struct ScramRecord {
     /// The keys; invented ones where the name has none.
     pub keys: ScramKeys,
     /// The verdict for a proof that fits these keys.
-    pub verdict: Result<Identity, Refusal>,
+    pub verdict: Result<Identity, Denial>,
 }
 
 /// Knows who may log in. Its methods are called in the offload pool and may block, but for the
@@ -103,9 +103,9 @@ pub trait Authenticate: Send + Sync {
     ///
     /// # Errors
     ///
-    /// The refusal. An unknown name must take as long as a known one and be refused with
-    /// [`Refusal::Credentials`] like a wrong password.
-    fn authenticate(&self, attempt: &Attempt, password: &Password) -> Result<Identity, Refusal>;
+    /// The denial. An unknown name must take as long as a known one and be refused with
+    /// [`Denial::Credentials`] like a wrong password.
+    fn authenticate(&self, attempt: &Attempt, password: &Password) -> Result<Identity, Denial>;
 
     /// The answer of [`Authenticate::authenticate`] if it is known without blocking. `None` if
     /// not, and for everything that would be refused.
@@ -121,22 +121,22 @@ pub trait Authenticate: Send + Sync {
     }
 
     /// The keys of a name. For an unknown name they must be invented, always the same ones
-    /// ([`InventedKeys`](crate::InventedKeys)), with a verdict of [`Refusal::Credentials`].
+    /// ([`InventedKeys`](crate::InventedKeys)), with a verdict of [`Denial::Credentials`].
     ///
     /// # Errors
     ///
-    /// [`Refusal::Mechanism`] where SCRAM isn't offered, [`Refusal::Unavailable`].
-    fn scram_keys(&self, attempt: &Attempt) -> Result<ScramRecord, Refusal> {
+    /// [`Denial::Mechanism`] where SCRAM isn't offered, [`Denial::Unavailable`].
+    fn scram_keys(&self, attempt: &Attempt) -> Result<ScramRecord, Denial> {
         let _ = attempt;
-        Err(Refusal::Mechanism)
+        Err(Denial::Mechanism)
     }
 }
 
 /// Why a login fails. For logs, it is exact; what may be said to the client is
-/// [`Refusal::told`].
+/// [`Denial::told`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum Denial {
     /// Unknown name or wrong password: never told apart.
     #[error("wrong name or password")]
     Credentials,
@@ -175,7 +175,7 @@ pub enum Refusal {
     Unavailable(String),
 }
 
-/// What a client may learn from a refusal; each protocol has a reply for each of these.
+/// What a client may learn from a denial; each protocol has a reply for each of these.
 ///
 /// | | SMTP (RFC 4954 §6) | POP3 (RFC 3206) | FTP | HTTP |
 /// |---|---|---|---|---|
@@ -204,7 +204,7 @@ pub enum Told {
     },
 }
 
-impl Refusal {
+impl Denial {
     /// What the client may learn. A disabled account or a service that is closed to it look like
     /// a wrong password: the attacker who guessed it shall not know.
     pub fn told(&self) -> Told {
@@ -239,21 +239,20 @@ mod tests {
 
     #[test]
     fn a_guessed_password_of_a_closed_account_looks_like_a_wrong_one() {
-        for refusal in [Refusal::Credentials, Refusal::Disabled, Refusal::Service, Refusal::Authzid]
-        {
-            assert_eq!(refusal.told(), Told::WrongCredentials);
-            assert!(refusal.counts_as_failed());
+        for denial in [Denial::Credentials, Denial::Disabled, Denial::Service, Denial::Authzid] {
+            assert_eq!(denial.told(), Told::WrongCredentials);
+            assert!(denial.counts_as_failed());
         }
-        for refusal in [
-            Refusal::Malformed(""),
-            Refusal::TooLong,
-            Refusal::Cancelled,
-            Refusal::Mechanism,
-            Refusal::Busy,
-            Refusal::Unavailable(String::new()),
-            Refusal::Throttled { retry_after: Duration::from_secs(1) },
+        for denial in [
+            Denial::Malformed(""),
+            Denial::TooLong,
+            Denial::Cancelled,
+            Denial::Mechanism,
+            Denial::Busy,
+            Denial::Unavailable(String::new()),
+            Denial::Throttled { retry_after: Duration::from_secs(1) },
         ] {
-            assert!(!refusal.counts_as_failed(), "{refusal}");
+            assert!(!denial.counts_as_failed(), "{denial}");
         }
     }
 }

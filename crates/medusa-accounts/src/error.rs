@@ -2,7 +2,7 @@
 //! system without random bytes, a SASL exchange that we as the client have to give up.
 //!
 //! What is wrong on the other side of a login isn't an error but a verdict: see
-//! [`Refusal`](crate::Refusal).
+//! [`Denial`](crate::Denial).
 
 use std::fmt;
 

@@ -4,17 +4,26 @@
 //! - [`Users`] is the users file as serde reads it, [`Directory`] what it becomes when it is found
 //!   good, [`Accounts`] the [`Authenticate`] that answers from it.
 //! - [`Authenticate`] is the door for a program that keeps its accounts elsewhere.
+//! - [`Logins`] is what a protocol talks to: it asks an [`Authenticate`] and counts failures in one
+//!   [`Throttle`] for all services.
+//! - [`sasl`] and [`basic`] turn what a client sends into a [`Question`], and the [`Answer`] into
+//!   what it is told.
 //! - [`StoredHash`] (argon2id) and [`ScramKeys`] are what is kept of a password.
 //!
 //! It opens no file, parses no TOML and reads no clock. What blocks says so, and belongs into the
-//! offload pool.
+//! offload pool; [`Logins::ask`] brings it there.
+
+pub mod basic;
+pub mod sasl;
 
 mod accounts;
 mod address;
+mod ask;
 mod authenticate;
 mod error;
 mod hash;
 mod keys;
+mod logins;
 mod secret;
 mod throttle;
 mod users;
@@ -22,10 +31,12 @@ mod verified;
 
 pub use accounts::Accounts;
 pub use address::MailAddress;
-pub use authenticate::{Attempt, Authenticate, Credentials, Identity, Refusal, ScramRecord, Told};
+pub use ask::{Asked, Then, Waiting};
+pub use authenticate::{Attempt, Authenticate, Credentials, Denial, Identity, ScramRecord, Told};
 pub use error::{Error, KeyPath, KeyStep};
 pub use hash::{HashCost, StoredHash};
 pub use keys::{InventedKeys, SCRAM_ITERATIONS, ScramKeys};
+pub use logins::{Answer, Begun, Logins, Origin, PendingLogin, Question, Ticket, Verdict};
 pub use secret::{PASSWORD_OCTETS, Password};
 pub use throttle::{Admission, Ban, Outcome, Throttle, ThrottleLimits, network};
 pub use users::{Directory, Recipient, User, Users, check_name};

@@ -12,7 +12,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    Error, HashCost, Identity, KeyPath, MailAddress, Refusal, ScramKeys, StoredHash,
+    Denial, Error, HashCost, Identity, KeyPath, MailAddress, ScramKeys, StoredHash,
     address::AddressBook,
     keys::{InventedKeys, SCRAM_ITERATIONS},
     secret::{prepared, random},
@@ -94,18 +94,14 @@ pub(crate) struct Account {
 
 impl Account {
     /// What is said to somebody who has the right password.
-    pub(crate) fn verdict(
-        &self,
-        service: &str,
-        authzid: Option<&str>,
-    ) -> Result<Identity, Refusal> {
+    pub(crate) fn verdict(&self, service: &str, authzid: Option<&str>) -> Result<Identity, Denial> {
         let own = |id: &str| folded_name(id) == folded_name(self.identity.name());
         if !self.enabled {
-            Err(Refusal::Disabled)
+            Err(Denial::Disabled)
         } else if !self.may_use(service) {
-            Err(Refusal::Service)
+            Err(Denial::Service)
         } else if !authzid.is_none_or(own) {
-            Err(Refusal::Authzid)
+            Err(Denial::Authzid)
         } else {
             Ok(self.identity.clone())
         }
@@ -519,7 +515,7 @@ pub(crate) mod tests {
         let directory = directory([("Alice", user("x")), ("bob", user("x"))]);
         let account = directory.account("alice").unwrap();
         assert!(account.verdict("smtp.a", Some("ALICE")).is_ok());
-        assert_eq!(account.verdict("smtp.a", Some("bob")), Err(Refusal::Authzid));
+        assert_eq!(account.verdict("smtp.a", Some("bob")), Err(Denial::Authzid));
     }
 
     #[test]
