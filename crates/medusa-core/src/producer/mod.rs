@@ -3,6 +3,24 @@
 //! A producer makes its bytes only when the socket can take them. Combinators wrap one another
 //! (compress, then chunk, then glob). None of them touches a socket, a thread or a clock; the file
 //! producer alone reads files.
+//!
+//! | made from | |
+//! | --- | --- |
+//! | what is there | [`bytes()`], [`lines`], [`pieces`], [`empty`] |
+//! | files | [`file()`], [`file_range`], [`lazy_file`] |
+//! | what comes later | [`generated`], [`pipe`] |
+//! | several producers | [`chain`], [`composite`], [`sequence`] |
+//! | one producer, its bytes changed | [`compressed`], [`chunked`], [`dot_stuffed`] |
+//! | one producer, its bytes unchanged | [`globbing`], [`hooked`] |
+//!
+//! ```
+//! use medusa_core::producer::{Coding, chunked, compressed, globbing, hooked, lines};
+//!
+//! let listing = lines((1..=1000).map(|number| format!("line {number}")));
+//! let body = chunked(globbing(compressed(listing, Coding::Gzip, 6), 4096));
+//! let reply = hooked(body, |delivered| println!("{} bytes", delivered.bytes));
+//! # let _ = reply;
+//! ```
 
 use std::error::Error as StdError;
 use std::io;
