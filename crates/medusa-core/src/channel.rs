@@ -24,6 +24,9 @@ const FRAMES_PER_STEP: usize = 512;
 /// destroyed by a reset (RFC 9112 §9.6). nginx's lingering_timeout is 5 s.
 const LINGER_MILLIS: Millis = 5_000;
 
+/// Octets that a closed connection may still send us before it is cut off.
+const LINGER_BYTES: u64 = 1 << 20;
+
 /// How long a session may take to end after it was told of a deadline.
 const GRACE_MILLIS: Millis = 5_000;
 
@@ -34,8 +37,12 @@ pub(crate) struct Flow {
     /// Input that is not cut yet begins at `start`.
     input: Vec<u8>,
     start: usize,
+    /// How much of an unfinished frame the session has been shown.
+    shown: usize,
     pub(crate) replies: ReplyQueue,
     pub(crate) outbox: Outbox,
+    /// Work of a pending producer that is to go to the offload pool.
+    deferred: Option<Job>,
 }
 
 impl Flow {
@@ -45,6 +52,8 @@ impl Flow {
         if self.input.capacity() > 128 * 1024 {
             self.input = Vec::new();
         }
+        self.shown = 0;
+        self.deferred = None;
         self.replies.reset();
         self.outbox.reset();
     }
@@ -80,24 +89,38 @@ pub(crate) struct Channel {
     starved: bool,
     /// The head of the replies waits for a wake.
     waiting: bool,
-    /// How much of an unfinished frame the session has been shown.
-    shown: usize,
-    deferred: Option<Job>,
     pub(crate) received: u64,
     pub(crate) sent: u64,
 }
 
 /// What the deadlines are measured from.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Clock {
     active: Millis,
-    /// When the unfinished frame at hand began.
-    head: Option<Millis>,
-    /// Since when the rate is measured, and how much had moved by then, where that is known yet.
-    rate: Option<(Millis, Option<u64>)>,
-    /// What has been timed out, and until when the session may end.
-    grace: Option<(Deadline, Millis)>,
-    linger: Option<Millis>,
+    since: Since,
+    /// Rare, so behind a pointer.
+    ending: Option<Box<Ending>>,
+}
+
+/// What is being measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    Nothing,
+    /// The unfinished frame at hand began then.
+    Head(Millis),
+    /// The rate is measured since then; how much had moved isn't known yet.
+    Unmeasured(Millis),
+    /// The rate is measured since then, when so much had moved.
+    Rate(Millis, u64),
+}
+
+/// A connection that has not long to live.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    /// A deadline has passed; the session may end until then.
+    Grace(Deadline, Millis),
+    /// Our side is closed; the peer may end until then, and has sent so much since.
+    Linger { until: Millis, discarded: u64 },
 }
 
 /// How far the peer's end of the stream has come.
@@ -158,12 +181,10 @@ impl Channel {
             },
             flow: None,
             limits,
-            clock: Clock { active: now, ..Clock::default() },
+            clock: Clock { active: now, since: Since::Nothing, ending: None },
             ended: Ended::Open,
             starved: true,
             waiting: false,
-            shown: 0,
-            deferred: None,
             received: 0,
             sent: 0,
         }
@@ -200,6 +221,10 @@ impl Channel {
 
     pub(crate) fn limits(&self) -> Arc<Limits> {
         Arc::clone(&self.limits)
+    }
+
+    pub(crate) fn peer(&self) -> &Peer {
+        &self.state.peer
     }
 
     pub(crate) fn token(&self) -> u64 {
@@ -321,8 +346,11 @@ impl Channel {
                     let frame = Frame { bytes: &input[at + start..][..length], end };
                     at += consumed;
                     budget -= 1;
-                    self.shown = 0;
-                    self.clock.head = None;
+                    flow.shown = 0;
+                    if matches!(self.clock.since, Since::Head(_)) {
+                        // The next frame may be unfinished too: it has a deadline of its own.
+                        self.clock.since = Since::Nothing;
+                    }
                     // The session may fulfil a slot that the replies wait for.
                     self.waiting = false;
                     let mut cx = Cx { state: &mut self.state, flow: &mut flow, env };
@@ -331,7 +359,7 @@ impl Channel {
                 Cut::Overlong { consumed } => {
                     at += consumed;
                     budget -= 1;
-                    self.shown = 0;
+                    flow.shown = 0;
                     let mut cx = Cx { state: &mut self.state, flow: &mut flow, env };
                     self.session.overlong(&mut cx);
                 }
@@ -339,8 +367,8 @@ impl Channel {
                     let rest = &input[at..];
                     let whole =
                         matches!(self.state.framer.framing().delivery, Delivery::Whole { .. });
-                    if whole && rest.len() > self.shown {
-                        let fresh = std::mem::replace(&mut self.shown, rest.len());
+                    if whole && rest.len() > flow.shown {
+                        let fresh = std::mem::replace(&mut flow.shown, rest.len());
                         self.state.reframed = false;
                         let mut cx = Cx { state: &mut self.state, flow: &mut flow, env };
                         self.session.unfinished(&mut cx, rest, fresh);
@@ -352,7 +380,7 @@ impl Channel {
                 }
                 Cut::Partial { consumed } => {
                     at += consumed;
-                    self.shown = 0;
+                    flow.shown = 0;
                 }
             }
         };
@@ -365,27 +393,29 @@ impl Channel {
     /// Moves ready replies into the outbox and says whether more could be made once there is room.
     pub(crate) fn pump(&mut self) -> Result<bool, ProduceError> {
         let Some(flow) = &mut self.flow else { return Ok(false) };
-        if self.waiting || flow.replies.is_empty() || self.deferred.is_some() {
+        if self.waiting || flow.replies.is_empty() || flow.deferred.is_some() {
             return Ok(false);
         }
         let pumped = flow.replies.pump(&mut flow.outbox)?;
-        self.deferred = flow.outbox.take_job();
+        flow.deferred = flow.outbox.take_job();
         self.waiting = pumped == Pumped::Waiting;
         Ok(pumped == Pumped::Full)
     }
 
     /// Work that a producer wants done in the offload pool; a wake follows it.
     pub(crate) fn take_deferred(&mut self) -> Option<Job> {
-        self.deferred.take()
+        self.flow.as_mut()?.deferred.take()
     }
 
     /// Gives work back that the pool had no room for.
     pub(crate) fn put_back(&mut self, job: Job) {
-        self.deferred = Some(job);
+        if let Some(flow) = &mut self.flow {
+            flow.deferred = Some(job);
+        }
     }
 
     pub(crate) fn has_deferred(&self) -> bool {
-        self.deferred.is_some()
+        self.flow.as_ref().is_some_and(|flow| flow.deferred.is_some())
     }
 
     pub(crate) fn outbox(&mut self) -> Option<&mut Outbox> {
@@ -424,14 +454,36 @@ impl Channel {
 
     /// Begins to wait for the peer's end of a connection that is closed on our side.
     pub(crate) fn linger(&mut self, env: &Env) {
-        self.clock.linger = Some(env.millis() + LINGER_MILLIS);
+        let until = env.millis() + LINGER_MILLIS;
+        self.clock.ending = Some(Box::new(Ending::Linger { until, discarded: 0 }));
     }
 
     pub(crate) fn is_lingering(&self) -> bool {
-        self.clock.linger.is_some()
+        matches!(self.clock.ending.as_deref(), Some(Ending::Linger { .. }))
+    }
+
+    /// Counts octets that came after our side was closed. Says whether that was too much.
+    pub(crate) fn discard(&mut self, octets: usize) -> bool {
+        match self.clock.ending.as_deref_mut() {
+            Some(Ending::Linger { discarded, .. }) => {
+                *discarded += octets as u64;
+                *discarded > LINGER_BYTES
+            }
+            _ => false,
+        }
     }
 
     // ---- deadlines ---------------------------------------------------------------------------
+
+    /// Gives the transport until `until` to stand; the session is opened then.
+    pub(crate) fn stand_by(&mut self, until: Millis) {
+        self.clock.ending = Some(Box::new(Ending::Grace(Deadline::Handshake, until)));
+    }
+
+    /// The transport stands.
+    pub(crate) fn stands(&mut self) {
+        self.clock.ending = None;
+    }
 
     fn phase(&self) -> Phase {
         let buffered = self.flow.as_ref().is_some_and(|flow| flow.start < flow.input.len());
@@ -451,30 +503,26 @@ impl Channel {
     /// Keeps the clock in step with what the connection waits for. Called at the end of a step.
     pub(crate) fn mind_the_time(&mut self, env: &Env) {
         let phase = self.phase();
-        match phase {
-            Phase::Head => {
-                self.clock.head.get_or_insert_with(|| env.millis());
+        let rated = self.limits.minimum_rate.is_some();
+        self.clock.since = match (phase, self.clock.since) {
+            (Phase::Head, since @ Since::Head(_)) => since,
+            (Phase::Head, _) => Since::Head(env.millis()),
+            (Phase::Giving | Phase::Taking, since @ (Since::Rate(..) | Since::Unmeasured(_))) => {
+                since
             }
-            _ => self.clock.head = None,
-        }
-        match phase {
-            Phase::Giving | Phase::Taking if self.limits.minimum_rate.is_some() => {
-                // What the kernel still holds of the output is asked when the first window ends: it
-                // costs a system call, and most replies are taken before.
-                let known = (phase == Phase::Giving).then_some(self.received);
-                self.clock.rate.get_or_insert_with(|| (env.millis(), known));
-            }
-            _ => self.clock.rate = None,
-        }
+            (Phase::Giving, _) if rated => Since::Rate(env.millis(), self.received),
+            // What the kernel still holds of the output is asked when the first window ends: it costs
+            // a system call, and most replies are taken before.
+            (Phase::Taking, _) if rated => Since::Unmeasured(env.millis()),
+            _ => Since::Nothing,
+        };
     }
 
     /// When this connection wants to be looked at next.
     pub(crate) fn deadline(&self) -> Option<Millis> {
-        if let Some(linger) = self.clock.linger {
-            return Some(linger);
-        }
-        let kept = match self.clock.grace {
-            Some((_, until)) => Some(until),
+        let kept = match self.clock.ending.as_deref() {
+            Some(Ending::Linger { until, .. }) => return Some(*until),
+            Some(Ending::Grace(_, until)) => Some(*until),
             None => self.core_deadline().map(|(_, at)| at),
         };
         [kept, self.state.timers.earliest()].into_iter().flatten().min()
@@ -484,18 +532,16 @@ impl Channel {
         let after = |since: Millis, limit: Option<std::time::Duration>| {
             limit.map(|limit| since.saturating_add(limit.as_millis() as Millis))
         };
-        match self.phase() {
-            Phase::Own => None,
-            Phase::Idle => {
-                after(self.clock.active, self.limits.idle).map(|at| (Deadline::Idle, at))
+        let idle = || after(self.clock.active, self.limits.idle).map(|at| (Deadline::Idle, at));
+        match (self.phase(), self.clock.since) {
+            (Phase::Own, _) => None,
+            (Phase::Head, Since::Head(since)) => {
+                after(since, self.limits.head).map(|at| (Deadline::Head, at))
             }
-            Phase::Head => after(self.clock.head?, self.limits.head).map(|at| (Deadline::Head, at)),
-            Phase::Giving | Phase::Taking => match self.clock.rate {
-                Some((since, _)) => {
-                    after(since, Some(Limits::RATE_WINDOW)).map(|at| (Deadline::Rate, at))
-                }
-                None => after(self.clock.active, self.limits.idle).map(|at| (Deadline::Idle, at)),
-            },
+            (Phase::Giving | Phase::Taking, Since::Rate(since, _) | Since::Unmeasured(since)) => {
+                after(since, Some(Limits::RATE_WINDOW)).map(|at| (Deadline::Rate, at))
+            }
+            _ => idle(),
         }
     }
 
@@ -503,34 +549,36 @@ impl Channel {
     /// only when the rate is to be judged.
     pub(crate) fn lapse(&mut self, env: &mut Env, unsent: impl FnOnce() -> u64) -> Lapse {
         let now = env.millis();
-        if let Some(until) = self.clock.linger {
-            return if until <= now { Lapse::Lingered } else { Lapse::Step };
+        if let Some(Ending::Linger { until, .. }) = self.clock.ending.as_deref() {
+            return if *until <= now { Lapse::Lingered } else { Lapse::Step };
         }
         while let Some(key) = self.state.timers.take_due(now) {
             self.call(env, |session, cx| session.expired(cx, key));
         }
-        if let Some((deadline, until)) = self.clock.grace {
-            return if until <= now { Lapse::Cut(deadline) } else { Lapse::Step };
+        if let Some(Ending::Grace(deadline, until)) = self.clock.ending.as_deref() {
+            return if *until <= now { Lapse::Cut(*deadline) } else { Lapse::Step };
         }
         let Some((deadline, at)) = self.core_deadline() else { return Lapse::Step };
         if at > now {
             return Lapse::Step;
         }
-        if deadline == Deadline::Rate
-            && let Some((since, before)) = self.clock.rate
-        {
+        if let Since::Rate(since, _) | Since::Unmeasured(since) = self.clock.since {
             let moved = match self.phase() {
                 Phase::Taking => self.received + self.sent.saturating_sub(unsent()),
                 _ => self.received,
             };
             let seconds = (now - since) / 1000;
             let due = self.limits.minimum_rate.unwrap_or(0).saturating_mul(seconds);
-            if before.is_none_or(|before| moved.saturating_sub(before) >= due) {
-                self.clock.rate = Some((now, Some(moved)));
+            let slow = match self.clock.since {
+                Since::Rate(_, before) => moved.saturating_sub(before) < due,
+                _ => false,
+            };
+            if !slow {
+                self.clock.since = Since::Rate(now, moved);
                 return Lapse::Step;
             }
         }
-        self.clock.grace = Some((deadline, now + GRACE_MILLIS));
+        self.clock.ending = Some(Box::new(Ending::Grace(deadline, now + GRACE_MILLIS)));
         self.call(env, |session, cx| session.timed_out(cx, deadline));
         Lapse::Step
     }

@@ -196,24 +196,16 @@ pub(crate) struct Census {
     peers: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// Who was counted, to be given back to [`Census::left`].
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Counted(Option<IpAddr>);
-
 impl Census {
     /// Counts a new connection of `peer`, or says why there may be no more.
-    pub(crate) fn entered(
-        &self,
-        peer: Option<IpAddr>,
-        limits: &Limits,
-    ) -> Result<Counted, Refusal> {
+    pub(crate) fn entered(&self, peer: Option<IpAddr>, limits: &Limits) -> Result<(), Refusal> {
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         if limits.connections.is_some_and(|limit| before >= limit) {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Refusal::Connections);
         }
         let (Some(limit), Some(peer)) = (limits.connections_per_peer, peer.map(network_of)) else {
-            return Ok(Counted(None));
+            return Ok(());
         };
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let count = peers.entry(peer).or_default();
@@ -225,13 +217,13 @@ impl Census {
             return Err(Refusal::ConnectionsPerPeer);
         }
         *count += 1;
-        Ok(Counted(Some(peer)))
+        Ok(())
     }
 
-    /// Uncounts a connection.
-    pub(crate) fn left(&self, counted: Counted) {
+    /// Uncounts a connection, with what it was counted with.
+    pub(crate) fn left(&self, peer: Option<IpAddr>, limits: &Limits) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
-        if let Some(peer) = counted.0 {
+        if let (Some(_), Some(peer)) = (limits.connections_per_peer, peer.map(network_of)) {
             let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(count) = peers.get_mut(&peer) {
                 *count -= 1;
@@ -264,16 +256,16 @@ mod tests {
         let limits =
             Limits { connections: Some(3), connections_per_peer: Some(2), ..Limits::default() };
         let census = Census::default();
-        let enter = |text: &str| census.entered(Some(text.parse().unwrap()), &limits);
-        let first = enter("2001:db8::1").unwrap();
-        let _second = enter("2001:db8::2").unwrap();
-        assert_eq!(enter("2001:db8::3").unwrap_err(), Refusal::ConnectionsPerPeer);
-        let _third = enter("192.0.2.1").unwrap();
-        assert_eq!(enter("192.0.2.2").unwrap_err(), Refusal::Connections);
-        census.left(first);
-        let mapped = enter("::ffff:192.0.2.1").unwrap();
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let enter = |text: &str| census.entered(ip(text), &limits);
+        assert_eq!(enter("2001:db8::1"), Ok(()));
+        assert_eq!(enter("2001:db8::2"), Ok(()));
+        assert_eq!(enter("2001:db8::3"), Err(Refusal::ConnectionsPerPeer));
+        assert_eq!(enter("192.0.2.1"), Ok(()));
+        assert_eq!(enter("192.0.2.2"), Err(Refusal::Connections));
+        census.left(ip("2001:db8::9"), &limits);
+        assert_eq!(enter("::ffff:192.0.2.1"), Ok(()));
         assert_eq!(census.connections.load(Ordering::Relaxed), 3);
-        assert_eq!(census.peers.lock().unwrap()[&"192.0.2.1".parse::<IpAddr>().unwrap()], 2);
-        census.left(mapped);
+        assert_eq!(census.peers.lock().unwrap()[&ip("192.0.2.1").unwrap()], 2);
     }
 }

@@ -11,37 +11,43 @@ pub(crate) type Millis = u64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TimerKey(pub u16);
 
-/// The timers of one session. A handful at most, so a list beats a map.
+/// The timers of one session. A handful at most, so a list beats a map; none at all mostly, so that it
+/// is a list behind a pointer.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
-    armed: Vec<(TimerKey, Millis)>,
+    #[expect(clippy::box_collection, reason = "most connections have no timer and pay 8 octets")]
+    armed: Option<Box<Vec<(TimerKey, Millis)>>>,
 }
 
 impl Deadlines {
     pub(crate) fn arm(&mut self, key: TimerKey, at: Millis) {
-        match self.armed.iter_mut().find(|(armed, _)| *armed == key) {
+        let armed = self.armed.get_or_insert_default();
+        match armed.iter_mut().find(|(armed, _)| *armed == key) {
             Some((_, deadline)) => *deadline = at,
-            None => self.armed.push((key, at)),
+            None => armed.push((key, at)),
         }
     }
 
     pub(crate) fn disarm(&mut self, key: TimerKey) {
-        self.armed.retain(|(armed, _)| *armed != key);
+        if let Some(armed) = &mut self.armed {
+            armed.retain(|(armed, _)| *armed != key);
+            if armed.is_empty() {
+                self.armed = None;
+            }
+        }
     }
 
     pub(crate) fn earliest(&self) -> Option<Millis> {
-        self.armed.iter().map(|(_, at)| *at).min()
+        self.armed.as_ref()?.iter().map(|(_, at)| *at).min()
     }
 
     /// Takes out one timer that is due, the earliest first.
     pub(crate) fn take_due(&mut self, now: Millis) -> Option<TimerKey> {
-        let (index, _) = self
-            .armed
-            .iter()
-            .enumerate()
-            .filter(|(_, (_, at))| *at <= now)
-            .min_by_key(|(_, (_, at))| *at)?;
-        Some(self.armed.swap_remove(index).0)
+        let armed = self.armed.as_ref()?.iter();
+        let (key, _) = armed.filter(|(_, at)| *at <= now).min_by_key(|(_, at)| *at)?;
+        let key = *key;
+        self.disarm(key);
+        Some(key)
     }
 }
 

@@ -231,7 +231,7 @@ impl Shard {
                 let until = limits.handshake.map(|limit| self.env.millis_after(limit));
                 let now = self.env.millis();
                 let channel = Channel::new(session, peer, id.token, limits, now);
-                let connection = Connection::new(transport, channel, Endpoint::Inet(target));
+                let connection = Connection::new(transport, channel);
                 self.table.insert_connection(id.token);
                 self.settle(id.token, Box::new(connection.connecting(until)), Step::Idle);
             }
@@ -311,8 +311,8 @@ impl Shard {
                     false => gate.census.entered(peer.remote.ip(), &gate.limits),
                 };
                 match counted {
-                    Ok(counted) => {
-                        let census = Some((Arc::clone(&gate.census), counted));
+                    Ok(()) => {
+                        let census = Some(Arc::clone(&gate.census));
                         (&mut *gate.acceptor, Arc::clone(&gate.limits), census)
                     }
                     Err(refusal) => {
@@ -329,14 +329,13 @@ impl Shard {
         let (Ok(session), Ok(())) = (session, registered) else {
             tracing::error!(peer = %peer.remote, "a connection could not be taken");
             self.env.release(token);
-            if let Some((census, counted)) = census {
-                census.left(counted);
+            if let Some(census) = census {
+                census.left(peer.remote.ip(), &limits);
             }
             return;
         };
-        let remote = peer.remote;
         let channel = Channel::new(session, peer, token, limits, self.env.millis());
-        let mut connection = Box::new(Connection::new(transport, channel, remote).counted(census));
+        let mut connection = Box::new(Connection::new(transport, channel).counted(census));
         self.table.insert_connection(token);
         let step = self.guarded(&mut connection, |connection, env, scratch| {
             connection.channel.open(env);

@@ -9,7 +9,7 @@ use mio::event::Event;
 
 use crate::channel::{Channel, Lapse};
 use crate::env::Env;
-use crate::limits::{Census, Counted};
+use crate::limits::Census;
 use crate::service::Endpoint;
 use crate::session::{Deadline, Goodbye, Reason};
 use crate::timer::Millis;
@@ -18,9 +18,6 @@ use crate::transport::Transport;
 /// Bytes written in one step, so that a fast reader of a large file doesn't keep others waiting.
 /// nginx's sendfile_max_chunk is 2 MiB.
 const WRITTEN_PER_STEP: u64 = 2 << 20;
-
-/// Octets that a closed connection may still send us before it is cut off.
-const LINGER_BYTES: u64 = 1 << 20;
 
 /// What a step came to.
 pub(super) enum Step {
@@ -34,7 +31,6 @@ pub(super) enum Step {
 pub(super) struct Connection {
     transport: Transport,
     pub(super) channel: Channel,
-    remote: Endpoint,
     /// Whether it is in the shard's queue.
     pub(super) queued: bool,
     readable: bool,
@@ -45,20 +41,16 @@ pub(super) struct Connection {
     broken: bool,
     /// An outbound connection that doesn't stand yet.
     connecting: bool,
-    /// By when it is to stand.
-    connected_by: Option<Millis>,
-    discarded: u64,
     /// The earliest entry of this connection in the shard's timers.
     pub(super) wakes_at: Option<Millis>,
-    census: Option<(Arc<Census>, Counted)>,
+    census: Option<Arc<Census>>,
 }
 
 impl Connection {
-    pub(super) fn new(transport: Transport, channel: Channel, remote: Endpoint) -> Self {
+    pub(super) fn new(transport: Transport, channel: Channel) -> Self {
         Connection {
             transport,
             channel,
-            remote,
             queued: false,
             readable: false,
             // A fresh socket takes bytes; trying costs nothing that an event wouldn't.
@@ -66,15 +58,13 @@ impl Connection {
             hung_up: false,
             broken: false,
             connecting: false,
-            connected_by: None,
-            discarded: 0,
             wakes_at: None,
             census: None,
         }
     }
 
     /// Has the connection uncounted when it ends.
-    pub(super) fn counted(mut self, census: Option<(Arc<Census>, Counted)>) -> Self {
+    pub(super) fn counted(mut self, census: Option<Arc<Census>>) -> Self {
         self.census = census;
         self
     }
@@ -82,13 +72,15 @@ impl Connection {
     /// Makes it an outbound connection that is to stand by `until`.
     pub(super) fn connecting(mut self, until: Option<Millis>) -> Self {
         self.connecting = true;
-        self.connected_by = until;
         self.writable = false;
+        if let Some(until) = until {
+            self.channel.stand_by(until);
+        }
         self
     }
 
     pub(super) fn remote(&self) -> Endpoint {
-        self.remote
+        self.channel.peer().remote
     }
 
     /// Folds an event into the sticky flags. Says whether the connection must be queued.
@@ -98,14 +90,6 @@ impl Connection {
         self.hung_up |= event.is_read_closed() || event.is_error();
         self.broken |= event.is_write_closed() || event.is_error();
         !std::mem::replace(&mut self.queued, true)
-    }
-
-    /// When this connection wants to be looked at next.
-    pub(super) fn deadline(&self) -> Option<Millis> {
-        match self.connecting {
-            true => self.connected_by,
-            false => self.channel.deadline(),
-        }
     }
 
     pub(super) fn step(&mut self, env: &mut Env, scratch: &mut [u8]) -> Step {
@@ -122,6 +106,7 @@ impl Connection {
             }
             self.transport.take_error().map_err(Reason::Unreachable)?;
             self.connecting = false;
+            self.channel.stands();
             self.channel.open(env);
         }
         if self.channel.is_lingering() {
@@ -249,8 +234,7 @@ impl Connection {
         match self.transport.read(scratch) {
             Ok(0) => Err(Reason::Closed),
             Ok(count) => {
-                self.discarded += count as u64;
-                if self.discarded > LINGER_BYTES {
+                if self.channel.discard(count) {
                     return Err(Reason::Closed);
                 }
                 self.readable = count == scratch.len() || self.hung_up;
@@ -269,9 +253,6 @@ impl Connection {
 
     /// Runs what is due.
     pub(super) fn lapse(&mut self, env: &mut Env, scratch: &mut [u8]) -> Step {
-        if self.connecting {
-            return Step::Ended(Reason::Unreachable(io::ErrorKind::TimedOut.into()));
-        }
         let transport = &self.transport;
         match self.channel.lapse(env, || transport.unsent()) {
             Lapse::Step => self.step(env, scratch),
@@ -287,8 +268,8 @@ impl Connection {
     pub(super) fn part(self, reason: Reason) {
         let Connection { transport, channel, census, .. } = self;
         drop(transport);
-        if let Some((census, counted)) = census {
-            census.left(counted);
+        if let Some(census) = census {
+            census.left(channel.peer().remote.ip(), &channel.limits());
         }
         let goodbye = Goodbye { reason, received: channel.received, sent: channel.sent };
         channel.into_session().closed(&goodbye);

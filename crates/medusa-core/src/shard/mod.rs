@@ -190,7 +190,7 @@ impl Shard {
         if connection.channel.has_deferred() && !self.deferred.contains(&token) {
             self.deferred.push(token);
         }
-        if let Some(at) = connection.deadline()
+        if let Some(at) = connection.channel.deadline()
             && connection.wakes_at.is_none_or(|before| at < before)
         {
             connection.wakes_at = Some(at);
@@ -268,7 +268,7 @@ impl Shard {
                 Some(Entry::Connection(mut connection)) if connection.wakes_at == Some(at) => {
                     connection.wakes_at = None;
                     let queued = connection.queued;
-                    let step = match connection.deadline() {
+                    let step = match connection.channel.deadline() {
                         // It has moved further away since: look again then.
                         Some(later) if later > now => Step::Idle,
                         None => Step::Idle,
