@@ -102,7 +102,7 @@ fn leaf() -> impl Strategy<Value = Tree> {
 }
 
 fn tree() -> impl Strategy<Value = Tree> {
-    leaf().prop_recursive(5, 24, 4, |inner| {
+    leaf().prop_recursive(6, 128, 2, |inner| {
         let boxed = inner.clone().prop_map(Box::new);
         let coding = prop::sample::select(vec![Coding::Gzip, Coding::Zlib, Coding::Raw]);
         prop_oneof![
@@ -573,7 +573,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(512))]
+    #![proptest_config(config(1024))]
 
     #[test]
     fn any_nesting_gives_what_the_reference_says(
