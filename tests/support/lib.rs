@@ -1,1 +1,16 @@
-//! Helpers of the tests over real sockets.
+//! Helpers of the tests over real sockets: a server that is started and ended, and real clients.
+//!
+//! Every wait has an end: a test that would hang fails instead. Servers listen on loopback, on ports that
+//! the system chooses.
+
+mod client;
+mod server;
+
+pub use client::{Answer, curl, require};
+pub use rustix::process::Signal;
+pub use server::{Server, Site};
+
+use std::time::Duration;
+
+/// How long anything may take. Generous, since it is met only by what is broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);

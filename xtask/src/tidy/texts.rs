@@ -34,7 +34,7 @@ const NOT_PURE: &[&str] = &["crates/medusa-core/src/producer/file.rs"];
 /// already; sockets and paths to open are not.
 const IMPURE: &[&str] = &[
     "Instant::now",
-    "SystemTime",
+    "SystemTime::now",
     "TcpStream",
     "TcpListener",
     "UdpSocket",
