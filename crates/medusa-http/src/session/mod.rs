@@ -342,14 +342,23 @@ impl HttpSession {
     fn head_unfinished(&mut self, cx: &mut Cx<'_>, so_far: &[u8], fresh: usize) {
         self.in_head = true;
         let limits = &self.shard.limits.head;
-        // Three octets may be the empty line's beginning.
-        let mut suspicious = so_far.len() > limits.head + 3;
+        // Looked at once a line has ended that can be wrong by itself: the first one, and one that
+        // ends in a bare LF. Each time as far as that line's end, so that the answer doesn't depend
+        // on how the octets arrived.
         for at in memchr::memchr_iter(b'\n', &so_far[fresh..]) {
             let at = fresh + at;
-            suspicious |= at == 0 || so_far[at - 1] != b'\r' || !self.line_seen;
+            let bare = at == 0 || so_far[at - 1] != b'\r';
+            if (bare || !self.line_seen)
+                && let Some(fault) = Head::fault_in_part(&so_far[..=at], limits)
+            {
+                return self.refuse(cx, fault, so_far);
+            }
             self.line_seen = true;
         }
-        if suspicious && let Some(fault) = Head::fault_in_part(so_far, limits) {
+        // Three octets may be the empty line's beginning.
+        if so_far.len() > limits.head + 3
+            && let Some(fault) = Head::fault_in_part(so_far, limits)
+        {
             self.refuse(cx, fault, so_far);
         }
     }

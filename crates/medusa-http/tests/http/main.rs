@@ -1,0 +1,10 @@
+//! The HTTP session over the core's scripted client: no socket, no clock, no sleep.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bounds;
+mod conversation;
+mod fixture;
+mod predecessors;
+mod smuggling;
+mod splits;
