@@ -3,10 +3,11 @@
 //! Writing in place shows readers a file that grows; what must appear whole or not at all is
 //! staged instead (`staged.rs`).
 
-use std::io::{Seek, SeekFrom};
+use std::io::{IoSliceMut, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::OFlags;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::{Error, Kind, Metadata};
 
@@ -87,6 +88,40 @@ impl File {
     #[must_use]
     pub fn into_std(self) -> std::fs::File {
         self.file
+    }
+
+    /// The whole content, if the file stays as it was when it was opened; `None` where it was changed
+    /// meanwhile. The caller bounds it by [`Metadata::len`].
+    pub fn read_whole(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.read_all(ReadWriteFlags::empty())
+    }
+
+    /// The same without waiting for the disk: [`Error::WouldBlock`] where it isn't in memory.
+    pub fn try_read_whole(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.read_all(ReadWriteFlags::NOWAIT)
+    }
+
+    fn read_all(&self, flags: ReadWriteFlags) -> Result<Option<Vec<u8>>, Error> {
+        let len = usize::try_from(self.metadata.len).map_err(|_| Error::TooLarge)?;
+        // One more than there should be shows that the file grew.
+        let mut content = vec![0; len.saturating_add(1)];
+        let mut filled = 0;
+        while filled < content.len() {
+            let mut slices = [IoSliceMut::new(&mut content[filled..])];
+            match rustix::io::preadv2(&self.file, &mut slices, filled as u64, flags) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(Errno::INTR) => {}
+                // EOPNOTSUPP: a file system that can't tell what it holds in memory.
+                Err(Errno::AGAIN | Errno::OPNOTSUPP) if !flags.is_empty() => {
+                    return Err(Error::WouldBlock);
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        content.truncate(filled);
+        let is_whole = filled == len && Metadata::of(self)?.is_unchanged_from(&self.metadata);
+        Ok(is_whole.then_some(content))
     }
 
     /// Puts the file where [`Writing::start`] says, once it is known to be a regular one.

@@ -221,11 +221,7 @@ impl Root {
     /// How much room is left where a folder stands.
     pub fn space(&self, path: impl AsRef<[u8]>) -> Result<Space, Error> {
         let folder = self.open_any(path.as_ref(), OFlags::PATH, Wait::Allowed)?;
-        let space = rustix::fs::fstatvfs(folder)?;
-        Ok(Space {
-            available: space.f_bavail.saturating_mul(space.f_frsize),
-            total: space.f_blocks.saturating_mul(space.f_frsize),
-        })
+        Space::of(folder)
     }
 
     fn open_any(&self, path: &[u8], flags: OFlags, wait: Wait) -> Result<OwnedFd, Error> {
@@ -240,6 +236,16 @@ impl Root {
     fn split_folder<'p>(&self, path: &'p [u8]) -> Result<(OwnedFd, &'p [u8]), Error> {
         let (folder, name) = split(path).ok_or(Error::InvalidName)?;
         Ok((self.open_folder(folder)?, name))
+    }
+}
+
+impl Space {
+    pub(crate) fn of(descriptor: impl AsFd) -> Result<Self, Error> {
+        let space = rustix::fs::fstatvfs(descriptor)?;
+        Ok(Self {
+            available: space.f_bavail.saturating_mul(space.f_frsize),
+            total: space.f_blocks.saturating_mul(space.f_frsize),
+        })
     }
 }
 

@@ -10,10 +10,10 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::{Error, Kind, Metadata, Replace};
+use crate::{Error, Kind, Metadata, Replace, Space};
 
 /// How many temporary names are tried before the folder is taken for a hostile one.
 const MAX_NAMES: usize = 16;
@@ -87,16 +87,12 @@ impl StagedFile {
         &self.file
     }
 
-    /// Sets aside room for so many bytes, to learn before the first that the disk is too full. A
-    /// file system that can't is no error.
-    pub fn reserve(&self, bytes: u64) -> Result<(), Error> {
-        if bytes == 0 {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
-            result => Ok(result?),
-        }
+    /// Refuses with [`Error::NoSpace`] where the file system has less room than this, to learn it
+    /// before the first byte. Nothing is set aside: whoever only says that much will come would
+    /// otherwise fill the disk.
+    pub fn require_space(&self, bytes: u64) -> Result<(), Error> {
+        let available = Space::of(&self.file)?.available;
+        if bytes > available { Err(Error::NoSpace) } else { Ok(()) }
     }
 
     /// Gives the file its name.

@@ -104,7 +104,7 @@ fn a_staged_file_appears_whole_or_not_at_all() {
 
         let sync = Staging { sync: true, mode: 0o640, ..Staging::default() };
         let mut staged = root.stage("new", sync).unwrap();
-        staged.reserve(4096).unwrap();
+        staged.require_space(1).unwrap();
         staged.write_all(b"whole").unwrap();
         let committed = staged.commit().unwrap();
         assert!(committed.is_new);
@@ -157,11 +157,8 @@ fn more_than_the_disk_holds_is_learnt_before_the_first_byte() {
         let staged = root.stage("new", Staging::default()).unwrap();
         let space = root.space("").unwrap();
         assert!(space.available <= space.total && space.total > 0);
-        match staged.reserve(space.total * 2) {
-            // Too much for the disk, or for one file of it.
-            Err(Error::NoSpace | Error::QuotaExceeded | Error::TooLarge) => {}
-            other => panic!("{other:?}"),
-        }
+        let more = staged.require_space(space.total + 1);
+        assert!(matches!(more, Err(Error::NoSpace)), "{more:?}");
         drop(staged);
         assert_eq!(leftovers(folder), 0);
     });
@@ -309,6 +306,30 @@ fn what_is_cached_opens_without_waiting() {
     let lookup = Lookup::ComponentWise;
     let walking = Root::with(folder.path(), RootOptions { lookup, ..RootOptions::default() });
     assert!(matches!(walking.unwrap().try_open("file"), Err(Error::WouldBlock)));
+}
+
+#[test]
+fn a_file_is_read_as_it_was_when_it_was_opened_or_not_at_all() {
+    each(|root, folder| {
+        for len in [0, 1, 4096, 100_000] {
+            let content = vec![b'x'; len];
+            fs::write(folder.join("file"), &content).unwrap();
+            let file = root.open("file").unwrap();
+            match file.try_read_whole() {
+                Ok(read) => assert_eq!(read.as_ref(), Some(&content)),
+                // A file system that can't tell what it holds in memory.
+                Err(error) => assert!(matches!(error, Error::WouldBlock), "{error:?}"),
+            }
+            assert_eq!(file.read_whole().unwrap(), Some(content));
+            for changed in [len + 1, len + 5000, len / 2] {
+                let file = root.open("file").unwrap();
+                if changed as u64 != file.metadata().len {
+                    fs::write(folder.join("file"), vec![b'y'; changed]).unwrap();
+                    assert_eq!(file.read_whole().unwrap(), None, "{len} became {changed}");
+                }
+            }
+        }
+    });
 }
 
 #[test]
