@@ -16,6 +16,7 @@ mod response;
 mod router;
 mod service;
 mod session;
+mod static_files;
 
 pub use body::BodyLength;
 pub use chunked::{ChunkLimits, Decoded, Decoder, Want};
@@ -30,3 +31,4 @@ pub use response::{Body, FieldBlock, Response};
 pub use router::{Redirect, Route, Router};
 pub use service::HttpService;
 pub use session::{HttpLimits, HttpSession};
+pub use static_files::{CacheLimits, StaticFiles, StaticOptions};

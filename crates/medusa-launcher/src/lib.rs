@@ -24,7 +24,6 @@ mod cli;
 mod config;
 mod kinds;
 mod logs;
-pub mod passwd;
 mod plan;
 mod serving;
 mod table;

@@ -1,0 +1,236 @@
+//! From a request and a file that was found to a response: which coding, whether the client's copy is
+//! still good, which ranges. It touches neither disk nor clock.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use medusa_core::Producer;
+use medusa_core::producer::{
+    Coding as Compression, bytes, composite, compressed, file_range, lazy_file,
+};
+
+use super::conditional::{Conditions, Verdict, range_applies};
+use super::encoding::{Accepted, Coding};
+use super::lookup::{Entry, Finder, Sibling, sibling_path};
+use super::multipart::{compose, content_range, unsatisfied_range};
+use super::ranges::{Selection, select};
+use super::representation::{Content, Fields, Representation};
+use crate::head::Known;
+use crate::request::Request;
+use crate::response::{Body, Response};
+
+/// What a request asks of a file, beside its name.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) accepted: Accepted,
+    conditions: Conditions<'a>,
+    range: Option<Cow<'a, [u8]>>,
+    if_range: Option<Cow<'a, [u8]>>,
+}
+
+/// What is sent of a file that was found.
+enum Chosen<'e> {
+    /// As it lies there, in the one coding or the other.
+    Ready(&'e Representation, Coding),
+    /// Compressed for this response.
+    Deflated(&'e Fields),
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) fn new(request: &Request<'a>) -> Self {
+        Self {
+            accepted: match combined(request, Known::AcceptEncoding, &header::ACCEPT_ENCODING) {
+                Some(field) => Accepted::parse(&field),
+                None => Accepted::IDENTITY,
+            },
+            conditions: conditions(request),
+            // RFC 9110 §14.2: Range is defined for GET alone.
+            range: match *request.method() == Method::GET {
+                true => combined(request, Known::Range, &header::RANGE),
+                false => None,
+            },
+            if_range: request.known(Known::IfRange).map(Cow::Borrowed),
+        }
+    }
+
+    /// The same, to outlive the request.
+    pub(crate) fn into_owned(self) -> Ask<'static> {
+        Ask {
+            accepted: self.accepted,
+            conditions: self.conditions.into_owned(),
+            range: self.range.map(|range| Cow::Owned(range.into_owned())),
+            if_range: self.if_range.map(|if_range| Cow::Owned(if_range.into_owned())),
+        }
+    }
+
+    /// Whether the client would take a file compressed in advance.
+    pub(crate) fn wants_siblings(&self) -> bool {
+        self.accepted.prefers(Coding::Brotli) || self.accepted.prefers(Coding::Gzip)
+    }
+}
+
+/// The conditions of a request.
+pub(crate) fn conditions<'a>(request: &Request<'a>) -> Conditions<'a> {
+    Conditions {
+        if_match: combined(request, Known::IfMatch, &header::IF_MATCH),
+        if_unmodified_since: request.known(Known::IfUnmodifiedSince).map(Cow::Borrowed),
+        if_none_match: combined(request, Known::IfNoneMatch, &header::IF_NONE_MATCH),
+        if_modified_since: request.known(Known::IfModifiedSince).map(Cow::Borrowed),
+    }
+}
+
+/// Answers a GET or HEAD. `response` makes an empty response; `seed` makes a boundary.
+pub(crate) fn respond(
+    finder: &Arc<Finder>,
+    entry: &Entry,
+    ask: &Ask<'_>,
+    seed: impl FnOnce() -> u64,
+    response: impl FnOnce(StatusCode) -> Response,
+) -> Response {
+    let chosen = choose(finder, entry, ask);
+    let fields = match chosen {
+        Chosen::Ready(representation, _) => &representation.fields,
+        Chosen::Deflated(fields) => fields,
+    };
+    if !ask.conditions.is_empty() {
+        match ask.conditions.evaluate(&fields.current(), true) {
+            Verdict::Proceed => {}
+            Verdict::NotModified => {
+                return response(StatusCode::NOT_MODIFIED).block(&fields.validators);
+            }
+            Verdict::Failed => return Response::error(StatusCode::PRECONDITION_FAILED),
+        }
+    }
+    let (representation, coding) = match chosen {
+        Chosen::Ready(representation, coding) => (representation, coding),
+        Chosen::Deflated(fields) => {
+            let plain =
+                body(finder, entry, &entry.plain, Coding::Identity, 0..entry.plain.metadata.len);
+            let level = finder.options.gzip_level;
+            let deflated = compressed(plain, Compression::Gzip, level);
+            return response(StatusCode::OK).block(&fields.all).body(Body::producer(deflated));
+        }
+    };
+    let len = representation.metadata.len;
+    let selection = match &ask.range {
+        Some(range) if range_applies(ask.if_range.as_deref(), &fields.current()) => {
+            select(range, len)
+        }
+        _ => Selection::Whole,
+    };
+    match selection {
+        Selection::Whole => {
+            let whole = match &representation.content {
+                Content::Bytes(bytes) => Body::Bytes(bytes.clone()),
+                _ => Body::Producer(body(finder, entry, representation, coding, 0..len)),
+            };
+            response(StatusCode::OK).block(&fields.all).body(whole)
+        }
+        Selection::One(range) => {
+            let value = content_range(&range, len);
+            let part = body(finder, entry, representation, coding, range);
+            with_content_range(response(StatusCode::PARTIAL_CONTENT).block(&fields.all), &value)
+                .body(Body::Producer(part))
+        }
+        Selection::Several(ranges) => {
+            let multipart = compose(seed(), representation.media.value, len, &ranges);
+            let mut parts: Vec<Box<dyn Producer>> = Vec::with_capacity(ranges.len() * 2 + 1);
+            for (head, range) in multipart.parts {
+                parts.push(Box::new(bytes(head)));
+                parts.push(body(finder, entry, representation, coding, range));
+            }
+            parts.push(Box::new(bytes(multipart.close)));
+            let response = response(StatusCode::PARTIAL_CONTENT).block(&fields.untyped);
+            with_field(response, &header::CONTENT_TYPE, &multipart.content_type)
+                .body(Body::producer(composite(parts)))
+        }
+        Selection::Unsatisfiable => {
+            let response = Response::error(StatusCode::RANGE_NOT_SATISFIABLE);
+            with_content_range(response, &unsatisfied_range(len))
+        }
+    }
+}
+
+/// Which of its codings a file is sent in.
+fn choose<'e>(finder: &Finder, entry: &'e Entry, ask: &Ask<'_>) -> Chosen<'e> {
+    let brotli = (&entry.brotli, Coding::Brotli);
+    let gzip = (&entry.gzip, Coding::Gzip);
+    let siblings = if ask.accepted.brotli_first() { [brotli, gzip] } else { [gzip, brotli] };
+    for (sibling, coding) in siblings {
+        if let Sibling::Ready(ready) = sibling
+            && ask.accepted.prefers(coding)
+        {
+            return Chosen::Ready(ready, coding);
+        }
+    }
+    // A range of what is compressed on the fly would cost all that is before it; and who asks for one
+    // goes on with what it has of the file as it is.
+    match &entry.deflated {
+        Some(fields) if ask.range.is_none() && ask.accepted.prefers(Coding::Gzip) => {
+            debug_assert!(finder.options.gzip);
+            Chosen::Deflated(fields)
+        }
+        _ => Chosen::Ready(&entry.plain, Coding::Identity),
+    }
+}
+
+/// A range of a file, from where it is.
+fn body(
+    finder: &Arc<Finder>,
+    entry: &Entry,
+    representation: &Representation,
+    coding: Coding,
+    range: Range<u64>,
+) -> Box<dyn Producer> {
+    let length = range.end - range.start;
+    match &representation.content {
+        Content::Bytes(content) => Box::new(bytes(slice(content, &range))),
+        Content::Open(file) => Box::new(file_range(Arc::clone(file), range.start, length)),
+        Content::Closed => {
+            let (finder, metadata) = (Arc::clone(finder), representation.metadata);
+            let path = sibling_path(&entry.path, coding);
+            let open = move || -> std::io::Result<Arc<File>> {
+                Ok(Arc::new(finder.reopen(&path, &metadata)?.into_std()))
+            };
+            Box::new(lazy_file(range.start, length, open))
+        }
+    }
+}
+
+fn slice(content: &Bytes, range: &Range<u64>) -> Bytes {
+    // The content's length is the file's, and it is in memory.
+    let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
+    content.slice(at(range.start)..at(range.end))
+}
+
+fn with_content_range(response: Response, value: &str) -> Response {
+    with_field(response, &header::CONTENT_RANGE, value)
+}
+
+/// Adds a field whose value was made here, of letters and digits.
+fn with_field(response: Response, name: &HeaderName, value: &str) -> Response {
+    match HeaderValue::from_str(value) {
+        Ok(value) => response.field(name, &value),
+        Err(_) => response,
+    }
+}
+
+/// The value of a field, its lines joined where there are several (RFC 9110 §5.3).
+fn combined<'a>(request: &Request<'a>, field: Known, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+    let first = request.known(field)?;
+    let mut lines = request.values(name).skip(1).peekable();
+    if lines.peek().is_none() {
+        return Some(Cow::Borrowed(first));
+    }
+    let mut joined = first.to_vec();
+    for line in lines {
+        joined.extend_from_slice(b", ");
+        joined.extend_from_slice(line);
+    }
+    Some(Cow::Owned(joined))
+}

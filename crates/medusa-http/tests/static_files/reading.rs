@@ -1,0 +1,512 @@
+//! GET and HEAD: what each request gets, and what it costs.
+
+use std::fs;
+use std::io::Read as _;
+use std::time::Duration;
+
+use crate::support::{MODIFIED, MODIFIED_DATE, Reply, Site};
+use flate2::read::GzDecoder;
+use medusa_files::{Lookup, Root, RootOptions};
+use medusa_http::StaticOptions;
+use proptest::prelude::*;
+
+fn options() -> StaticOptions {
+    StaticOptions::default()
+}
+
+#[test]
+fn a_file_is_sent_with_all_that_is_known_of_it() {
+    let mut site = Site::new(options(), &[("a/note.txt", "hello")]);
+    for _ in 0..3 {
+        let reply = site.get("/a/note.txt", "");
+        assert_eq!((reply.status, &reply.body[..]), (200, &b"hello"[..]));
+        assert_eq!(reply.field("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(reply.field("content-length"), Some("5"));
+        assert_eq!(reply.field("last-modified"), Some(MODIFIED_DATE));
+        assert_eq!(reply.field("accept-ranges"), Some("bytes"));
+        assert_eq!(reply.field("x-content-type-options"), Some("nosniff"));
+        assert_eq!(reply.field("vary"), Some("Accept-Encoding"));
+        assert_eq!(reply.field("cache-control"), None);
+        let tag = reply.field("etag").unwrap();
+        assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() > 10, "{tag}");
+    }
+    let head = site.request("HEAD", "/a/note.txt", "", "");
+    assert_eq!((head.status, head.field("content-length"), head.body.len()), (200, Some("5"), 0));
+}
+
+#[test]
+fn what_is_not_there_is_not_there() {
+    let files =
+        [("a/b.txt", "x"), (".secret", "x"), ("a/.git/config", "x"), (".well-known/x", "y")];
+    let mut site = Site::new(options(), &files);
+    std::os::unix::fs::symlink("/etc/passwd", site.path().join("out")).unwrap();
+    std::os::unix::fs::symlink("a/b.txt", site.path().join("in.txt")).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(rustix::fs::CWD, site.path().join("fifo"), fifo, mode, 0).unwrap();
+    let long = format!("/{}", "x".repeat(300));
+    let table = [
+        ("/a/b.txt", 200),
+        ("/a//b.txt", 200),
+        ("/a/./b.txt", 200),
+        ("/%61/b%2Etxt", 200),
+        ("/x/../a/b.txt", 200),
+        ("/in.txt", 200),
+        ("/.well-known/x", 200),
+        ("/nothing", 404),
+        ("/a/b.txt/", 404),
+        ("/a/b.txt/c", 404),
+        ("/A/b.txt", 404),
+        ("/.secret", 404),
+        ("/a/.git/config", 404),
+        ("/out", 404),
+        ("/fifo", 403),
+        ("/../etc/passwd", 400),
+        ("/%2e%2e/etc/passwd", 400),
+        ("/a/%2e%2e/%2e%2e/etc/passwd", 400),
+        ("/a/b.txt%00", 400),
+        ("/%", 400),
+        (&long, 404),
+    ];
+    for (path, status) in table {
+        for _ in 0..2 {
+            assert_eq!(site.get(path, "").status, status, "{path}");
+        }
+    }
+    for (method, status) in [("POST", 405), ("PUT", 405), ("DELETE", 405), ("OPTIONS", 204)] {
+        let reply = site.request(method, "/a/b.txt", "", "");
+        assert_eq!(reply.status, status, "{method}");
+        assert_eq!(reply.field("allow"), Some("GET, HEAD, OPTIONS"));
+    }
+    let mut hidden = options();
+    hidden.hidden = true;
+    let mut site = Site::new(hidden, &files);
+    assert_eq!(site.get("/.secret", "").status, 200);
+}
+
+#[test]
+fn a_folder_is_its_index_or_a_list_or_nothing() {
+    let files = [
+        ("with/index.html", "<p>"),
+        ("second/index.htm", "<b>"),
+        ("list/b & <i>.txt", "x"),
+        ("list/.hidden", "x"),
+        ("list/sub/x", "x"),
+    ];
+    let mut listing = options();
+    listing.listing = true;
+    listing.index = vec!["index.html".into(), "index.htm".into()];
+    let mut site = Site::new(listing, &files);
+    let index = site.get("/with/", "");
+    assert_eq!((index.status, &index.body[..]), (200, &b"<p>"[..]));
+    assert_eq!(index.field("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(site.get("/second/", "").body, b"<b>");
+    for (path, location) in [
+        ("/with", "/with/"),
+        ("/with?a=1&b=%20", "/with/?a=1&b=%20"),
+        ("/list/sub", "/list/sub/"),
+        ("//list//sub", "/list/sub/"),
+    ] {
+        let reply = site.get(path, "");
+        assert_eq!((reply.status, reply.field("location")), (301, Some(location)), "{path}");
+    }
+    let page = site.get("/list/", "");
+    assert_eq!(page.status, 200);
+    assert_eq!(page.field("content-type"), Some("text/html; charset=utf-8"));
+    assert!(page.field("content-security-policy").unwrap().contains("default-src 'none'"));
+    let text = String::from_utf8(page.body).unwrap();
+    assert!(text.contains("<a href=\"./b%20%26%20%3Ci%3E.txt\">b &amp; &lt;i&gt;.txt</a>"));
+    assert!(text.contains("<a href=\"./sub/\">sub/</a>"));
+    assert!(!text.contains("hidden") && text.contains("href=\"../\""));
+    assert_eq!(site.request("HEAD", "/list/", "", "").body, b"");
+    assert_eq!(site.get("/none/", "").status, 404);
+
+    let mut site = Site::new(options(), &files);
+    assert_eq!(site.get("/list/", "").status, 404);
+    assert_eq!(site.get("/second/", "").status, 404);
+}
+
+#[test]
+fn a_redirect_leads_nowhere_else() {
+    let mut site = Site::new(options(), &[]);
+    for name in ["evil.test", "\\evil.test", "a\r\nSet-Cookie: x", "\u{e9}?#%"] {
+        fs::create_dir(site.path().join(name)).unwrap();
+    }
+    for (path, location) in [
+        ("//evil.test", "/evil.test/"),
+        ("/\\evil.test", "/%5Cevil.test/"),
+        ("/%5Cevil.test", "/%5Cevil.test/"),
+        ("/a%0D%0ASet-Cookie:%20x", "/a%0D%0ASet-Cookie%3A%20x/"),
+        ("/%C3%A9%3F%23%25", "/%C3%A9%3F%23%25/"),
+    ] {
+        let reply = site.get(path, "");
+        assert_eq!((reply.status, reply.field("location")), (301, Some(location)), "{path}");
+    }
+}
+
+#[test]
+fn conditions_are_judged() {
+    let mut site = Site::new(options(), &[("a.txt", "hello")]);
+    let tag = site.get("/a.txt", "").field("etag").unwrap().to_owned();
+    let earlier = "Sun, 06 Nov 1994 08:49:36 GMT";
+    let table = [
+        (format!("If-None-Match: {tag}"), 304),
+        (format!("If-None-Match: W/{tag}"), 304),
+        (format!("If-None-Match: \"x\", {tag}"), 304),
+        (format!("If-None-Match: \"x\"\r\nIf-None-Match: {tag}"), 304),
+        ("If-None-Match: *".into(), 304),
+        ("If-None-Match: \"x\"".into(), 200),
+        (format!("If-None-Match: \"x\"\r\nIf-Modified-Since: {MODIFIED_DATE}"), 200),
+        (format!("If-Modified-Since: {MODIFIED_DATE}"), 304),
+        (format!("If-Modified-Since: {earlier}"), 200),
+        ("If-Modified-Since: x".into(), 200),
+        (format!("If-Match: {tag}"), 200),
+        ("If-Match: *".into(), 200),
+        ("If-Match: \"x\"".into(), 412),
+        (format!("If-Match: W/{tag}"), 412),
+        (format!("If-Unmodified-Since: {MODIFIED_DATE}"), 200),
+        (format!("If-Unmodified-Since: {earlier}"), 412),
+        (format!("If-Match: \"x\"\r\nIf-None-Match: {tag}"), 412),
+    ];
+    for (fields, status) in table {
+        for method in ["GET", "HEAD"] {
+            let reply = site.request(method, "/a.txt", &format!("{fields}\r\n"), "");
+            assert_eq!(reply.status, status, "{method} {fields}");
+            if status == 304 {
+                assert_eq!(reply.field("etag"), Some(&tag[..]));
+                assert_eq!(reply.field("vary"), Some("Accept-Encoding"));
+                assert_eq!(reply.field("content-type"), None);
+                assert_eq!(reply.field("content-length"), None);
+                assert!(reply.body.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn ranges_are_cut() {
+    let mut site = Site::new(options(), &[("a.txt", "0123456789")]);
+    let tag = site.get("/a.txt", "").field("etag").unwrap().to_owned();
+    let table: &[(&str, String, u16, Option<&str>, &str)] = &[
+        ("bytes=2-4", String::new(), 206, Some("bytes 2-4/10"), "234"),
+        ("bytes=-3", String::new(), 206, Some("bytes 7-9/10"), "789"),
+        ("bytes=7-", String::new(), 206, Some("bytes 7-9/10"), "789"),
+        ("bytes=0-99", String::new(), 206, Some("bytes 0-9/10"), "0123456789"),
+        ("bytes=0-1,3-4", String::new(), 206, Some("bytes 0-4/10"), "01234"),
+        ("bytes=10-", String::new(), 416, Some("bytes */10"), ""),
+        ("bytes=4-2", String::new(), 200, None, "0123456789"),
+        ("lines=1-2", String::new(), 200, None, "0123456789"),
+        ("bytes=2-4", format!("If-Range: {tag}\r\n"), 206, Some("bytes 2-4/10"), "234"),
+        ("bytes=2-4", format!("If-Range: W/{tag}\r\n"), 200, None, "0123456789"),
+        ("bytes=2-4", "If-Range: \"x\"\r\n".into(), 200, None, "0123456789"),
+        ("bytes=10-", "If-Range: \"x\"\r\n".into(), 200, None, "0123456789"),
+        ("bytes=2-4", format!("If-Range: {MODIFIED_DATE}\r\n"), 206, Some("bytes 2-4/10"), "234"),
+        ("bytes=2-4", format!("If-None-Match: {tag}\r\n"), 304, None, ""),
+        ("bytes=2-4", "If-Match: \"x\"\r\n".into(), 412, None, ""),
+    ];
+    for (range, fields, status, content_range, body) in table {
+        let fields = format!("Range: {range}\r\n{fields}");
+        let reply = site.get("/a.txt", &fields);
+        assert_eq!(reply.status, *status, "{fields}");
+        assert_eq!(reply.field("content-range"), *content_range, "{fields}");
+        if matches!(status, 200 | 206) {
+            assert_eq!(String::from_utf8_lossy(&reply.body), *body, "{fields}");
+            assert_eq!(reply.field("content-type"), Some("text/plain; charset=utf-8"));
+            assert_eq!(reply.field("etag"), Some(&tag[..]));
+        }
+        // Range is GET's alone.
+        let head = site.request("HEAD", "/a.txt", &fields, "");
+        assert_eq!(head.field("content-range"), None);
+        assert!(matches!(head.status, 200 | 304 | 412));
+    }
+}
+
+/// Each part of a multipart/byteranges body: the range it says it is, and its bytes.
+fn parts(reply: &Reply, media_type: &str, len: usize) -> Vec<(usize, Vec<u8>)> {
+    let boundary = reply.field("content-type").unwrap();
+    let boundary = boundary.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    assert_eq!(reply.field("content-length").unwrap(), reply.body.len().to_string());
+    let mut parts = Vec::new();
+    let mut rest = &reply.body[..];
+    let first = format!("--{boundary}\r\n");
+    let next = format!("\r\n--{boundary}");
+    rest = rest.strip_prefix(first.as_bytes()).unwrap();
+    loop {
+        let head = format!("Content-Type: {media_type}\r\nContent-Range: bytes ");
+        rest = rest.strip_prefix(head.as_bytes()).unwrap();
+        let end = memchr::memmem::find(rest, b"\r\n\r\n").unwrap();
+        let range = std::str::from_utf8(&rest[..end]).unwrap();
+        let (range, total) = range.split_once('/').unwrap();
+        assert_eq!(total, len.to_string());
+        let (start, last) = range.split_once('-').unwrap();
+        let (start, last): (usize, usize) = (start.parse().unwrap(), last.parse().unwrap());
+        let body = &rest[end + 4..][..last - start + 1];
+        parts.push((start, body.to_vec()));
+        rest = rest[end + 4 + body.len()..].strip_prefix(next.as_bytes()).unwrap();
+        if rest == b"--\r\n" {
+            return parts;
+        }
+        rest = rest.strip_prefix(b"\r\n").unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever is asked of whatever file, kept as bytes or as a descriptor, is the same as slices.
+    #[test]
+    fn any_set_of_ranges_is_the_slices(
+        len in 1usize..3000,
+        picks in proptest::collection::vec((0usize..3000, 0usize..400), 1..8),
+        small in prop_oneof![Just(0u64), Just(1 << 16)],
+    ) {
+        let content: Vec<u8> = (0..len).map(|at| (at * 7 + at / 251) as u8).collect();
+        let mut limits = options();
+        limits.cache.small = small;
+        let mut site = Site::new(limits, &[]);
+        fs::write(site.path().join("data.bin"), &content).unwrap();
+        let specs: Vec<String> =
+            picks.iter().map(|(first, more)| format!("{first}-{}", first + more)).collect();
+        let reply = site.get("/data.bin", &format!("Range: bytes={}\r\n", specs.join(", ")));
+        let mut wanted = vec![false; len];
+        for &(first, more) in &picks {
+            let end = (first + more + 1).min(len);
+            wanted[first.min(end)..end].fill(true);
+        }
+        let mut sent = vec![false; len];
+        let parts = match reply.status {
+            416 => {
+                prop_assert!(!wanted.contains(&true));
+                return Ok(());
+            }
+            206 if reply.field("content-range").is_some() => {
+                let range = reply.field("content-range").unwrap();
+                let start = range["bytes ".len()..].split('-').next().unwrap();
+                vec![(start.parse().unwrap(), reply.body)]
+            }
+            206 => parts(&reply, "application/octet-stream", len),
+            other => panic!("{other}"),
+        };
+        for (start, body) in parts {
+            prop_assert_eq!(&body[..], &content[start..start + body.len()]);
+            let sent = &mut sent[start..start + body.len()];
+            prop_assert!(!sent.contains(&true), "no byte comes twice");
+            sent.fill(true);
+        }
+        for at in 0..len {
+            prop_assert!(sent[at] || !wanted[at], "byte {} is missing", at);
+        }
+    }
+}
+
+#[test]
+fn what_compresses_well_is_compressed_for_those_who_take_it() {
+    let mut gzip = options();
+    gzip.gzip = true;
+    let text = "all work and no play ".repeat(20_000);
+    let files = [("a.txt", &text[..]), ("short.txt", "short"), ("b.png", &text[..])];
+    for small in [0, 1 << 20] {
+        gzip.cache.small = small;
+        let mut site = Site::new(gzip.clone(), &files);
+        for _ in 0..2 {
+            let reply = site.get("/a.txt", "Accept-Encoding: gzip\r\n");
+            assert_eq!(reply.status, 200);
+            assert_eq!(reply.field("content-encoding"), Some("gzip"));
+            assert_eq!(reply.field("vary"), Some("Accept-Encoding"));
+            assert_eq!(reply.field("content-type"), Some("text/plain; charset=utf-8"));
+            assert_eq!(reply.field("accept-ranges"), None);
+            let mut plain = String::new();
+            GzDecoder::new(&reply.body[..]).read_to_string(&mut plain).unwrap();
+            assert!(plain == text && reply.body.len() < text.len() / 10);
+            let tag = reply.field("etag").unwrap().to_owned();
+            assert!(tag.starts_with("W/\"") && tag.ends_with("-gz\""));
+            let again = format!("Accept-Encoding: gzip\r\nIf-None-Match: {tag}\r\n");
+            assert_eq!(site.get("/a.txt", &again).status, 304);
+            assert_eq!(site.get("/a.txt", &format!("If-None-Match: {tag}\r\n")).status, 200);
+            // Who goes on with a file gets it as it is.
+            let part = site.get("/a.txt", "Accept-Encoding: gzip\r\nRange: bytes=0-2\r\n");
+            assert_eq!((part.status, part.field("content-encoding")), (206, None));
+            assert_eq!(part.body, b"all");
+            let part = format!("Accept-Encoding: gzip\r\nRange: bytes=0-2\r\nIf-Range: {tag}\r\n");
+            assert_eq!(site.get("/a.txt", &part).status, 200);
+        }
+        for (path, accept) in
+            [("/a.txt", ""), ("/a.txt", "gzip;q=0"), ("/short.txt", "gzip"), ("/b.png", "gzip")]
+        {
+            let reply = site.get(path, &format!("Accept-Encoding: {accept}\r\n"));
+            assert_eq!(reply.field("content-encoding"), None, "{path} {accept}");
+        }
+        let head = site.request("HEAD", "/a.txt", "Accept-Encoding: gzip\r\n", "");
+        assert_eq!((head.status, head.field("content-encoding")), (200, Some("gzip")));
+        assert_eq!((head.field("content-length"), head.body.len()), (None, 0));
+        assert_eq!(site.get("/b.png", "").field("vary"), None);
+    }
+}
+
+#[test]
+fn what_was_compressed_in_advance_is_sent_while_it_is_fresh() {
+    let files =
+        [("a.txt", "plain"), ("a.txt.gz", "gzipped"), ("a.txt.br", "brotli"), ("b.png", "p")];
+    let mut site = Site::new(options(), &files);
+    fs::write(site.path().join("b.png.gz"), "x").unwrap();
+    let table = [
+        ("gzip, br", Some("br"), "brotli"),
+        ("gzip", Some("gzip"), "gzipped"),
+        ("br;q=0.5, gzip", Some("gzip"), "gzipped"),
+        ("identity", None, "plain"),
+        ("deflate", None, "plain"),
+    ];
+    for (accept, coding, body) in table {
+        let reply = site.get("/a.txt", &format!("Accept-Encoding: {accept}\r\n"));
+        assert_eq!(reply.field("content-encoding"), coding, "{accept}");
+        assert_eq!(String::from_utf8_lossy(&reply.body), body);
+        assert_eq!(reply.field("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(reply.field("last-modified"), Some(MODIFIED_DATE));
+        let part = format!("Accept-Encoding: {accept}\r\nRange: bytes=1-2\r\n");
+        let part = site.get("/a.txt", &part);
+        assert_eq!((part.status, &part.body[..]), (206, &body.as_bytes()[1..3]));
+        assert_eq!(part.field("etag"), reply.field("etag"));
+    }
+    let png = site.get("/b.png", "Accept-Encoding: gzip\r\n");
+    assert_eq!((png.field("content-encoding"), &png.body[..]), (None, &b"p"[..]));
+    assert_eq!(site.get("/a.txt.gz", "").field("content-type"), Some("application/gzip"));
+    // One that is older than the file is another version's.
+    site.write("a.txt", "plain, but new", MODIFIED + 10);
+    site.client.advance(Duration::from_secs(1));
+    let reply = site.get("/a.txt", "Accept-Encoding: gzip, br\r\n");
+    assert_eq!((reply.field("content-encoding"), &reply.body[..]), (None, &b"plain, but new"[..]));
+    site.write("a.txt.br", "brotli, new", MODIFIED + 10);
+    site.client.advance(Duration::from_secs(1));
+    assert_eq!(site.get("/a.txt", "Accept-Encoding: gzip, br\r\n").body, b"brotli, new");
+    fs::remove_file(site.path().join("a.txt.br")).unwrap();
+    site.client.advance(Duration::from_secs(1));
+    assert_eq!(site.get("/a.txt", "Accept-Encoding: gzip, br\r\n").body, b"plain, but new");
+}
+
+#[test]
+fn what_is_kept_is_looked_at_again_after_a_second() {
+    for small in [0, 1 << 16] {
+        let mut limits = options();
+        limits.cache.small = small;
+        let mut site = Site::new(limits, &[("a.txt", "one"), ("index.html", "index")]);
+        let first = site.get("/a.txt", "").field("etag").unwrap().to_owned();
+        assert_eq!(site.get("/", "").body, b"index");
+        site.write("a.txt", "three", MODIFIED + 1);
+        fs::remove_file(site.path().join("index.html")).unwrap();
+        site.client.advance(Duration::from_millis(999));
+        assert_eq!(site.get("/a.txt", "").body, b"one");
+        assert_eq!(site.get("/", "").status, 200);
+        site.client.advance(Duration::from_millis(1));
+        let reply = site.get("/a.txt", "");
+        assert_eq!(reply.body, b"three");
+        assert_ne!(reply.field("etag"), Some(&first[..]));
+        assert_eq!(site.get("/", "").status, 404);
+        // The same length and time, and another content all the same.
+        site.write("a.txt", "other", MODIFIED + 1);
+        site.client.advance(Duration::from_secs(1));
+        assert_eq!(site.get("/a.txt", "").body, b"other");
+    }
+}
+
+#[test]
+fn cache_control_is_said_and_repeated() {
+    let mut cached = options();
+    cached.cache_control = Some(http::HeaderValue::from_static("public, max-age=60"));
+    let mut site = Site::new(cached, &[("a.txt", "hello")]);
+    let reply = site.get("/a.txt", "");
+    assert_eq!(reply.field("cache-control"), Some("public, max-age=60"));
+    let again = site.get("/a.txt", "If-None-Match: *\r\n");
+    assert_eq!((again.status, again.field("cache-control")), (304, Some("public, max-age=60")));
+}
+
+#[test]
+fn what_is_not_in_memory_is_looked_up_in_the_pool() {
+    // A root that can't ask for the cache alone has every look-up done there.
+    let lookup = Lookup::ComponentWise;
+    let mut gzip = options();
+    gzip.gzip = true;
+    let mut site = Site::with(gzip, &[("a/b.txt", "hello"), ("a/index.html", "i")], |path| {
+        Root::with(path, RootOptions { lookup, ..RootOptions::default() }).unwrap()
+    });
+    site.ask("GET", "/a/b.txt", "", "");
+    site.ask("GET", "/a/", "Range: bytes=0-\r\n", "");
+    site.ask("GET", "/a", "", "");
+    site.ask("GET", "/none", "", "");
+    assert!(site.client.output().is_empty());
+    site.client.run_jobs();
+    let replies = site.replies(&["GET"; 4]);
+    let statuses: Vec<u16> = replies.iter().map(|reply| reply.status).collect();
+    assert_eq!(statuses, [200, 206, 301, 404]);
+    assert_eq!(replies[0].body, b"hello");
+    // What was found is kept.
+    site.ask("GET", "/a/b.txt", "", "");
+    assert_eq!(site.replies(&["GET"])[0].body, b"hello");
+}
+
+/// How many descriptors of this process stand for files in the folder.
+fn descriptors(folder: &std::path::Path) -> usize {
+    let folder = folder.canonicalize().unwrap();
+    fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+        .filter(|target| target.starts_with(&folder) && *target != folder)
+        .count()
+}
+
+#[test]
+fn pipelined_requests_for_a_large_file_share_a_descriptor() {
+    let mut site = Site::new(options(), &[("big.bin", "")]);
+    let big = fs::File::options().write(true).open(site.path().join("big.bin")).unwrap();
+    big.set_len(256 << 10).unwrap();
+    drop(big);
+    site.client.stall();
+    let request = "GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n";
+    site.client.send(request.repeat(1_500));
+    assert!(descriptors(site.path()) <= 2, "{}", descriptors(site.path()));
+    // And each of them is answered.
+    let mut received = 0;
+    site.client.unstall();
+    for _ in 0..100_000 {
+        site.client.run_jobs();
+        let output = site.client.output().len();
+        received += output;
+        if output == 0 {
+            break;
+        }
+    }
+    assert!(received >= 1_500 * (256 << 10));
+}
+
+#[test]
+fn requests_for_many_large_files_hold_few_descriptors() {
+    let mut limits = options();
+    limits.cache.small = 0;
+    limits.cache.descriptors = 4;
+    let names: Vec<String> = (0..60).map(|number| format!("{number}.bin")).collect();
+    let files: Vec<_> = names.iter().map(|name| (&name[..], "content")).collect();
+    let mut site = Site::new(limits, &files);
+    site.client.stall();
+    for name in &names {
+        site.ask("GET", &format!("/{name}"), "", "");
+    }
+    site.client.run_jobs();
+    assert!(descriptors(site.path()) <= 10, "{}", descriptors(site.path()));
+    site.client.unstall();
+    for _ in 0..names.len() {
+        site.client.run_jobs();
+    }
+    let replies = site.replies(&vec!["GET"; names.len()]);
+    assert!(replies.iter().all(|reply| reply.status == 200 && reply.body == b"content"));
+}
+
+#[test]
+fn without_a_cache_everything_is_served_all_the_same() {
+    let mut limits = options();
+    limits.gzip = true;
+    limits.cache.entries = 0;
+    let mut site =
+        Site::new(limits, &[("a.txt", "hello"), ("a.txt.gz", "gz"), ("index.html", "i")]);
+    assert_eq!(site.get("/a.txt", "").body, b"hello");
+    assert_eq!(site.get("/a.txt", "Accept-Encoding: gzip\r\n").body, b"gz");
+    assert_eq!(site.get("/", "").body, b"i");
+}
