@@ -58,28 +58,28 @@ impl HttpService {
 
     /// Sets what connections may use.
     #[must_use]
-    pub fn limits(mut self, limits: Limits) -> HttpService {
+    pub fn with_limits(mut self, limits: Limits) -> HttpService {
         self.limits = limits;
         self
     }
 
     /// Sets how large requests may be.
     #[must_use]
-    pub fn http_limits(mut self, limits: HttpLimits) -> HttpService {
+    pub fn with_http_limits(mut self, limits: HttpLimits) -> HttpService {
         self.http_limits = limits;
         self
     }
 
     /// Sets where a line goes for each finished request.
     #[must_use]
-    pub fn access(mut self, sink: Option<Arc<dyn AccessSink>>) -> HttpService {
+    pub fn with_access(mut self, sink: Option<Arc<dyn AccessSink>>) -> HttpService {
         self.access = sink;
         self
     }
 
     /// Sets what is said of it in a table.
     #[must_use]
-    pub fn summary(mut self, summary: impl Into<String>) -> HttpService {
+    pub fn with_summary(mut self, summary: impl Into<String>) -> HttpService {
         self.summary = summary.into();
         self
     }

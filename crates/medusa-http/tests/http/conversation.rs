@@ -365,7 +365,7 @@ fn shutting_down_lets_the_active_finish() {
 #[test]
 fn a_line_for_each_finished_request() {
     let lines = Arc::new(Lines::default());
-    let service = service(&Held::default()).access(Some(lines.clone()));
+    let service = service(&Held::default()).with_access(Some(lines.clone()));
     let mut one = client(&service, Faults::none());
     one.send("GET /hello?x=\"1\" HTTP/1.1\r\nHost: a\r\nReferer: r\r\nUser-Agent: u\r\n\r\n");
     one.send("GET /late HTTP/1.1\r\nHost: a\r\n\r\n").run_jobs();

@@ -329,5 +329,5 @@ pub(crate) fn responses(mut output: &str, methods: &[&str]) -> Vec<String> {
 
 /// The demo's service with other limits.
 pub(crate) fn limited(limits: HttpLimits) -> HttpService {
-    service(&Held::default()).http_limits(limits)
+    service(&Held::default()).with_http_limits(limits)
 }
