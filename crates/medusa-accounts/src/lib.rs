@@ -39,5 +39,5 @@ pub use keys::{InventedKeys, SCRAM_ITERATIONS, ScramKeys};
 pub use logins::{Answer, Begun, Logins, Origin, PendingLogin, Question, Ticket, Verdict};
 pub use secret::{PASSWORD_OCTETS, Password};
 pub use throttle::{Admission, Ban, Outcome, Throttle, ThrottleLimits, network};
-pub use users::{Directory, Recipient, User, Users, check_name};
+pub use users::{Directory, Recipient, User, Users, check_name, same_name};
 pub use verified::REMEMBERED;

@@ -12,7 +12,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    Denial, Error, HashCost, Identity, KeyPath, MailAddress, ScramKeys, StoredHash,
+    Denial, Error, HashCost, Identity, KeyPath, MailAddress, Password, ScramKeys, StoredHash,
     address::AddressBook,
     keys::{InventedKeys, SCRAM_ITERATIONS},
     secret::{prepared, random},
@@ -95,7 +95,7 @@ pub(crate) struct Account {
 impl Account {
     /// What is said to somebody who has the right password.
     pub(crate) fn verdict(&self, service: &str, authzid: Option<&str>) -> Result<Identity, Denial> {
-        let own = |id: &str| folded_name(id) == folded_name(self.identity.name());
+        let own = |id: &str| same_name(id, self.identity.name());
         if !self.enabled {
             Err(Denial::Disabled)
         } else if !self.may_use(service) {
@@ -112,6 +112,38 @@ impl Account {
         self.services
             .as_ref()
             .is_none_or(|allowed| allowed.iter().any(|s| s == service || s == kind))
+    }
+}
+
+impl User {
+    /// An account with this password, hashed at the default cost for argon2id and for SCRAM, and
+    /// nothing else. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnusablePassword`], [`Error::Random`].
+    pub fn with_password(password: &Password) -> Result<Self, Error> {
+        Self::with_password_at(password, HashCost::default(), SCRAM_ITERATIONS)
+    }
+
+    /// The same at other costs.
+    ///
+    /// # Errors
+    ///
+    /// As before, and [`Error::BadHash`] for a cost out of bounds.
+    pub fn with_password_at(
+        password: &Password,
+        cost: HashCost,
+        scram_iterations: u32,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            password: StoredHash::create(password, cost)?.as_str().to_owned(),
+            scram: Some(ScramKeys::create(password, scram_iterations)?.to_string()),
+            mail: Vec::new(),
+            files: None,
+            services: None,
+            enabled: true,
+        })
     }
 }
 
@@ -249,6 +281,11 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
     rules.into_iter().find(|(broken, _)| *broken).map_or(Ok(()), |(_, why)| Err(why))
 }
 
+/// Whether two names are the same account's.
+pub fn same_name(one: &str, other: &str) -> bool {
+    folded_name(one) == folded_name(other)
+}
+
 /// The form in which names are compared: what SASLprep makes of it (RFC 4616 §2), and no case, as
 /// nobody can be expected to know how the administrator wrote it.
 pub(crate) fn folded_name(name: &str) -> String {
@@ -344,23 +381,15 @@ pub(crate) mod tests {
     use serde::de::value::{Error as ValueError, MapDeserializer};
 
     use super::*;
-    use crate::{Password, hash::tests::CHEAP};
+    use crate::hash::tests::CHEAP;
 
     /// An account that is whole, and cheap to verify.
     pub(crate) fn user(password: &str) -> User {
-        User {
-            password: StoredHash::create(&Password::new(password), CHEAP).unwrap().as_str().into(),
-            scram: None,
-            mail: Vec::new(),
-            files: None,
-            services: None,
-            enabled: true,
-        }
+        User { scram: None, ..with_keys(password) }
     }
 
     pub(crate) fn with_keys(password: &str) -> User {
-        let keys = ScramKeys::create(&Password::new(password), 4096).unwrap();
-        User { scram: Some(keys.to_string()), ..user(password) }
+        User::with_password_at(&Password::new(password), CHEAP, 4096).unwrap()
     }
 
     pub(crate) fn directory<const N: usize>(users: [(&str, User); N]) -> Directory {

@@ -24,6 +24,7 @@ mod cli;
 mod config;
 mod kinds;
 mod logs;
+pub mod passwd;
 mod plan;
 mod serving;
 mod table;
