@@ -6,6 +6,7 @@
 //! with `flatten` doesn't, and is not for configurations. What the values mean is not judged here.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use serde::de::{
@@ -19,6 +20,9 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::diagnostic::Diagnostic;
 use super::document::Table;
 use super::fault::{Error, Fault};
+
+/// Errors told of one table: each costs another reading, and nobody mends more at a time.
+const MOST_ERRORS: usize = 50;
 
 /// Reads `table` as a `T`, but for the keys in `without`, which belong to somebody else. `None` if
 /// there was anything wrong, and then `errors` has grown.
@@ -41,7 +45,11 @@ pub(crate) fn read<T: DeserializeOwned>(
         match T::deserialize(node) {
             Ok(value) => break Some(value),
             // Something new was left out: there may be more behind it.
-            Err(_) if notes.left_out.borrow().len() > before => {}
+            Err(_) if notes.left_out.borrow().len() > before => {
+                if notes.found.borrow().len() >= MOST_ERRORS {
+                    break None;
+                }
+            }
             Err(error) => {
                 notes.note(error, &table.span, &table.name);
                 break None;
@@ -59,7 +67,7 @@ pub(crate) fn read<T: DeserializeOwned>(
 struct Notes {
     found: RefCell<Vec<Diagnostic>>,
     /// Values by their address, which is theirs alone while the document lives.
-    left_out: RefCell<Vec<*const ()>>,
+    left_out: RefCell<HashSet<*const ()>>,
 }
 
 impl Notes {
@@ -68,7 +76,7 @@ impl Notes {
     }
 
     fn leave_out<T>(&self, value: &T) {
-        self.left_out.borrow_mut().push(std::ptr::from_ref(value).cast());
+        self.left_out.borrow_mut().insert(std::ptr::from_ref(value).cast());
     }
 
     /// Notes why `value` can't be read and leaves it out, unless that was something inside it.
@@ -552,6 +560,12 @@ mod tests {
                 "m.toml:12:8",
             ],
         );
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_throughout_is_told_in_part() {
+        let text = format!("listen = [{}]", "1, ".repeat(1000));
+        check(&text, MOST_ERRORS, &["not the number 1"]);
     }
 
     #[test]
