@@ -325,6 +325,7 @@ fn refuse_shared_addresses(mounts: &[Mount<'_>], errors: &mut Vec<Diagnostic>) {
 #[cfg(test)]
 mod tests {
     use medusa_core::{Acceptor, BuildError, Cx, Frame, Listener, Peer, Plugin, Session};
+    use proptest::prelude::*;
     use serde::Deserialize;
 
     use super::*;
@@ -550,6 +551,19 @@ mod tests {
                 "m.toml:15:",
             ],
         );
+    }
+
+    proptest! {
+        /// A slip of the keyboard anywhere in a sound file: it may be refused, but never in a panic.
+        #[test]
+        fn slips_are_survived(at in 0usize..400, cut in 0usize..12, typed in "[\\[\\]\"'=.,#{}a-z0-9 \n\u{e9}]{0,4}") {
+            let sound = "[server]\nshards = 1\n[log]\nlevel = \"info\"\n[limits]\nidle = \"7s\"\nhead = false\n\
+                 [gopher.z]\nlisten = [\"127.0.0.1:0\"]\nroot = \"public\"\nlimits = { idle = \"9s\" }\n\
+                 [[gopher.z.menu]]\nfile = \"x\"\n";
+            let at = at.min(sound.len());
+            let end = (at + cut).min(sound.len());
+            let _ = outcome(&format!("{}{typed}{}", &sound[..at], &sound[end..]));
+        }
     }
 
     #[test]
