@@ -3,7 +3,7 @@
 //! Everything here blocks for as long as the parameters ask for, and so belongs into the offload
 //! pool. It doesn't know names or files.
 
-use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, Version};
 use subtle::ConstantTimeEq;
 
 use crate::{
@@ -17,6 +17,11 @@ const MEMORY_LIMIT_KIB: u32 = 1024 * 1024;
 /// With the above, a bound on the time of one login.
 const PASSES_LIMIT: u32 = 64;
 const LANES_LIMIT: u32 = 64;
+/// Blocks of 1 KiB that are reserved at least, though only those that are needed are touched. The C
+/// library keeps freed memory of up to 32 MiB (glibc's `DEFAULT_MMAP_THRESHOLD_MAX`) for later, in
+/// every thread of the pool; glibc 2.36 was seen to keep ten times the memory of one hash. A larger
+/// piece goes back to the system at once.
+const UNMAPPED_WHEN_FREED: usize = 33 * 1024;
 const SALT_OCTETS: usize = 16;
 const OUTPUT_OCTETS: usize = 32;
 /// A shorter hash could be met by chance, so it is refused.
@@ -61,9 +66,7 @@ impl StoredHash {
         let salt = random::<SALT_OCTETS>()?;
         let argon = context(cost, Version::V0x13)?;
         let mut output = [0; OUTPUT_OCTETS];
-        argon
-            .hash_password_into(password.prepared().as_bytes(), &salt, &mut output)
-            .map_err(bad)?;
+        compute(&argon, password, &salt, &mut output).map_err(bad)?;
         Self::assemble(argon, &salt, &output)
     }
 
@@ -135,9 +138,7 @@ impl StoredHash {
     pub fn matches(&self, password: &Password) -> bool {
         let mut output = vec![0; self.output.len()];
         // The one thing that can still fail is memory: then nobody gets in.
-        self.argon
-            .hash_password_into(password.prepared().as_bytes(), &self.salt, &mut output)
-            .is_ok()
+        compute(&self.argon, password, &self.salt, &mut output).is_ok()
             && bool::from(output.ct_eq(&self.output))
     }
 
@@ -158,6 +159,21 @@ impl std::fmt::Debug for StoredHash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StoredHash").field("cost", &self.cost()).finish_non_exhaustive()
     }
+}
+
+fn compute(
+    argon: &Argon2<'_>,
+    password: &Password,
+    salt: &[u8],
+    output: &mut [u8],
+) -> Result<(), argon2::Error> {
+    let blocks = argon.params().block_count();
+    let mut memory: Vec<Block> = Vec::new();
+    memory
+        .try_reserve_exact(blocks.max(UNMAPPED_WHEN_FREED))
+        .map_err(|_| argon2::Error::OutOfMemory)?;
+    memory.resize(blocks, Block::default());
+    argon.hash_password_into_with_memory(password.prepared().as_bytes(), salt, output, memory)
 }
 
 fn context(cost: HashCost, version: Version) -> Result<Argon2<'static>, Error> {

@@ -60,7 +60,7 @@ impl ScramKeys {
         Self { iterations, stored_key: sha256(&*client_key), server_key, salt }
     }
 
-    /// Reads the form of [`ScramKeys::to_string`].
+    /// Reads the form that `to_string` gives.
     ///
     /// # Errors
     ///

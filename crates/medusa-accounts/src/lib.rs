@@ -10,6 +10,35 @@
 //!   what it is told.
 //! - [`StoredHash`] (argon2id) and [`ScramKeys`] are what is kept of a password.
 //!
+//! Accounts that are kept elsewhere:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Instant;
+//!
+//! use medusa_accounts::*;
+//!
+//! /// Everybody's password is their name, backwards.
+//! struct Backwards;
+//!
+//! impl Authenticate for Backwards {
+//!     fn authenticate(&self, attempt: &Attempt, password: &Password) -> Result<Identity, Denial> {
+//!         match attempt.name.chars().eq(password.reveal().chars().rev()) {
+//!             true => Ok(Identity::new(&attempt.name).with_files("/srv/files")),
+//!             false => Err(Denial::Credentials),
+//!         }
+//!     }
+//! }
+//!
+//! let logins = Logins::new(Arc::new(Backwards), ThrottleLimits::default());
+//! let origin = Origin { service: "ftp.files".into(), peer: Some([192, 0, 2, 1].into()) };
+//! let credentials = basic::parse(b"Basic em9lOmVveg==").unwrap();
+//! let question = Question::Password(credentials);
+//! // A session says `logins.ask` instead, which doesn't block.
+//! let Begun::Pending(login) = logins.begin(&origin, question, Instant::now()) else { panic!() };
+//! assert_eq!(login.run().verdict().unwrap().name(), "zoe");
+//! ```
+//!
 //! It opens no file, parses no TOML and reads no clock. What blocks says so, and belongs into the
 //! offload pool; [`Logins::ask`] brings it there.
 
