@@ -7,6 +7,7 @@ mod access;
 mod body;
 mod chunked;
 mod compose;
+mod config;
 mod date;
 mod error;
 mod handler;
@@ -16,10 +17,12 @@ mod response;
 mod router;
 mod service;
 mod session;
+mod site;
 mod static_files;
 
 pub use body::BodyLength;
 pub use chunked::{ChunkLimits, Decoded, Decoder, Want};
+pub use config::SiteConfig;
 pub use error::{Error, Fault};
 pub use handler::{
     Answer, BodyReader, Exchange, FnHandler, Handler, Later, Read, Reading, Resumer, Ticket,
@@ -31,4 +34,5 @@ pub use response::{Body, FieldBlock, Response};
 pub use router::{Redirect, Route, Router};
 pub use service::HttpService;
 pub use session::{HttpLimits, HttpSession};
+pub use site::Http;
 pub use static_files::{CacheLimits, StaticFiles, StaticOptions};

@@ -1,0 +1,143 @@
+//! Configurations that are refused, and where; and what the accepted ones do.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::de::value::StrDeserializer;
+
+use super::*;
+use crate::config::RouteConfig as Route1;
+
+fn context() -> (tempfile::TempDir, BuildContext) {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["public", "private"] {
+        std::fs::create_dir(folder.path().join(name)).expect("a folder");
+    }
+    std::fs::write(folder.path().join("file"), "").expect("a file");
+    let cx = BuildContext::new("http", "site", folder.path());
+    (folder, cx)
+}
+
+fn config() -> SiteConfig {
+    SiteConfig {
+        listen: Some(vec!["127.0.0.1:0".parse().expect("an address")]),
+        root: Some("public".into()),
+        ..SiteConfig::default()
+    }
+}
+
+fn with_route(route: Route1) -> SiteConfig {
+    SiteConfig {
+        route: vec![Route1 { path: Some("/a/".into()), ..Route1::default() }, route],
+        ..config()
+    }
+}
+
+#[track_caller]
+fn refused(config: SiteConfig, key: Option<&str>, words: &str) {
+    let (_folder, cx) = context();
+    let mut config = config;
+    if let Some(first) = config.route.first_mut() {
+        first.files.get_or_insert_with(|| "private".into());
+    }
+    let error = site(config, &cx).expect_err("refused");
+    assert_eq!(error.key.as_deref(), key, "{error}");
+    assert!(error.message.contains(words), "{error}");
+}
+
+#[test]
+fn what_is_refused_and_where() {
+    let files = || Route1 { files: Some("public".into()), ..Route1::default() };
+    let redirect = || Route1 { redirect: Some("/b/{rest}".into()), ..Route1::default() };
+    let path = |path: &str| with_route(Route1 { path: Some(path.into()), ..files() });
+    let host = |host: &str| with_route(Route1 { host: Some(host.into()), ..files() });
+    refused(SiteConfig { listen: None, ..config() }, None, "listens nowhere");
+    refused(SiteConfig { listen: Some(vec![]), ..config() }, Some("listen"), "listens nowhere");
+    refused(SiteConfig { root: None, ..config() }, None, "nothing to serve");
+    refused(SiteConfig { root: Some("nowhere".into()), ..config() }, Some("root"), "no such");
+    refused(SiteConfig { root: Some("file".into()), ..config() }, Some("root"), "not a folder");
+    let index = Some(vec!["index.html".into(), "a/b".into()]);
+    refused(SiteConfig { index, ..config() }, Some("index[1]"), "a/b");
+    let cache_control = Some("a\nb".into());
+    refused(SiteConfig { cache_control, ..config() }, Some("cache_control"), "header field");
+    for wrong in ["a", "/a%20b", "/a/../b", "//a", "/a?b", "/%zz"] {
+        refused(path(wrong), Some("route[1].path"), "path");
+    }
+    for wrong in ["http://a", "a:80", "a b", "", "*.*.a", "a/"] {
+        refused(host(wrong), Some("route[1].host"), "host");
+    }
+    refused(with_route(Route1::default()), Some("route[1]"), "what is to be done");
+    let both = Route1 { redirect: Some("/b".into()), ..files() };
+    refused(with_route(both), Some("route[1].redirect"), "not both");
+    let missing = Route1 { files: Some("nowhere".into()), ..Route1::default() };
+    refused(with_route(missing), Some("route[1].files"), "no such");
+    let status = |code| Some(StatusKey::Code(code));
+    refused(
+        with_route(Route1 { status: status(404), ..redirect() }),
+        Some("route[1].status"),
+        "no redirection",
+    );
+    refused(
+        with_route(Route1 { status: status(301), ..files() }),
+        Some("route[1].status"),
+        "redirection",
+    );
+    refused(
+        with_route(Route1 { listing: Some(true), ..redirect() }),
+        Some("route[1].listing"),
+        "`files`",
+    );
+    let size = Some("1 KiB".parse().expect("a size"));
+    refused(
+        with_route(Route1 { max_upload: size, ..files() }),
+        Some("route[1].max_upload"),
+        "writable",
+    );
+    for wrong in ["b", "ftp://a", "/{rest}/{rest}", ""] {
+        let route = Route1 { redirect: Some(wrong.into()), ..Route1::default() };
+        refused(with_route(route), Some("route[1].redirect"), "redirected");
+    }
+}
+
+#[test]
+fn what_this_build_does_not_offer_is_refused_by_name() {
+    let set = Some(IgnoredAny);
+    for (key, config) in [
+        ("tls_listen", SiteConfig { tls_listen: set, ..config() }),
+        ("redirect_to_tls", SiteConfig { redirect_to_tls: set, ..config() }),
+        ("hsts", SiteConfig { hsts: set, ..config() }),
+        ("trusted_proxies", SiteConfig { trusted_proxies: set, ..config() }),
+        ("proxy_protocol", SiteConfig { proxy_protocol: set, ..config() }),
+        ("client_ca", SiteConfig { client_ca: set, ..config() }),
+        ("client_certificate", SiteConfig { client_certificate: set, ..config() }),
+        ("route[1].accounts", with_route(Route1 { accounts: set, ..Route1::default() })),
+        ("route[1].metrics", with_route(Route1 { metrics: set, ..Route1::default() })),
+        ("route[1].dns", with_route(Route1 { dns: set, ..Route1::default() })),
+    ] {
+        refused(config, Some(key), "not offered");
+    }
+    let page = Route1 { status: Some(StatusKey::Page(true)), ..Route1::default() };
+    refused(with_route(page), Some("route[1].status"), "not offered");
+}
+
+#[test]
+fn a_status_is_a_number_or_a_page() {
+    let text: StrDeserializer<'_, serde::de::value::Error> = StrDeserializer::new("301");
+    assert!(StatusKey::deserialize(text).is_err());
+    let number = serde::de::value::I64Deserializer::<serde::de::value::Error>::new(308);
+    assert_eq!(StatusKey::deserialize(number), Ok(StatusKey::Code(308)));
+    let number = serde::de::value::I64Deserializer::<serde::de::value::Error>::new(-1);
+    assert!(StatusKey::deserialize(number).is_err());
+}
+
+#[test]
+fn what_is_said_of_a_site() {
+    let (_folder, cx) = context();
+    let said = |config| site(config, &cx).expect("accepted").summary();
+    assert_eq!(said(config()), "public");
+    let route = || Route1 { redirect: Some("/b".into()), ..Route1::default() };
+    assert_eq!(said(SiteConfig { route: vec![route()], ..config() }), "public, 1 route");
+    assert_eq!(
+        said(SiteConfig { route: vec![route(), route()], root: None, ..config() }),
+        "2 routes"
+    );
+}
