@@ -13,8 +13,9 @@ use arc_swap::ArcSwap;
 
 use crate::{
     Attempt, Authenticate, Denial, Directory, Error, Identity, Password, Recipient, ScramRecord,
+    directory::Account,
     keys::Key,
-    users::{Account, folded_name},
+    users::folded_name,
     verified::{REMEMBERED, REMEMBERED_LOGINS, Verified},
 };
 
@@ -128,7 +129,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         User,
-        users::tests::{directory, user, with_keys},
+        directory::tests::directory,
+        users::tests::{user, with_keys},
     };
 
     pub(crate) fn attempt(name: &str, at: Instant) -> Attempt {

@@ -77,8 +77,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Accounts, Credentials, Password, ThrottleLimits,
-        users::tests::{directory, user},
+        Accounts, Credentials, Password, ThrottleLimits, directory::tests::directory,
+        users::tests::user,
     };
 
     /// A line of a name and a password; how it went.

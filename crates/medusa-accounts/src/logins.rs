@@ -271,8 +271,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        Accounts, sasl,
-        users::tests::{directory, user, with_keys},
+        Accounts,
+        directory::tests::directory,
+        sasl,
+        users::tests::{user, with_keys},
     };
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -11,8 +11,9 @@ use crate::{
     Accounts, Answer, Authenticate, Credentials, Denial, Identity, Password, Question, ScramRecord,
     User,
     accounts::tests::attempt,
+    directory::tests::directory,
     keys,
-    users::tests::{directory, user, with_keys},
+    users::tests::{user, with_keys},
 };
 
 fn accounts() -> Accounts {
