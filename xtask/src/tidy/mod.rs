@@ -61,6 +61,7 @@ pub const CHECKS: &[Check] = &[
         rule: "pure files have no clock, socket, thread or file system",
         run: texts::pure,
     },
+    Check { name: "lists", rule: "files that a rule names exist", run: texts::lists },
     Check {
         name: "unfinished",
         rule: "nothing is announced that doesn't work",
