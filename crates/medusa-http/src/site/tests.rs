@@ -4,6 +4,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde::de::value::StrDeserializer;
 
+use medusa_core::testing::{Client, Faults};
+use medusa_core::{Endpoint, Peer};
+
 use super::*;
 use crate::config::RouteConfig as Route1;
 
@@ -140,4 +143,42 @@ fn what_is_said_of_a_site() {
         said(SiteConfig { route: vec![route(), route()], root: None, ..config() }),
         "2 routes"
     );
+}
+
+#[test]
+fn a_site_is_its_routes_and_its_root() {
+    let folder = tempfile::tempdir().expect("works");
+    for name in ["public", "private", "drop"] {
+        std::fs::create_dir(folder.path().join(name)).expect("works");
+        std::fs::write(folder.path().join(name).join("a.txt"), name).expect("works");
+    }
+    let route = |path: &str, files: &str| Route1 {
+        path: Some(path.into()),
+        files: Some(files.into()),
+        ..Route1::default()
+    };
+    let drop = Route1 { writable: Some(true), ..route("/drop/", "drop") };
+    let config = SiteConfig { route: vec![route("/private/", "private"), drop], ..config() };
+    let cx = BuildContext::new("http", "site", folder.path());
+    let service = Http::build(config, &cx).expect("works");
+    let peer = Peer::new(Endpoint::Unix, Endpoint::Unix);
+    let mut client =
+        Client::with(service.acceptor().accepted(&peer), service.limits(), Faults::none());
+    let mut ask = |request: &str| {
+        client.send(request).run_jobs();
+        let text = client.text();
+        format!("{} {}", &text[9..12], text.split_once("\r\n\r\n").expect("works").1)
+    };
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(ask(&get("/a.txt")), "200 public");
+    assert_eq!(ask(&get("/private/a.txt")), "200 private");
+    assert_eq!(ask(&get("/%70rivate//a.txt")), "200 private");
+    let put =
+        |path: &str| format!("PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nnew");
+    assert!(ask(&put("/a.txt")).starts_with("405"));
+    assert!(ask(&put("/drop/b.txt")).starts_with("201"));
+    assert_eq!(ask(&get("/drop/b.txt")), "200 new");
+    assert_eq!(std::fs::read(folder.path().join("drop/b.txt")).expect("works"), b"new");
+    assert!(ask("DELETE /drop/b.txt HTTP/1.1\r\nHost: a\r\n\r\n").starts_with("204"));
+    assert!(ask(&get("/drop/b.txt")).starts_with("404"));
 }

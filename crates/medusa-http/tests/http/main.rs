@@ -6,5 +6,6 @@ mod bounds;
 mod conversation;
 mod fixture;
 mod predecessors;
+mod routes;
 mod smuggling;
 mod splits;
