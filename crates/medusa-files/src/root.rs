@@ -18,6 +18,9 @@ use crate::{
 };
 
 /// A directory that nothing looked up through it can leave. Cloning it is cheap.
+///
+/// It is the directory that stood there when it was opened. One that is put in its place later, by a
+/// rename or by pointing a link elsewhere, is another, and needs a root of its own.
 #[derive(Clone, Debug)]
 pub struct Root {
     beneath: Arc<Beneath>,

@@ -188,6 +188,8 @@ pub(crate) fn date(seconds: i64) -> Option<httpdate::HttpDate> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const MODIFIED: i64 = 784_111_777;
@@ -283,6 +285,42 @@ mod tests {
             assert_eq!(conditions.evaluate(&current(false), false), *put, "PUT {fields:?}");
             let nothing = Validators::default();
             assert_eq!(conditions.evaluate(&nothing, false), *put_new, "new {fields:?}");
+        }
+    }
+
+    proptest! {
+        /// A list that was written by the rules holds exactly the tags that are in it.
+        #[test]
+        fn a_list_names_its_tags(
+            tags in proptest::collection::vec(("(W/)?", "[!#-~]{0,4}"), 0..5),
+            wanted in "[!#-~]{0,4}",
+            is_weak: bool,
+        ) {
+            let list: Vec<String> =
+                tags.iter().map(|(weak, opaque)| format!("{weak}\"{opaque}\"")).collect();
+            let list = list.join(" , ");
+            let current = EntityTag { is_weak, opaque: wanted.as_bytes() };
+            let current = Validators { tag: Some(current), modified: None };
+            let names = |name| conditions(&[(name, &list)]).evaluate(&current, true);
+            let weakly = tags.iter().any(|(_, opaque)| *opaque == wanted);
+            let strongly = !is_weak
+                && tags.iter().any(|(weak, opaque)| weak.is_empty() && *opaque == wanted);
+            let expected = if weakly { Verdict::NotModified } else { Verdict::Proceed };
+            prop_assert_eq!(names("If-None-Match"), expected);
+            let expected = if strongly { Verdict::Proceed } else { Verdict::Failed };
+            prop_assert_eq!(names("If-Match"), expected);
+        }
+
+        #[test]
+        fn no_field_brings_it_down(octets in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let conditions = Conditions {
+                if_match: Some(Cow::Borrowed(&octets)),
+                if_unmodified_since: Some(Cow::Borrowed(&octets)),
+                if_none_match: Some(Cow::Borrowed(&octets)),
+                if_modified_since: Some(Cow::Borrowed(&octets)),
+            };
+            let _ = conditions.evaluate(&current(false), true);
+            let _ = range_applies(Some(&octets), &current(false));
         }
     }
 

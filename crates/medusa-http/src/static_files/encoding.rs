@@ -104,7 +104,24 @@ fn weight(parameter: &[u8]) -> Option<Option<u16>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_field_brings_it_down(
+            field in "[a-z*;=,. \t0-9]{0,40}",
+            octets in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let _ = Accepted::parse(&octets);
+            let accepted = Accepted::parse(field.as_bytes());
+            // What isn't named can't be wanted.
+            let names = |name: &str| field.contains(name) || field.contains('*');
+            prop_assert!(!accepted.prefers(Coding::Gzip) || names("gzip"));
+            prop_assert!(!accepted.prefers(Coding::Brotli) || names("br"));
+        }
+    }
 
     #[test]
     fn a_table_of_what_clients_accept() {

@@ -8,12 +8,12 @@ use std::time::Instant;
 use bytes::Bytes;
 use medusa_files::{Error, File, Metadata, Root, StagedFile};
 
+use super::cache::{Weigh, Weight};
 use super::encoding::Coding;
 use super::listing::{Line, MAX_ENTRIES, page};
-use super::media_type;
+use super::media_type::{self, MediaType};
 use super::options::StaticOptions;
 use super::representation::{Content, Fields, Representation};
-use super::{cache, media_type::MediaType};
 
 /// Whether the disk may be waited for. On the event loop it may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +65,6 @@ pub(crate) struct Finder {
 impl Finder {
     /// Looks a path up. A folder's ends with a slash, or is empty. `with_siblings` says that the
     /// client would take them.
-    ///
-    /// It may be handed what was found before: what is unchanged of it is kept.
     pub(crate) fn find(
         &self,
         path: &[u8],
@@ -289,14 +287,14 @@ pub(crate) fn sibling_path(path: &[u8], coding: Coding) -> Vec<u8> {
     [path, extension].concat()
 }
 
-impl cache::Weigh for Box<Entry> {
-    fn weight(&self) -> cache::Weight {
+impl Weigh for Entry {
+    fn weight(&self) -> Weight {
         let siblings = [&self.brotli, &self.gzip].into_iter().filter_map(|sibling| match sibling {
             Sibling::Ready(ready) => Some(&**ready),
             Sibling::Unknown | Sibling::Absent => None,
         });
         // Fields, names and the entry itself come to about this.
-        let mut weight = cache::Weight { bytes: 2048, descriptors: 0 };
+        let mut weight = Weight { bytes: 2048, descriptors: 0 };
         for representation in siblings.chain([&self.plain]) {
             match &representation.content {
                 Content::Bytes(bytes) => weight.bytes += bytes.len(),

@@ -32,12 +32,13 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
 use medusa_files::{Error, Root};
 
 use self::answer::{Ask, respond};
-use self::cache::Cache;
+use self::cache::{Cache, Weigh, Weight};
 use self::lookup::{Entry, Finder, Found, Sibling, Wait, is_hidden_path};
 pub use self::options::{CacheLimits, StaticOptions};
 use self::representation::{Content, Representation};
@@ -57,11 +58,21 @@ pub struct StaticFiles {
 /// What one shard knows of the folder.
 pub(crate) struct Shard {
     pub(crate) finder: Arc<Finder>,
-    cache: RefCell<Cache<Box<Entry>>>,
+    cache: RefCell<Cache<Kept>>,
     /// Files that the cache gave up while replies were still being sent from them.
     loose: RefCell<Vec<Weak<File>>>,
     random: RandomState,
     counter: Cell<u64>,
+}
+
+/// What is kept of a path.
+enum Kept {
+    File(Box<Entry>),
+    /// A folder's listing, which is the costliest page there is: a second's requests for it share one.
+    Page {
+        page: Bytes,
+        made: Instant,
+    },
 }
 
 /// Where a request leads, to outlive it where need be.
@@ -156,19 +167,25 @@ impl Shard {
     #[inline]
     fn hit(&self, path: &[u8], ask: &Ask<'_>, exchange: &Exchange<'_, '_>) -> Option<Response> {
         let mut cache = self.cache.borrow_mut();
-        let entry = cache.get(path)?;
-        let is_old = exchange.now().saturating_duration_since(entry.checked) >= FRESH;
-        let is_known = !ask.wants_siblings() || !entry.has_unknown_siblings();
-        if !is_old && is_known {
-            return Some(self.respond(entry, ask, exchange));
+        let is_old = |since| exchange.now().saturating_duration_since(since) >= FRESH;
+        match cache.get(path)? {
+            Kept::File(entry) => {
+                let is_old = is_old(entry.checked);
+                let is_known = !ask.wants_siblings() || !entry.has_unknown_siblings();
+                if !is_old && is_known {
+                    return Some(self.respond(entry, ask, exchange));
+                }
+                if self.refresh(entry, is_old, ask, exchange.now()) {
+                    let response = self.respond(entry, ask, exchange);
+                    cache.reweigh(path, |kept| self.let_go(kept));
+                    return Some(response);
+                }
+            }
+            Kept::Page { page, made } if !is_old(*made) => return Some(listed(page.clone())),
+            Kept::Page { .. } => {}
         }
-        if self.refresh(entry, is_old, ask, exchange.now()) {
-            let response = self.respond(entry, ask, exchange);
-            cache.reweigh(path, |entry| self.let_go(*entry));
-            return Some(response);
-        }
-        if let Some(entry) = cache.remove(path) {
-            self.let_go(*entry);
+        if let Some(kept) = cache.remove(path) {
+            self.let_go(kept);
         }
         None
     }
@@ -189,7 +206,7 @@ impl Shard {
 
     /// Answers with what a look-up brought, and keeps it.
     fn found(
-        &self,
+        self: &Rc<Self>,
         found: Result<Found, Error>,
         place: &Place<'_>,
         ask: &Ask<'_>,
@@ -199,23 +216,34 @@ impl Shard {
             Ok(Found::File(mut entry)) => {
                 self.bound(&mut entry);
                 let response = self.respond(&entry, ask, exchange);
-                let mut cache = self.cache.borrow_mut();
-                cache.insert(&place.path, entry, |entry| self.let_go(*entry));
+                self.keep(&place.path, Kept::File(entry));
                 response.into()
             }
             Ok(Found::Folder) => place.with_slash().into(),
-            Ok(Found::NoIndex) => {
-                let (finder, place) = (Arc::clone(&self.finder), place.clone().into_owned());
-                exchange.offload(
-                    move || finder.list(&place.path, &place.shown),
-                    |page, _| match page {
-                        Ok(page) => listed(page).into(),
-                        Err(error) => refusal(&error).into(),
-                    },
-                )
-            }
+            Ok(Found::NoIndex) => self.list(place.clone().into_owned(), exchange),
             Err(error) => refusal(&error).into(),
         }
+    }
+
+    /// Answers with a folder's listing, and keeps it.
+    fn list(self: &Rc<Self>, place: Place<'static>, exchange: &mut Exchange<'_, '_>) -> Answer {
+        let (shard, path, made) = (Rc::clone(self), place.path.to_vec(), exchange.now());
+        let finder = Arc::clone(&self.finder);
+        exchange.offload(
+            move || finder.list(&place.path, &place.shown),
+            move |page, _| match page {
+                Ok(page) => {
+                    let page = Bytes::from(page);
+                    shard.keep(&path, Kept::Page { page: page.clone(), made });
+                    listed(page).into()
+                }
+                Err(error) => refusal(&error).into(),
+            },
+        )
+    }
+
+    fn keep(&self, path: &[u8], kept: Kept) {
+        self.cache.borrow_mut().insert(path, kept, |kept| self.let_go(kept));
     }
 
     fn respond(&self, entry: &Entry, ask: &Ask<'_>, exchange: &Exchange<'_, '_>) -> Response {
@@ -245,7 +273,10 @@ impl Shard {
     }
 
     /// Keeps count of a descriptor that is given up and still in use.
-    fn let_go(&self, mut entry: Entry) {
+    fn let_go(&self, kept: Kept) {
+        let Kept::File(mut entry) = kept else {
+            return;
+        };
         for representation in entry.representations() {
             if let Content::Open(file) = &representation.content
                 && Arc::strong_count(file) > 1
@@ -255,10 +286,23 @@ impl Shard {
         }
     }
 
-    /// Forgets what a path was, since it was written to.
+    /// Forgets what a path was, since it was written to, and what its folder looked like.
     pub(crate) fn forget(&self, path: &[u8]) {
-        if let Some(entry) = self.cache.borrow_mut().remove(path) {
-            self.let_go(*entry);
+        let slash = path.iter().rposition(|&byte| byte == b'/');
+        let folder = &path[..slash.map_or(0, |slash| slash + 1)];
+        for path in [path, folder] {
+            if let Some(kept) = self.cache.borrow_mut().remove(path) {
+                self.let_go(kept);
+            }
+        }
+    }
+}
+
+impl Weigh for Kept {
+    fn weight(&self) -> Weight {
+        match self {
+            Self::File(entry) => entry.weight(),
+            Self::Page { page, .. } => Weight { bytes: page.len(), descriptors: 0 },
         }
     }
 }
@@ -305,7 +349,7 @@ impl Place<'_> {
 }
 
 /// A page made of names that others chose may run nothing, whatever it holds.
-fn listed(page: String) -> Response {
+fn listed(page: Bytes) -> Response {
     const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
     Response::html(page)
         .field(&header::CONTENT_SECURITY_POLICY, &HeaderValue::from_static(POLICY))

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod coded;
+mod kept;
 mod reading;
 mod support;
 mod writing;

@@ -1,14 +1,11 @@
-//! GET and HEAD: what each request gets, and what it costs.
+//! GET and HEAD: names, conditions and ranges.
 
 use std::fs;
-use std::io::Read as _;
-use std::time::Duration;
 
-use crate::support::{MODIFIED, MODIFIED_DATE, Reply, Site};
-use flate2::read::GzDecoder;
-use medusa_files::{Lookup, Root, RootOptions};
 use medusa_http::StaticOptions;
 use proptest::prelude::*;
+
+use crate::support::{MODIFIED_DATE, Reply, Site};
 
 fn options() -> StaticOptions {
     StaticOptions::default()
@@ -300,115 +297,6 @@ proptest! {
 }
 
 #[test]
-fn what_compresses_well_is_compressed_for_those_who_take_it() {
-    let mut gzip = options();
-    gzip.gzip = true;
-    let text = "all work and no play ".repeat(20_000);
-    let files = [("a.txt", &text[..]), ("short.txt", "short"), ("b.png", &text[..])];
-    for small in [0, 1 << 20] {
-        gzip.cache.small = small;
-        let mut site = Site::new(gzip.clone(), &files);
-        for _ in 0..2 {
-            let reply = site.get("/a.txt", "Accept-Encoding: gzip\r\n");
-            assert_eq!(reply.status, 200);
-            assert_eq!(reply.field("content-encoding"), Some("gzip"));
-            assert_eq!(reply.field("vary"), Some("Accept-Encoding"));
-            assert_eq!(reply.field("content-type"), Some("text/plain; charset=utf-8"));
-            assert_eq!(reply.field("accept-ranges"), None);
-            let mut plain = String::new();
-            GzDecoder::new(&reply.body[..]).read_to_string(&mut plain).unwrap();
-            assert!(plain == text && reply.body.len() < text.len() / 10);
-            let tag = reply.field("etag").unwrap().to_owned();
-            assert!(tag.starts_with("W/\"") && tag.ends_with("-gz\""));
-            let again = format!("Accept-Encoding: gzip\r\nIf-None-Match: {tag}\r\n");
-            assert_eq!(site.get("/a.txt", &again).status, 304);
-            assert_eq!(site.get("/a.txt", &format!("If-None-Match: {tag}\r\n")).status, 200);
-            // Who goes on with a file gets it as it is.
-            let part = site.get("/a.txt", "Accept-Encoding: gzip\r\nRange: bytes=0-2\r\n");
-            assert_eq!((part.status, part.field("content-encoding")), (206, None));
-            assert_eq!(part.body, b"all");
-            let part = format!("Accept-Encoding: gzip\r\nRange: bytes=0-2\r\nIf-Range: {tag}\r\n");
-            assert_eq!(site.get("/a.txt", &part).status, 200);
-        }
-        for (path, accept) in
-            [("/a.txt", ""), ("/a.txt", "gzip;q=0"), ("/short.txt", "gzip"), ("/b.png", "gzip")]
-        {
-            let reply = site.get(path, &format!("Accept-Encoding: {accept}\r\n"));
-            assert_eq!(reply.field("content-encoding"), None, "{path} {accept}");
-        }
-        let head = site.request("HEAD", "/a.txt", "Accept-Encoding: gzip\r\n", "");
-        assert_eq!((head.status, head.field("content-encoding")), (200, Some("gzip")));
-        assert_eq!((head.field("content-length"), head.body.len()), (None, 0));
-        assert_eq!(site.get("/b.png", "").field("vary"), None);
-    }
-}
-
-#[test]
-fn what_was_compressed_in_advance_is_sent_while_it_is_fresh() {
-    let files =
-        [("a.txt", "plain"), ("a.txt.gz", "gzipped"), ("a.txt.br", "brotli"), ("b.png", "p")];
-    let mut site = Site::new(options(), &files);
-    fs::write(site.path().join("b.png.gz"), "x").unwrap();
-    let table = [
-        ("gzip, br", Some("br"), "brotli"),
-        ("gzip", Some("gzip"), "gzipped"),
-        ("br;q=0.5, gzip", Some("gzip"), "gzipped"),
-        ("identity", None, "plain"),
-        ("deflate", None, "plain"),
-    ];
-    for (accept, coding, body) in table {
-        let reply = site.get("/a.txt", &format!("Accept-Encoding: {accept}\r\n"));
-        assert_eq!(reply.field("content-encoding"), coding, "{accept}");
-        assert_eq!(String::from_utf8_lossy(&reply.body), body);
-        assert_eq!(reply.field("content-type"), Some("text/plain; charset=utf-8"));
-        assert_eq!(reply.field("last-modified"), Some(MODIFIED_DATE));
-        let part = format!("Accept-Encoding: {accept}\r\nRange: bytes=1-2\r\n");
-        let part = site.get("/a.txt", &part);
-        assert_eq!((part.status, &part.body[..]), (206, &body.as_bytes()[1..3]));
-        assert_eq!(part.field("etag"), reply.field("etag"));
-    }
-    let png = site.get("/b.png", "Accept-Encoding: gzip\r\n");
-    assert_eq!((png.field("content-encoding"), &png.body[..]), (None, &b"p"[..]));
-    assert_eq!(site.get("/a.txt.gz", "").field("content-type"), Some("application/gzip"));
-    // One that is older than the file is another version's.
-    site.write("a.txt", "plain, but new", MODIFIED + 10);
-    site.client.advance(Duration::from_secs(1));
-    let reply = site.get("/a.txt", "Accept-Encoding: gzip, br\r\n");
-    assert_eq!((reply.field("content-encoding"), &reply.body[..]), (None, &b"plain, but new"[..]));
-    site.write("a.txt.br", "brotli, new", MODIFIED + 10);
-    site.client.advance(Duration::from_secs(1));
-    assert_eq!(site.get("/a.txt", "Accept-Encoding: gzip, br\r\n").body, b"brotli, new");
-    fs::remove_file(site.path().join("a.txt.br")).unwrap();
-    site.client.advance(Duration::from_secs(1));
-    assert_eq!(site.get("/a.txt", "Accept-Encoding: gzip, br\r\n").body, b"plain, but new");
-}
-
-#[test]
-fn what_is_kept_is_looked_at_again_after_a_second() {
-    for small in [0, 1 << 16] {
-        let mut limits = options();
-        limits.cache.small = small;
-        let mut site = Site::new(limits, &[("a.txt", "one"), ("index.html", "index")]);
-        let first = site.get("/a.txt", "").field("etag").unwrap().to_owned();
-        assert_eq!(site.get("/", "").body, b"index");
-        site.write("a.txt", "three", MODIFIED + 1);
-        fs::remove_file(site.path().join("index.html")).unwrap();
-        site.client.advance(Duration::from_millis(999));
-        assert_eq!(site.get("/a.txt", "").body, b"one");
-        assert_eq!(site.get("/", "").status, 200);
-        site.client.advance(Duration::from_millis(1));
-        let reply = site.get("/a.txt", "");
-        assert_eq!(reply.body, b"three");
-        assert_ne!(reply.field("etag"), Some(&first[..]));
-        assert_eq!(site.get("/", "").status, 404);
-        // The same length and time, and another content all the same.
-        site.write("a.txt", "other", MODIFIED + 1);
-        site.client.advance(Duration::from_secs(1));
-        assert_eq!(site.get("/a.txt", "").body, b"other");
-    }
-}
-
-#[test]
 fn cache_control_is_said_and_repeated() {
     let mut cached = options();
     cached.cache_control = Some(http::HeaderValue::from_static("public, max-age=60"));
@@ -417,96 +305,4 @@ fn cache_control_is_said_and_repeated() {
     assert_eq!(reply.field("cache-control"), Some("public, max-age=60"));
     let again = site.get("/a.txt", "If-None-Match: *\r\n");
     assert_eq!((again.status, again.field("cache-control")), (304, Some("public, max-age=60")));
-}
-
-#[test]
-fn what_is_not_in_memory_is_looked_up_in_the_pool() {
-    // A root that can't ask for the cache alone has every look-up done there.
-    let lookup = Lookup::ComponentWise;
-    let mut gzip = options();
-    gzip.gzip = true;
-    let mut site = Site::with(gzip, &[("a/b.txt", "hello"), ("a/index.html", "i")], |path| {
-        Root::with(path, RootOptions { lookup, ..RootOptions::default() }).unwrap()
-    });
-    site.ask("GET", "/a/b.txt", "", "");
-    site.ask("GET", "/a/", "Range: bytes=0-\r\n", "");
-    site.ask("GET", "/a", "", "");
-    site.ask("GET", "/none", "", "");
-    assert!(site.client.output().is_empty());
-    site.client.run_jobs();
-    let replies = site.replies(&["GET"; 4]);
-    let statuses: Vec<u16> = replies.iter().map(|reply| reply.status).collect();
-    assert_eq!(statuses, [200, 206, 301, 404]);
-    assert_eq!(replies[0].body, b"hello");
-    // What was found is kept.
-    site.ask("GET", "/a/b.txt", "", "");
-    assert_eq!(site.replies(&["GET"])[0].body, b"hello");
-}
-
-/// How many descriptors of this process stand for files in the folder.
-fn descriptors(folder: &std::path::Path) -> usize {
-    let folder = folder.canonicalize().unwrap();
-    fs::read_dir("/proc/self/fd")
-        .unwrap()
-        .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
-        .filter(|target| target.starts_with(&folder) && *target != folder)
-        .count()
-}
-
-#[test]
-fn pipelined_requests_for_a_large_file_share_a_descriptor() {
-    let mut site = Site::new(options(), &[("big.bin", "")]);
-    let big = fs::File::options().write(true).open(site.path().join("big.bin")).unwrap();
-    big.set_len(256 << 10).unwrap();
-    drop(big);
-    site.client.stall();
-    let request = "GET /big.bin HTTP/1.1\r\nHost: a\r\n\r\n";
-    site.client.send(request.repeat(1_500));
-    assert!(descriptors(site.path()) <= 2, "{}", descriptors(site.path()));
-    // And each of them is answered.
-    let mut received = 0;
-    site.client.unstall();
-    for _ in 0..100_000 {
-        site.client.run_jobs();
-        let output = site.client.output().len();
-        received += output;
-        if output == 0 {
-            break;
-        }
-    }
-    assert!(received >= 1_500 * (256 << 10));
-}
-
-#[test]
-fn requests_for_many_large_files_hold_few_descriptors() {
-    let mut limits = options();
-    limits.cache.small = 0;
-    limits.cache.descriptors = 4;
-    let names: Vec<String> = (0..60).map(|number| format!("{number}.bin")).collect();
-    let files: Vec<_> = names.iter().map(|name| (&name[..], "content")).collect();
-    let mut site = Site::new(limits, &files);
-    site.client.stall();
-    for name in &names {
-        site.ask("GET", &format!("/{name}"), "", "");
-    }
-    site.client.run_jobs();
-    assert!(descriptors(site.path()) <= 10, "{}", descriptors(site.path()));
-    site.client.unstall();
-    for _ in 0..names.len() {
-        site.client.run_jobs();
-    }
-    let replies = site.replies(&vec!["GET"; names.len()]);
-    assert!(replies.iter().all(|reply| reply.status == 200 && reply.body == b"content"));
-}
-
-#[test]
-fn without_a_cache_everything_is_served_all_the_same() {
-    let mut limits = options();
-    limits.gzip = true;
-    limits.cache.entries = 0;
-    let mut site =
-        Site::new(limits, &[("a.txt", "hello"), ("a.txt.gz", "gz"), ("index.html", "i")]);
-    assert_eq!(site.get("/a.txt", "").body, b"hello");
-    assert_eq!(site.get("/a.txt", "Accept-Encoding: gzip\r\n").body, b"gz");
-    assert_eq!(site.get("/", "").body, b"i");
 }
