@@ -29,6 +29,7 @@ pub use handler::{
     handler_fn,
 };
 pub use head::{Authority, Fields, Head, HeadLimits, Known, Target};
+pub use http;
 pub use request::Request;
 pub use response::{Body, FieldBlock, Response};
 pub use router::{Redirect, Route, Router};
