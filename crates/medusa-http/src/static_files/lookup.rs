@@ -27,6 +27,8 @@ pub(crate) enum Wait {
 pub(crate) struct Entry {
     /// Where it is beneath the root: what was asked for, or the index of it.
     pub(crate) path: Box<[u8]>,
+    /// Whether it is an index before which others go that may come to be.
+    is_second_choice: bool,
     /// When it was last known to be so.
     pub(crate) checked: Instant,
     pub(crate) plain: Representation,
@@ -75,15 +77,22 @@ impl Finder {
     ) -> Result<Found, Error> {
         if !is_folder {
             return match self.open(path, wait) {
-                Ok(file) => self.entry(path, file, with_siblings, now, wait),
+                Ok(file) => {
+                    let found = self.entry(path, file, with_siblings, now, wait)?;
+                    Ok(Found::File(Box::new(found)))
+                }
                 Err(Error::IsAFolder) => Ok(Found::Folder),
                 Err(error) => Err(error),
             };
         }
-        for name in &self.options.index {
+        for (place, name) in self.options.index.iter().enumerate() {
             let path = [path, name.as_bytes()].concat();
             match self.open(&path, wait) {
-                Ok(file) => return self.entry(&path, file, with_siblings, now, wait),
+                Ok(file) => {
+                    let mut found = self.entry(&path, file, with_siblings, now, wait)?;
+                    found.is_second_choice = place > 0;
+                    return Ok(Found::File(Box::new(found)));
+                }
                 // An index that can't be served is none: the next may be.
                 Err(Error::NotFound | Error::IsAFolder) => {}
                 Err(error) => return Err(error),
@@ -115,7 +124,7 @@ impl Finder {
 
     /// Whether a file that was found is still the same. If so, its siblings are to be looked at anew.
     pub(crate) fn is_fresh(&self, entry: &mut Entry, wait: Wait) -> Result<bool, Error> {
-        if !self.is_unchanged(&entry.path, &entry.plain.metadata, wait)? {
+        if entry.is_second_choice || !self.is_unchanged(&entry.path, &entry.plain.metadata, wait)? {
             return Ok(false);
         }
         for (sibling, coding) in
@@ -186,7 +195,7 @@ impl Finder {
         with_siblings: bool,
         now: Instant,
         wait: Wait,
-    ) -> Result<Found, Error> {
+    ) -> Result<Entry, Error> {
         let media = media_type::of(path);
         let metadata = *file.metadata();
         let plain = self.representation(file, &metadata, media, Coding::Identity, wait)?;
@@ -202,11 +211,19 @@ impl Finder {
             false => Sibling::Absent,
         };
         let (brotli, gzip) = (unasked(), unasked());
-        let mut entry = Entry { path: path.into(), checked: now, plain, brotli, gzip, deflated };
+        let mut entry = Entry {
+            path: path.into(),
+            is_second_choice: false,
+            checked: now,
+            plain,
+            brotli,
+            gzip,
+            deflated,
+        };
         if with_siblings {
             self.find_siblings(&mut entry, wait)?;
         }
-        Ok(Found::File(Box::new(entry)))
+        Ok(entry)
     }
 
     fn sibling(

@@ -23,7 +23,7 @@ use crate::request::Request;
 use crate::response::Response;
 
 /// So much of a body is gathered before the pool is asked to write it.
-const PIECE: usize = 256 * 1024;
+const PIECE: usize = 128 * 1024;
 
 /// Answers a PUT.
 pub(crate) fn put(

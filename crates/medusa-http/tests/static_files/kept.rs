@@ -14,6 +14,20 @@ fn options() -> StaticOptions {
 }
 
 #[test]
+fn a_better_index_is_taken_once_it_is_there() {
+    let mut two = options();
+    two.index = vec!["index.html".into(), "index.htm".into()];
+    let mut site = Site::new(two, &[("a/index.htm", "second")]);
+    assert_eq!(site.get("/a/", "").body, b"second");
+    site.write("a/index.html", "first", MODIFIED);
+    site.client.advance(Duration::from_secs(1));
+    assert_eq!(site.get("/a/", "").body, b"first");
+    fs::remove_file(site.path().join("a/index.html")).unwrap();
+    site.client.advance(Duration::from_secs(1));
+    assert_eq!(site.get("/a/", "").body, b"second");
+}
+
+#[test]
 fn a_listing_is_made_once_a_second() {
     let mut listing = options();
     listing.listing = true;

@@ -156,6 +156,15 @@ fn a_body_that_breaks_off_leaves_what_was_there() {
 }
 
 #[test]
+fn who_leaves_before_there_is_a_place_leaves_nothing() {
+    let mut site = Site::new(writable(), &[]);
+    site.ask("PUT", "/a.txt", "", "hello");
+    site.client.reset();
+    site.client.run_jobs();
+    assert!(names(&site).is_empty());
+}
+
+#[test]
 fn a_body_that_is_too_long_is_refused() {
     let mut bounded = writable();
     bounded.max_upload = Some(10);
