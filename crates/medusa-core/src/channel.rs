@@ -16,6 +16,7 @@ use crate::reply::{Pumped, ReplyQueue};
 use crate::service::Peer;
 use crate::session::{Cx, Deadline, Session};
 use crate::timer::{Deadlines, Millis};
+use crate::tls::{Facts, Secure};
 
 /// Frames handed to a session in one step, so that one pipelining peer doesn't keep others waiting.
 const FRAMES_PER_STEP: usize = 512;
@@ -75,6 +76,17 @@ pub(crate) struct State {
     pub(crate) closing: bool,
     pub(crate) aborted: bool,
     pub(crate) owns_listeners: bool,
+    /// The session wants TLS: as a server, or as told.
+    pub(crate) securing: Option<Option<Secure>>,
+    /// The peer's stream ended without TLS's word for it.
+    pub(crate) truncated: bool,
+}
+
+impl State {
+    /// Whether no frame may be cut.
+    fn is_stopped(&self) -> bool {
+        self.paused || self.closing || self.aborted || self.securing.is_some()
+    }
 }
 
 /// The connection's whole protocol side.
@@ -89,6 +101,9 @@ pub(crate) struct Channel {
     starved: bool,
     /// The head of the replies waits for a wake.
     waiting: bool,
+    opened: bool,
+    /// TLS holds bytes that the socket has not taken.
+    pending: bool,
     pub(crate) received: u64,
     pub(crate) sent: u64,
 }
@@ -178,6 +193,8 @@ impl Channel {
                 closing: false,
                 aborted: false,
                 owns_listeners: false,
+                securing: None,
+                truncated: false,
             },
             flow: None,
             limits,
@@ -185,6 +202,8 @@ impl Channel {
             ended: Ended::Open,
             starved: true,
             waiting: false,
+            opened: false,
+            pending: false,
             received: 0,
             sent: 0,
         }
@@ -194,7 +213,44 @@ impl Channel {
 
     pub(crate) fn open(&mut self, env: &mut Env) {
         self.clock.active = env.millis();
+        self.opened = true;
         self.call(env, |session, cx| session.opened(cx));
+    }
+
+    /// A handshake begins, by which nothing counts that was said before.
+    pub(crate) fn begin_handshake(&mut self, env: &mut Env) {
+        if let Some(flow) = &mut self.flow {
+            flow.input.clear();
+            flow.start = 0;
+        }
+        self.starved = true;
+        if let Some(limit) = self.limits.handshake {
+            let until = env.millis_after(limit);
+            self.stand_by(until);
+        }
+    }
+
+    /// The handshake is done: the session is opened, or told.
+    pub(crate) fn secured(&mut self, env: &mut Env, facts: Facts) {
+        self.stands();
+        self.clock.active = env.millis();
+        self.state.peer.tls = Some(Arc::new(facts));
+        self.state.securing = None;
+        if self.opened {
+            self.call(env, |session, cx| session.secured(cx));
+        } else {
+            self.open(env);
+        }
+    }
+
+    /// Whether the session has asked for TLS.
+    pub(crate) fn is_securing(&self) -> bool {
+        self.state.securing.is_some()
+    }
+
+    /// As what the session wants TLS, if not with its service's certificates.
+    pub(crate) fn take_securing(&mut self) -> Option<Secure> {
+        self.state.securing.as_mut()?.take()
     }
 
     pub(crate) fn notify(&mut self, env: &mut Env, note: Note) {
@@ -239,7 +295,7 @@ impl Channel {
 
     /// Whether frames may be cut now: nobody has stopped it and there is room for replies.
     fn accepts_frames(&self) -> bool {
-        !(self.state.paused || self.state.closing || self.state.aborted)
+        !self.state.is_stopped()
             && self.flow.as_ref().is_none_or(|flow| {
                 flow.replies.len() < self.limits.in_flight
                     && flow.outbox.len() + (flow.replies.held_bytes() as u64)
@@ -277,7 +333,8 @@ impl Channel {
         let (consumed, starved) = self.cut(env, bytes);
         self.starved = starved;
         if consumed < bytes.len() {
-            let flow = self.flow.get_or_insert_with(|| env.take_flow());
+            let secured = self.state.peer.tls.is_some();
+            let flow = self.flow.get_or_insert_with(|| env.take_flow(secured));
             flow.input.clear();
             flow.start = 0;
             flow.input.extend_from_slice(&bytes[consumed..]);
@@ -312,9 +369,10 @@ impl Channel {
     }
 
     /// The peer will send no more.
-    pub(crate) fn end(&mut self, env: &mut Env) {
+    pub(crate) fn end(&mut self, env: &mut Env, truncated: bool) {
         if self.ended == Ended::Open {
             self.ended = Ended::Peer;
+            self.state.truncated = truncated;
             if self.has_frames() {
                 self.cut_buffered(env);
             }
@@ -330,9 +388,15 @@ impl Channel {
     fn cut(&mut self, env: &mut Env, input: &mut [u8]) -> (usize, bool) {
         let mut at = 0;
         let mut budget = FRAMES_PER_STEP;
-        let mut flow = self.flow.take().unwrap_or_else(|| env.take_flow());
+        let mut flow =
+            self.flow.take().unwrap_or_else(|| env.take_flow(self.state.peer.tls.is_some()));
         let starved = loop {
-            if self.state.paused || self.state.closing || self.state.aborted || budget == 0 {
+            if self.state.securing.is_some() {
+                // Whatever came after the session's wish for TLS is thrown away.
+                at = input.len();
+                break true;
+            }
+            if self.state.is_stopped() || budget == 0 {
                 break false;
             }
             if flow.replies.len() >= self.limits.in_flight
@@ -418,8 +482,9 @@ impl Channel {
         self.flow.as_ref().is_some_and(|flow| flow.deferred.is_some())
     }
 
-    pub(crate) fn outbox(&mut self) -> Option<&mut Outbox> {
-        self.flow.as_mut().map(|flow| &mut flow.outbox)
+    pub(crate) fn outbox(&mut self, env: &mut Env) -> &mut Outbox {
+        let secured = self.state.peer.tls.is_some();
+        &mut self.flow.get_or_insert_with(|| env.take_flow(secured)).outbox
     }
 
     pub(crate) fn has_output(&self) -> bool {
@@ -487,7 +552,7 @@ impl Channel {
 
     fn phase(&self) -> Phase {
         let buffered = self.flow.as_ref().is_some_and(|flow| flow.start < flow.input.len());
-        if self.has_output() {
+        if self.has_output() || self.pending {
             Phase::Taking
         } else if self.state.paused || self.state.closing || !self.is_drained() {
             Phase::Own
@@ -501,7 +566,8 @@ impl Channel {
     }
 
     /// Keeps the clock in step with what the connection waits for. Called at the end of a step.
-    pub(crate) fn mind_the_time(&mut self, env: &Env) {
+    pub(crate) fn mind_the_time(&mut self, env: &Env, pending: bool) {
+        self.pending = pending;
         let phase = self.phase();
         let rated = self.limits.minimum_rate.is_some();
         self.clock.since = match (phase, self.clock.since) {
@@ -586,7 +652,8 @@ impl Channel {
     // ---- helpers -----------------------------------------------------------------------------
 
     fn call(&mut self, env: &mut Env, callback: impl FnOnce(&mut dyn Session, &mut Cx<'_>)) {
-        let mut flow = self.flow.take().unwrap_or_else(|| env.take_flow());
+        let mut flow =
+            self.flow.take().unwrap_or_else(|| env.take_flow(self.state.peer.tls.is_some()));
         self.state.reframed = false;
         let mut cx = Cx { state: &mut self.state, flow: &mut flow, env };
         callback(&mut *self.session, &mut cx);

@@ -68,8 +68,11 @@ impl Env {
         self.ids.release(token);
     }
 
-    pub(crate) fn take_flow(&mut self) -> Box<Flow> {
-        self.flows.pop().unwrap_or_default()
+    /// A flow for a connection; one that is `secured` must see its bytes, so files are read.
+    pub(crate) fn take_flow(&mut self, secured: bool) -> Box<Flow> {
+        let mut flow = self.flows.pop().unwrap_or_default();
+        flow.outbox.set_accepts_files(!secured);
+        flow
     }
 
     pub(crate) fn recycle(&mut self, mut flow: Box<Flow>) {

@@ -14,6 +14,7 @@ pub mod reply;
 pub mod server;
 pub mod service;
 pub mod session;
+pub mod tls;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -10,6 +10,10 @@ use bytes::Bytes;
 use crate::outbox::Outbox;
 use crate::producer::{ProduceError, Produced, Producer};
 
+/// How often producers are asked before others have their turn: one that makes little of much (a
+/// compressor of zeros) never fills the outbox.
+const CALLS: usize = 16;
+
 /// A place in the order of replies, to be filled later with [`Cx::fulfil`](crate::Cx::fulfil).
 ///
 /// Every slot must be fulfilled: what is behind it waits for it.
@@ -31,7 +35,7 @@ enum Entry {
 pub enum Pumped {
     /// Every reply has gone into the outbox.
     Empty,
-    /// The outbox has no room; ask again when it has.
+    /// The outbox has no room, or enough was done for one step; ask again.
     Full,
     /// The head isn't ready: a slot to be fulfilled, or a producer that is pending.
     Waiting,
@@ -132,10 +136,12 @@ impl ReplyQueue {
     ///
     /// The producer at the head failed; the connection is to be aborted.
     pub fn pump(&mut self, out: &mut Outbox) -> Result<Pumped, ProduceError> {
+        let mut calls = 0;
         while let Some(head) = self.entries.front_mut() {
+            calls += 1;
             match head {
                 Entry::Reserved => return Ok(Pumped::Waiting),
-                _ if out.room() == 0 => return Ok(Pumped::Full),
+                _ if out.room() == 0 || calls > CALLS => return Ok(Pumped::Full),
                 Entry::Bytes(bytes) => {
                     self.held -= bytes.len();
                     out.push(std::mem::take(bytes));

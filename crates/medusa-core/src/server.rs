@@ -53,8 +53,8 @@ pub struct Builder {
 pub struct Server {
     services: Vec<Arc<dyn Service>>,
     bound: Vec<Bound>,
-    /// By shard, the listening sockets with the number of their service.
-    sockets: Vec<Vec<(usize, Socket)>>,
+    /// By shard, the listening sockets, the number of their service and whether they are secured.
+    sockets: Vec<Vec<(usize, Socket, bool)>>,
     offload_threads: NonZeroUsize,
     offload_capacity: usize,
 }
@@ -69,6 +69,8 @@ pub struct Bound {
     pub summary: String,
     /// The address; a port 0 of the configuration has become a real one.
     pub address: Listen,
+    /// Whether it speaks TLS from the first octet.
+    pub secured: bool,
 }
 
 /// An address could not be bound.
@@ -172,10 +174,11 @@ impl Server {
                         acceptor: service.acceptor(),
                         limits: Arc::new(service.limits()),
                         census,
+                        tls: service.tls(),
                     });
                 }
-                for (gate, socket) in sockets {
-                    shard.listen(socket, gate)?;
+                for (gate, socket, secured) in sockets {
+                    shard.listen(socket, gate, secured)?;
                 }
                 shard.run()
             };
@@ -237,9 +240,10 @@ impl Builder {
                     Ok((address, sockets)) => {
                         let summary = service.summary();
                         let service = service.name().to_owned();
-                        server.bound.push(Bound { service, summary, address });
+                        let secured = listener.secured;
+                        server.bound.push(Bound { service, summary, address, secured });
                         for (shard, socket) in server.sockets.iter_mut().zip(sockets) {
-                            shard.push((number, socket));
+                            shard.push((number, socket, secured));
                         }
                     }
                     Err(source) => errors.push(BindError {

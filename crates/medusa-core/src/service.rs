@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::config::Listen;
 use crate::limits::{Limits, LimitsConfig, Refusal};
 use crate::session::Session;
+use crate::tls::{Facts, ServerTls};
 
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +56,14 @@ pub struct Peer {
     pub remote: Endpoint,
     /// This end.
     pub local: Endpoint,
+    /// What TLS has agreed upon, once it has.
+    pub tls: Option<Arc<Facts>>,
 }
 
 impl Peer {
     /// A peer at `remote`, connected to `local`.
     pub fn new(remote: Endpoint, local: Endpoint) -> Self {
-        Peer { remote, local }
+        Peer { remote, local, tls: None }
     }
 }
 
@@ -72,12 +75,21 @@ pub struct Listener {
     pub address: Listen,
     /// The key, for errors: `listen[0]`.
     pub key: String,
+    /// Whether it speaks TLS from the first octet, with the service's [`tls`](Service::tls).
+    pub secured: bool,
 }
 
 impl Listener {
+    /// The same, with TLS from the first octet.
+    #[must_use]
+    pub fn secured(mut self) -> Self {
+        self.secured = true;
+        self
+    }
+
     /// A plain listener.
     pub fn new(address: Listen) -> Self {
-        Listener { address, key: "listen".into() }
+        Listener { address, key: "listen".into(), secured: false }
     }
 }
 
@@ -92,6 +104,11 @@ pub trait Service: Send + Sync {
     /// Its limits.
     fn limits(&self) -> Limits {
         Limits::default()
+    }
+
+    /// What its secured listeners and [`Cx::start_tls`](crate::Cx::start_tls) show to clients.
+    fn tls(&self) -> Option<Arc<ServerTls>> {
+        None
     }
 
     /// What it serves, in a few words for the table that the launcher prints: a folder, a domain.
@@ -263,6 +280,7 @@ impl BuildContext {
             .map(|(index, address)| Listener {
                 address: resolve(address),
                 key: format!("{key}[{index}]"),
+                secured: false,
             })
             .collect()
     }

@@ -22,6 +22,7 @@ use crate::producer::{ProduceError, Producer};
 use crate::reply::ReplySlot;
 use crate::service::{Acceptor, Peer};
 use crate::timer::TimerKey;
+use crate::tls::{ClientTls, Secure, TlsError};
 
 /// One connection's side of a protocol.
 pub trait Session: Any {
@@ -77,6 +78,13 @@ pub trait Session: Any {
         cx.close();
     }
 
+    /// The handshake that this session asked for with [`Cx::start_tls`] is done;
+    /// [`Peer::tls`](crate::Peer) tells what was agreed upon. Nothing that was said before counts (RFC
+    /// 3207 §4.2).
+    fn secured(&mut self, cx: &mut Cx<'_>) {
+        let _ = cx;
+    }
+
     /// The connection is gone. The last thing a session hears.
     fn closed(&mut self, goodbye: &Goodbye) {
         let _ = goodbye;
@@ -127,15 +135,32 @@ pub enum Reason {
     Unreachable(io::Error),
     /// The server stopped.
     Stopped,
+    /// TLS failed: the handshake, or a record later on.
+    Insecure(TlsError),
     /// The session panicked.
     Panicked,
 }
 
 /// What the shard is to do after a callback.
 pub(crate) enum Command {
-    Notify { to: Address, note: Note },
-    Connect { id: Address, from: Address, target: SocketAddr, session: Box<dyn Session> },
-    Listen { id: Address, owner: Address, bind: Vec<SocketAddr>, acceptor: Box<dyn Acceptor> },
+    Notify {
+        to: Address,
+        note: Note,
+    },
+    Connect {
+        id: Address,
+        from: Address,
+        target: SocketAddr,
+        session: Box<dyn Session>,
+        secure: Option<Secure>,
+    },
+    Listen {
+        id: Address,
+        owner: Address,
+        bind: Vec<SocketAddr>,
+        acceptor: Box<dyn Acceptor>,
+        secured: bool,
+    },
     Unlisten(Address),
 }
 
@@ -273,6 +298,32 @@ impl Cx<'_> {
         self.flow.outbox.len()
     }
 
+    // ---- TLS ---------------------------------------------------------------------------------
+
+    /// Begins TLS once all that was sent so far is gone, with the certificates of this connection's
+    /// service. Plaintext that has arrived already is thrown away: it could have been slipped in by
+    /// anyone (CVE-2011-0411). The session hears of the end of the handshake in
+    /// [`secured`](Session::secured).
+    pub fn start_tls(&mut self) {
+        self.state.securing = Some(None);
+    }
+
+    /// As [`start_tls`](Self::start_tls), as the client of a server that is known as `name`.
+    pub fn start_tls_as_client(&mut self, client: &Arc<ClientTls>, name: &str) {
+        self.state.securing = Some(Some(Secure::Client(Arc::clone(client), name.into())));
+    }
+
+    /// Whether the connection has TLS.
+    pub fn is_secured(&self) -> bool {
+        self.state.peer.tls.is_some()
+    }
+
+    /// Whether the peer's stream ended without TLS's close_notify: what came may be cut short (RFC 8446
+    /// §6.1). Known in [`half_closed`](Session::half_closed).
+    pub fn is_truncated(&self) -> bool {
+        self.state.truncated
+    }
+
     // ---- the end -----------------------------------------------------------------------------
 
     /// Sends what is owed, then closes. No further frame is received.
@@ -310,24 +361,48 @@ impl Cx<'_> {
     /// [`opened`](Session::opened), or in [`closed`](Session::closed) with [`Reason::Unreachable`].
     /// The limits of this connection's service hold for it.
     pub fn connect(&mut self, target: SocketAddr, session: Box<dyn Session>) -> Address {
+        self.connect_with(target, session, None)
+    }
+
+    /// As [`connect`](Self::connect), with TLS from the first octet to a server that is known as
+    /// `name`. The session is opened when the handshake is done.
+    pub fn connect_tls(
+        &mut self,
+        target: SocketAddr,
+        client: &Arc<ClientTls>,
+        name: &str,
+        session: Box<dyn Session>,
+    ) -> Address {
+        let secure = Secure::Client(Arc::clone(client), name.into());
+        self.connect_with(target, session, Some(secure))
+    }
+
+    fn connect_with(
+        &mut self,
+        target: SocketAddr,
+        session: Box<dyn Session>,
+        secure: Option<Secure>,
+    ) -> Address {
         let id = self.env.allocate();
         let from = self.address();
-        self.env.commands.push(Command::Connect { id, from, target, session });
+        self.env.commands.push(Command::Connect { id, from, target, session, secure });
         id
     }
 
     /// Listens on the first address of `bind` that is free (port 0: any), for this session's own use: an
     /// FTP data connection, say. The session is sent a [`Listening`] note. The listener is closed by
-    /// [`unlisten`](Cx::unlisten) or when this connection ends.
+    /// [`unlisten`](Cx::unlisten) or when this connection ends. If `secured`, connections have TLS
+    /// from the first octet, with the certificates of this connection's service.
     pub fn listen_private(
         &mut self,
         bind: Vec<SocketAddr>,
         acceptor: Box<dyn Acceptor>,
+        secured: bool,
     ) -> Address {
         let id = self.env.allocate();
         let owner = self.address();
         self.state.owns_listeners = true;
-        self.env.commands.push(Command::Listen { id, owner, bind, acceptor });
+        self.env.commands.push(Command::Listen { id, owner, bind, acceptor, secured });
         id
     }
 

@@ -64,7 +64,7 @@ impl Session for LabSession {
                 let acceptor = move |_: &Peer| -> Box<dyn Session> {
                     Box::new(DataSession { control, text: Vec::new() })
                 };
-                self.inlet = Some(cx.listen_private(bind, Box::new(acceptor)));
+                self.inlet = Some(cx.listen_private(bind, Box::new(acceptor), false));
             }
             ("wait", _) => self.slot = Some(cx.reserve()),
             ("forward", address) => {

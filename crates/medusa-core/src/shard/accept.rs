@@ -4,12 +4,13 @@
 //! on.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mio::event::{Event, Source};
 use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Registry, Token};
@@ -22,6 +23,7 @@ use crate::channel::Channel;
 use crate::limits::{Census, Limits, Refusal};
 use crate::service::{Acceptor, Endpoint, Peer};
 use crate::session::{Goodbye, Reason, Session};
+use crate::tls::{Secure, ServerTls};
 use crate::transport::Transport;
 
 /// Connections taken from one listener in one step.
@@ -29,6 +31,8 @@ const ACCEPTS_PER_STEP: usize = 64;
 
 /// After how long a listener that could not accept, for want of memory, tries again.
 const RETRY: Duration = Duration::from_millis(100);
+
+type Surroundings = (Arc<Limits>, Option<Arc<ServerTls>>);
 
 /// A listening socket.
 pub(crate) enum Socket {
@@ -42,14 +46,21 @@ pub(crate) struct Gate {
     pub(crate) acceptor: Box<dyn Acceptor>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) census: Arc<Census>,
+    pub(crate) tls: Option<Arc<ServerTls>>,
 }
 
 /// Who makes an inlet's sessions.
 enum Door {
-    /// The shard's gate of this number.
-    Public(usize),
+    /// The shard's gate of this number; whether it speaks TLS from the first octet.
+    Public { gate: usize, secured: bool },
     /// One session's own acceptor.
-    Private { owner: u64, acceptor: Box<dyn Acceptor>, limits: Arc<Limits> },
+    Private {
+        owner: u64,
+        acceptor: Box<dyn Acceptor>,
+        limits: Arc<Limits>,
+        tls: Option<Arc<ServerTls>>,
+        secured: bool,
+    },
 }
 
 /// A listener on a shard.
@@ -76,7 +87,7 @@ impl Inlet {
         };
         let owner = match &door {
             Door::Private { owner, .. } => Some(*owner),
-            Door::Public(_) => None,
+            Door::Public { .. } => None,
         };
         Inlet {
             socket,
@@ -127,11 +138,11 @@ impl Inlet {
                     Some(local) => local,
                     None => stream.local_addr()?,
                 };
-                Ok((Transport::Tcp(stream), Endpoint::Inet(remote), Endpoint::Inet(local)))
+                Ok((stream.into(), Endpoint::Inet(remote), Endpoint::Inet(local)))
             }
             Socket::Unix(listener) => {
                 let (stream, _) = listener.accept()?;
-                Ok((Transport::Unix(stream), Endpoint::Unix, Endpoint::Unix))
+                Ok((stream.into(), Endpoint::Unix, Endpoint::Unix))
             }
         }
     }
@@ -155,9 +166,9 @@ impl Shard {
     }
 
     /// Adds a public listener.
-    pub(crate) fn listen(&mut self, socket: Socket, gate: usize) -> io::Result<()> {
+    pub(crate) fn listen(&mut self, socket: Socket, gate: usize, secured: bool) -> io::Result<()> {
         let token = self.env.allocate().token;
-        self.insert_inlet(token, Inlet::new(socket, Door::Public(gate)))
+        self.insert_inlet(token, Inlet::new(socket, Door::Public { gate, secured }))
     }
 
     fn insert_inlet(&mut self, token: u64, mut inlet: Inlet) -> io::Result<()> {
@@ -180,8 +191,9 @@ impl Shard {
         owner: Address,
         bind: &[SocketAddr],
         acceptor: Box<dyn Acceptor>,
+        secured: bool,
     ) -> io::Result<SocketAddr> {
-        let Some(limits) = self.limits_of(owner) else {
+        let Some((limits, tls)) = self.surroundings_of(owner) else {
             self.env.release(id.token);
             return Err(io::ErrorKind::NotConnected.into());
         };
@@ -192,7 +204,7 @@ impl Shard {
             match bound {
                 Ok((local, listener)) => {
                     let owner = owner.token;
-                    let door = Door::Private { owner, acceptor, limits };
+                    let door = Door::Private { owner, acceptor, limits, tls, secured };
                     self.insert_inlet(id.token, Inlet::new(Socket::Tcp(listener), door))?;
                     return Ok(local);
                 }
@@ -203,9 +215,12 @@ impl Shard {
         Err(last)
     }
 
-    pub(super) fn limits_of(&mut self, owner: Address) -> Option<Arc<Limits>> {
+    /// What a connection hands on to those that it makes.
+    fn surroundings_of(&mut self, owner: Address) -> Option<Surroundings> {
         match self.table.get_mut(owner.token) {
-            Some(Entry::Connection(connection)) => Some(connection.channel.limits()),
+            Some(Entry::Connection(connection)) => {
+                Some((connection.channel.limits(), connection.tls()))
+            }
             _ => None,
         }
     }
@@ -216,12 +231,13 @@ impl Shard {
         from: Address,
         target: SocketAddr,
         session: Box<dyn Session>,
+        secure: Option<Secure>,
     ) {
-        let limits = self.limits_of(from).unwrap_or_default();
+        let limits = self.surroundings_of(from).map(|(limits, _)| limits).unwrap_or_default();
         let connected = TcpStream::connect(target).and_then(|stream| {
             let _ = stream.set_nodelay(true);
             let local = stream.local_addr()?;
-            let mut transport = Transport::Tcp(stream);
+            let mut transport = Transport::from(stream);
             transport.register(self.poll.registry(), Token(id.token as usize))?;
             Ok((transport, local))
         });
@@ -231,7 +247,7 @@ impl Shard {
                 let until = limits.handshake.map(|limit| self.env.millis_after(limit));
                 let now = self.env.millis();
                 let channel = Channel::new(session, peer, id.token, limits, now);
-                let connection = Connection::new(transport, channel);
+                let connection = Connection::new(transport, channel, secure);
                 self.table.insert_connection(id.token);
                 self.settle(id.token, Box::new(connection.connecting(until)), Step::Idle);
             }
@@ -302,9 +318,11 @@ impl Shard {
     }
 
     fn admit(&mut self, door: &mut Door, mut transport: Transport, peer: Peer) {
-        let (acceptor, limits, census): (&mut dyn Acceptor, _, _) = match door {
-            Door::Private { acceptor, limits, .. } => (&mut **acceptor, Arc::clone(limits), None),
-            Door::Public(gate) => {
+        let (acceptor, limits, census, tls, secured): (&mut dyn Acceptor, _, _, _, _) = match door {
+            Door::Private { acceptor, limits, tls, secured, .. } => {
+                (&mut **acceptor, Arc::clone(limits), None, tls.clone(), *secured)
+            }
+            Door::Public { gate, secured } => {
                 let gate = &mut self.gates[*gate];
                 let counted = match self.env.draining {
                     true => Err(Refusal::Draining),
@@ -313,11 +331,16 @@ impl Shard {
                 match counted {
                     Ok(()) => {
                         let census = Some(Arc::clone(&gate.census));
-                        (&mut *gate.acceptor, Arc::clone(&gate.limits), census)
+                        let limits = Arc::clone(&gate.limits);
+                        (&mut *gate.acceptor, limits, census, gate.tls.clone(), *secured)
                     }
                     Err(refusal) => {
                         tracing::debug!(service = %gate.name, peer = %peer.remote, ?refusal, "refused");
-                        let words = gate.acceptor.refused(refusal);
+                        // To a peer that awaits TLS, words would be garbage.
+                        let words = match secured {
+                            true => Bytes::new(),
+                            false => gate.acceptor.refused(refusal),
+                        };
                         return transport.refuse(&words);
                     }
                 }
@@ -335,26 +358,16 @@ impl Shard {
             return;
         };
         let channel = Channel::new(session, peer, token, limits, self.env.millis());
-        let mut connection = Box::new(Connection::new(transport, channel).counted(census));
+        let tls = tls.map(Secure::Server);
+        let mut connection = Box::new(Connection::new(transport, channel, tls).counted(census));
         self.table.insert_connection(token);
         let step = self.guarded(&mut connection, |connection, env, scratch| {
-            connection.channel.open(env);
-            connection.step(env, scratch)
+            match connection.accepted(env, secured) {
+                Ok(()) => connection.step(env, scratch),
+                Err(reason) => Step::Ended(reason),
+            }
         });
         self.settle(token, connection, step);
         self.carry_out();
-    }
-}
-
-impl Transport {
-    /// Says a last word as far as the socket takes it, and closes.
-    fn refuse(mut self, words: &[u8]) {
-        let _ = match &mut self {
-            Transport::Tcp(stream) => stream.write(words),
-            Transport::Unix(stream) => stream.write(words),
-        };
-        let _ = self.shut_down();
-        // What has come already is read, so that no reset destroys the words.
-        let _ = self.read(&mut [0; 4096]);
     }
 }

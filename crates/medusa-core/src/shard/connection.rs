@@ -13,11 +13,16 @@ use crate::limits::Census;
 use crate::service::Endpoint;
 use crate::session::{Deadline, Goodbye, Reason};
 use crate::timer::Millis;
-use crate::transport::Transport;
+use crate::tls::{Secure, ServerTls, TlsError};
+use crate::transport::{Intake, Transport, TransportError};
 
 /// Bytes written in one step, so that a fast reader of a large file doesn't keep others waiting.
 /// nginx's sendfile_max_chunk is 2 MiB.
 const WRITTEN_PER_STEP: u64 = 2 << 20;
+
+/// What asking a producer counts for at least, so that one that makes little of much (a compressor of
+/// zeros) doesn't keep others waiting either.
+const PRODUCE_COST: u64 = 64 << 10;
 
 /// What a step came to.
 pub(super) enum Step {
@@ -41,13 +46,16 @@ pub(super) struct Connection {
     broken: bool,
     /// An outbound connection that doesn't stand yet.
     connecting: bool,
+    handshaking: bool,
+    /// What TLS begins with when its time has come: at once, or when the session asks for it.
+    secure: Option<Secure>,
     /// The earliest entry of this connection in the shard's timers.
     pub(super) wakes_at: Option<Millis>,
     census: Option<Arc<Census>>,
 }
 
 impl Connection {
-    pub(super) fn new(transport: Transport, channel: Channel) -> Self {
+    pub(super) fn new(transport: Transport, channel: Channel, secure: Option<Secure>) -> Self {
         Connection {
             transport,
             channel,
@@ -58,6 +66,8 @@ impl Connection {
             hung_up: false,
             broken: false,
             connecting: false,
+            handshaking: false,
+            secure,
             wakes_at: None,
             census: None,
         }
@@ -77,6 +87,25 @@ impl Connection {
             self.channel.stand_by(until);
         }
         self
+    }
+
+    /// Opens an accepted connection, or begins its handshake.
+    pub(super) fn accepted(&mut self, env: &mut Env, secured: bool) -> Result<(), Reason> {
+        match secured {
+            true => self.begin_tls(env),
+            false => {
+                self.channel.open(env);
+                Ok(())
+            }
+        }
+    }
+
+    /// What private listeners of this connection secure themselves with.
+    pub(super) fn tls(&self) -> Option<Arc<ServerTls>> {
+        match &self.secure {
+            Some(Secure::Server(server)) => Some(Arc::clone(server)),
+            _ => None,
+        }
     }
 
     pub(super) fn remote(&self) -> Endpoint {
@@ -107,7 +136,10 @@ impl Connection {
             self.transport.take_error().map_err(Reason::Unreachable)?;
             self.connecting = false;
             self.channel.stands();
-            self.channel.open(env);
+            match self.secure {
+                Some(_) => self.begin_tls(env)?,
+                None => self.channel.open(env),
+            }
         }
         if self.channel.is_lingering() {
             return self.discard(scratch);
@@ -120,42 +152,82 @@ impl Connection {
         if self.channel.has_frames() {
             self.channel.cut_buffered(env);
         }
-        if self.readable && self.channel.wants_input() {
+        if self.readable && self.wants_input() {
             self.read(env, scratch)?;
         }
         let unfinished = self.write(env)?;
-        self.channel.mind_the_time(env);
+        if self.channel.is_securing() && self.is_drained() && !self.handshaking {
+            if let Some(secure) = self.channel.take_securing() {
+                self.secure = Some(secure);
+            }
+            self.begin_tls(env)?;
+            self.write(env)?;
+        }
+        self.channel.mind_the_time(env, self.transport.has_pending());
         if self.channel.is_aborted() {
             return Err(Reason::Aborted);
         }
-        if self.channel.is_finished() {
+        if self.channel.is_finished() && !self.transport.has_pending() {
             return self.close(env, scratch);
         }
-        let readable = self.readable && self.channel.wants_input();
-        Ok(if unfinished || readable || self.channel.has_frames() {
-            Step::Again
-        } else {
-            Step::Idle
-        })
+        let readable = self.readable && self.wants_input();
+        let again = unfinished || readable || self.channel.has_frames();
+        Ok(if again { Step::Again } else { Step::Idle })
+    }
+
+    fn wants_input(&self) -> bool {
+        self.handshaking || self.channel.wants_input()
+    }
+
+    fn is_drained(&self) -> bool {
+        self.channel.is_drained() && !self.transport.has_pending()
+    }
+
+    fn begin_tls(&mut self, env: &mut Env) -> Result<(), Reason> {
+        let Some(secure) = &self.secure else {
+            return Err(Reason::Insecure(TlsError::Settings("no certificate".into())));
+        };
+        self.transport.secure(secure).map_err(Reason::Insecure)?;
+        self.handshaking = true;
+        self.channel.begin_handshake(env);
+        Ok(())
     }
 
     fn read(&mut self, env: &mut Env, scratch: &mut [u8]) -> Result<(), Reason> {
-        match self.transport.read(scratch) {
-            Ok(0) => {
-                self.readable = false;
-                self.channel.end(env);
-            }
-            Ok(count) => {
-                // A short read means that the socket is drained: no second one to hear EAGAIN. Only
-                // the peer's end is still to be read.
-                self.readable = count == scratch.len() || self.hung_up;
-                self.channel.receive(env, &mut scratch[..count]);
-            }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => self.readable = false,
-                io::ErrorKind::Interrupted => {}
+        let intake = match self.transport.read(scratch) {
+            Ok(intake) => intake,
+            Err(TransportError::Tls(error)) => return Err(Reason::Insecure(error)),
+            Err(TransportError::Io(error)) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    return Ok(());
+                }
+                io::ErrorKind::Interrupted => return Ok(()),
                 _ => return Err(Reason::Lost(error)),
             },
+        };
+        if self.handshaking {
+            if let Intake::Ended { .. } = intake {
+                return Err(Reason::Lost(io::ErrorKind::UnexpectedEof.into()));
+            }
+            if !self.transport.is_handshaking() {
+                self.handshaking = false;
+                self.channel.secured(env, self.transport.facts().unwrap_or_default());
+            }
+        }
+        match intake {
+            Intake::Ended { truncated } => {
+                self.readable = false;
+                self.channel.end(env, truncated);
+            }
+            Intake::Bytes { count, drained } => {
+                // A short read means that the socket is drained: no second one to hear EAGAIN. Only
+                // the peer's end is still to be read.
+                self.readable = !drained || self.hung_up;
+                if count > 0 {
+                    self.channel.receive(env, &mut scratch[..count]);
+                }
+            }
         }
         Ok(())
     }
@@ -169,20 +241,24 @@ impl Connection {
                 false => false,
             };
             self.submit_deferred(env);
-            if !self.channel.has_output() || !self.writable {
+            if !self.writable {
                 return Ok(false);
             }
-            let Some(outbox) = self.channel.outbox() else { return Ok(false) };
+            if !(self.channel.has_output() || self.transport.has_pending()) {
+                // A producer that has made nothing so far goes on in the next step.
+                return Ok(more);
+            }
+            let outbox = self.channel.outbox(env);
             let wrote = self.transport.write(outbox, budget).map_err(Reason::Lost)?;
             let empty = outbox.is_empty();
             self.channel.wrote(env, wrote.bytes);
             self.writable = !wrote.blocked;
-            budget = budget.saturating_sub(wrote.bytes);
-            if !empty {
-                return Ok(!wrote.blocked);
+            budget = budget.saturating_sub(wrote.bytes.max(PRODUCE_COST));
+            if !empty || wrote.blocked {
+                return Ok(!wrote.blocked && !self.handshaking);
             }
             if !more {
-                let drained = self.channel.is_drained();
+                let drained = self.is_drained() && wrote.bytes > 0;
                 self.channel.settle(env);
                 if drained {
                     self.channel.drained(env);
@@ -232,22 +308,19 @@ impl Connection {
             return Ok(Step::Idle);
         }
         match self.transport.read(scratch) {
-            Ok(0) => Err(Reason::Closed),
-            Ok(count) => {
-                if self.channel.discard(count) {
+            Ok(Intake::Bytes { count, drained }) => {
+                // Even what decrypts to nothing counts.
+                if self.channel.discard(count.max(1)) {
                     return Err(Reason::Closed);
                 }
-                self.readable = count == scratch.len() || self.hung_up;
+                self.readable = !drained || self.hung_up;
                 Ok(if self.readable { Step::Again } else { Step::Idle })
             }
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => {
-                    self.readable = false;
-                    Ok(Step::Idle)
-                }
-                io::ErrorKind::Interrupted => Ok(Step::Again),
-                _ => Err(Reason::Closed),
-            },
+            Err(TransportError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(Step::Idle)
+            }
+            _ => Err(Reason::Closed),
         }
     }
 

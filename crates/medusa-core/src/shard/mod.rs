@@ -26,12 +26,10 @@ use crate::mailbox::{Address, Control, Mailbox, Message, Note};
 use crate::offload::Pool;
 use crate::session::{Command, Listening, Reason};
 use crate::timer::{Millis, TimerQueue};
+use crate::transport::SCRATCH;
 
 /// The token of the mailbox's waker; no place in the table has it.
 pub(crate) const MAILBOX: Token = Token(usize::MAX);
-
-/// What a shard reads into: one buffer for all of its connections.
-const SCRATCH: usize = 64 * 1024;
 
 /// Events taken from the kernel at one time.
 const EVENTS: usize = 1024;
@@ -47,6 +45,7 @@ pub(crate) struct Shard {
     timers: TimerQueue,
     due: Vec<(Millis, u64)>,
     messages: Vec<Message>,
+    /// What is read into: one buffer for all connections.
     scratch: Box<[u8]>,
     /// The mailboxes of all shards, this one's included.
     mailboxes: Arc<[Arc<Mailbox>]>,
@@ -309,11 +308,11 @@ impl Shard {
             for command in std::mem::take(&mut self.env.commands) {
                 match command {
                     Command::Notify { to, note } => self.notify(to, note),
-                    Command::Connect { id, from, target, session } => {
-                        self.connect(id, from, target, session);
+                    Command::Connect { id, from, target, session, secure } => {
+                        self.connect(id, from, target, session, secure);
                     }
-                    Command::Listen { id, owner, bind, acceptor } => {
-                        let bound = self.listen_private(id, owner, &bind, acceptor);
+                    Command::Listen { id, owner, bind, acceptor, secured } => {
+                        let bound = self.listen_private(id, owner, &bind, acceptor, secured);
                         self.notify(owner, Note::new(Listening { id, bound }));
                     }
                     Command::Unlisten(id) => self.remove_inlet(id.token),

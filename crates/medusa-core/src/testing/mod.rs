@@ -6,6 +6,7 @@
 
 mod faults;
 mod pair;
+mod secured;
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use faults::Faults;
 pub use pair::Pair;
+pub use secured::SecuredStream;
 
 use crate::channel::{Channel, Lapse};
 use crate::env::Env;
@@ -24,6 +26,7 @@ use crate::offload::Pool;
 use crate::outbox::Outbox;
 use crate::service::{Endpoint, Peer};
 use crate::session::{Command, Goodbye, Reason, Session};
+use crate::tls::Facts;
 
 /// Steps a client may take on one call: more means that a session spins.
 const STEPS: usize = 1_000_000;
@@ -37,6 +40,7 @@ pub struct Client {
     /// Bytes that the peer has sent and the channel has not read.
     wire: Vec<u8>,
     ended: bool,
+    truncated: bool,
     /// The peer takes nothing.
     stalled: bool,
     output: Vec<u8>,
@@ -52,8 +56,8 @@ pub enum Asked {
     Notify(Address, Note),
     /// An outbound connection.
     Connect(Address, SocketAddr, Box<dyn Session>),
-    /// A private listener.
-    Listen(Address, Vec<SocketAddr>, Box<dyn crate::Acceptor>),
+    /// A private listener, and whether it speaks TLS from the first octet.
+    Listen(Address, Vec<SocketAddr>, Box<dyn crate::Acceptor>, bool),
     /// The end of a private listener.
     Unlisten(Address),
 }
@@ -92,6 +96,7 @@ impl Client {
             faults,
             wire: Vec::new(),
             ended: false,
+            truncated: false,
             stalled: false,
             output: Vec::new(),
             goodbye: None,
@@ -117,6 +122,29 @@ impl Client {
     /// Sends no more (a TCP half-close).
     pub fn end(&mut self) -> &mut Self {
         self.ended = true;
+        self.run();
+        self
+    }
+
+    /// Sends no more over TLS, without saying so (a truncation).
+    pub fn truncate(&mut self) -> &mut Self {
+        self.truncated = true;
+        self.end()
+    }
+
+    /// Whether the session has asked for TLS and awaits the handshake.
+    pub fn awaits_tls(&self) -> bool {
+        self.channel.as_ref().is_some_and(|channel| channel.is_securing() && channel.is_drained())
+    }
+
+    /// Plays a handshake that ends well. What the peer had sent in plaintext behind the session's wish
+    /// is thrown away, as on a shard.
+    pub fn secure(&mut self, facts: Facts) -> &mut Self {
+        assert!(self.awaits_tls(), "the session has not asked for TLS");
+        if let Some(channel) = &mut self.channel {
+            channel.begin_handshake(&mut self.env);
+            channel.secured(&mut self.env, facts);
+        }
         self.run();
         self
     }
@@ -209,7 +237,10 @@ impl Client {
 
     /// Bytes made for the peer that it hasn't taken.
     pub fn unsent_bytes(&mut self) -> u64 {
-        self.channel.as_mut().and_then(Channel::outbox).map_or(0, |outbox| outbox.len())
+        match &mut self.channel {
+            Some(channel) => channel.outbox(&mut self.env).len(),
+            None => 0,
+        }
     }
 
     /// Bytes sent to the session that it hasn't read.
@@ -297,7 +328,7 @@ impl Client {
             channel.receive(&mut self.env, &mut bytes);
             progress = true;
         } else if channel.wants_input() && self.ended {
-            channel.end(&mut self.env);
+            channel.end(&mut self.env, self.truncated);
             progress = true;
         }
         let more = match channel.pump() {
@@ -313,10 +344,8 @@ impl Client {
             channel.put_back(job);
         }
         let before = self.output.len();
-        if !self.stalled
-            && let Some(outbox) = channel.outbox()
-            && !outbox.is_empty()
-        {
+        if !self.stalled && channel.has_output() {
+            let outbox = channel.outbox(&mut self.env);
             let count = self.faults.write_size(outbox.len());
             take(outbox, count, &mut self.output);
             let taken = (self.output.len() - before) as u64;
@@ -328,7 +357,7 @@ impl Client {
             }
         }
         channel.settle(&mut self.env);
-        channel.mind_the_time(&self.env);
+        channel.mind_the_time(&self.env, false);
         progress |= more && !self.stalled;
         if channel.is_aborted() {
             self.part(Reason::Aborted);
@@ -351,7 +380,9 @@ impl Client {
             self.commands.push(match command {
                 Command::Notify { to, note } => Asked::Notify(to, note),
                 Command::Connect { id, target, session, .. } => Asked::Connect(id, target, session),
-                Command::Listen { id, bind, acceptor, .. } => Asked::Listen(id, bind, acceptor),
+                Command::Listen { id, bind, acceptor, secured, .. } => {
+                    Asked::Listen(id, bind, acceptor, secured)
+                }
                 Command::Unlisten(id) => Asked::Unlisten(id),
             });
         }

@@ -1,85 +1,263 @@
-//! What carries a connection's bytes: plain TCP or a Unix-domain socket.
+//! What carries a connection's bytes: plain TCP or a Unix-domain socket, and TLS on either.
 //!
 //! The only place, with `shard/`, that knows of sockets. A transport empties an [`Outbox`] with as few
 //! system calls as it can and fills the shard's scratch buffer; it knows nothing of frames or sessions.
 
 mod stream;
+pub(crate) mod tls;
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
 use crate::outbox::Outbox;
+use crate::tls::{Engine, Facts, Secure, TlsError};
 
 /// How many slices go into one `writev`.
 const SLICES: usize = 64;
 
+/// What is read from a plain socket at one time.
+const PLAIN_READ: usize = 64 * 1024;
+
+/// Ciphertext read at one time. With what a record may have left inside of TLS (16 KiB), its plaintext
+/// fits into the rest of the scratch buffer.
+const CIPHER_READ: usize = 48 * 1024;
+
+/// How large a scratch buffer must be.
+pub(crate) const SCRATCH: usize = 128 * 1024;
+
+/// What a read brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intake {
+    /// So many bytes at the front of the scratch buffer; whether the socket is `drained`.
+    Bytes { count: usize, drained: bool },
+    /// The peer will send no more. Over TLS it is `truncated` when it did not say so.
+    Ended { truncated: bool },
+}
+
 /// What a transport's turn at writing came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wrote {
+    /// Bytes of the outbox that were taken.
     pub(crate) bytes: u64,
     /// The socket takes no more now; an event will tell when it does.
     pub(crate) blocked: bool,
 }
 
-/// A connection's socket.
+/// Why a transport failed.
 #[derive(Debug)]
-pub(crate) enum Transport {
+pub(crate) enum TransportError {
+    Io(io::Error),
+    Tls(TlsError),
+}
+
+impl From<io::Error> for TransportError {
+    fn from(error: io::Error) -> Self {
+        TransportError::Io(error)
+    }
+}
+
+/// A connection's socket, and TLS if it has begun.
+pub(crate) struct Transport {
+    socket: Socket,
+    tls: Option<Box<dyn Engine>>,
+}
+
+#[derive(Debug)]
+enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+impl From<TcpStream> for Transport {
+    fn from(stream: TcpStream) -> Self {
+        Transport { socket: Socket::Tcp(stream), tls: None }
+    }
+}
+
+impl From<UnixStream> for Transport {
+    fn from(stream: UnixStream) -> Self {
+        Transport { socket: Socket::Unix(stream), tls: None }
+    }
 }
 
 impl Transport {
     /// Registers the socket once, for both directions, edge-triggered.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        match self {
-            Transport::Tcp(stream) => stream.register(registry, token, interest),
-            Transport::Unix(stream) => stream.register(registry, token, interest),
+        match &mut self.socket {
+            Socket::Tcp(stream) => stream.register(registry, token, interest),
+            Socket::Unix(stream) => stream.register(registry, token, interest),
         }
     }
 
-    /// Reads once.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Transport::Tcp(stream) => io::Read::read(stream, buffer),
-            Transport::Unix(stream) => io::Read::read(stream, buffer),
+    /// Begins a TLS handshake.
+    pub(crate) fn secure(&mut self, secure: &Secure) -> Result<(), TlsError> {
+        self.tls = Some(secure.engine()?);
+        Ok(())
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
+    }
+
+    pub(crate) fn facts(&self) -> Option<Facts> {
+        self.tls.as_ref().map(|tls| tls.facts())
+    }
+
+    /// Reads once into the front of `scratch`.
+    pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Result<Intake, TransportError> {
+        let Some(tls) = &mut self.tls else {
+            let room = scratch.len().min(PLAIN_READ);
+            return Ok(match self.socket.read(&mut scratch[..room])? {
+                0 => Intake::Ended { truncated: false },
+                count => Intake::Bytes { count, drained: count < room },
+            });
+        };
+        if tls.peer_has_closed() {
+            return Ok(Intake::Ended { truncated: false });
         }
+        let plaintext_room = scratch.len() - CIPHER_READ;
+        let (plaintext, ciphertext) = scratch.split_at_mut(plaintext_room);
+        let received = self.socket.read(ciphertext)?;
+        if received == 0 {
+            return Ok(Intake::Ended { truncated: true });
+        }
+        let drained = received < ciphertext.len();
+        let mut input = &ciphertext[..received];
+        let mut count = 0;
+        while !input.is_empty() {
+            if let Err(error) = tls.feed(&mut input) {
+                // The alert that tells the peer why, as far as the socket takes it.
+                let _ = tls.write_ciphertext(&mut self.socket);
+                return Err(TransportError::Tls(error));
+            }
+            count += tls.take_plaintext(&mut plaintext[count..]);
+        }
+        // A close_notify is the end, whether the socket has ended or not.
+        Ok(Intake::Bytes { count, drained: drained && !tls.peer_has_closed() })
+    }
+
+    /// Whether there is something to write that isn't in the outbox.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_ciphertext())
     }
 
     /// Writes until the outbox is empty, `budget` bytes are gone or the socket is full.
     pub(crate) fn write(&mut self, outbox: &mut Outbox, budget: u64) -> io::Result<Wrote> {
-        match self {
-            Transport::Tcp(socket) => write_all(socket, outbox, budget),
-            Transport::Unix(socket) => write_all(socket, outbox, budget),
+        if let Some(tls) = &mut self.tls {
+            return write_secured(&mut **tls, &mut self.socket, outbox, budget);
+        }
+        match &self.socket {
+            Socket::Tcp(socket) => write_all(socket, outbox, budget),
+            Socket::Unix(socket) => write_all(socket, outbox, budget),
         }
     }
 
     /// Tells the peer that no more will come.
     pub(crate) fn shut_down(&mut self) -> io::Result<()> {
-        match self {
-            Transport::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
-            Transport::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
+        if let Some(tls) = &mut self.tls {
+            tls.close();
+            while tls.has_ciphertext() {
+                tls.write_ciphertext(&mut self.socket)?;
+            }
         }
+        match &self.socket {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Says a last word to a peer that isn't served, as far as the socket takes it, and closes.
+    pub(crate) fn refuse(mut self, words: &[u8]) {
+        let _ = self.socket.write(words);
+        let _ = self.shut_down();
+        // What has come already is read, so that no reset destroys the words.
+        let _ = self.socket.read(&mut [0; 4096]);
     }
 
     /// An outbound connection's error, once the socket is writable.
     pub(crate) fn take_error(&self) -> io::Result<()> {
-        let error = match self {
-            Transport::Tcp(stream) => stream.take_error()?,
-            Transport::Unix(stream) => stream.take_error()?,
+        let error = match &self.socket {
+            Socket::Tcp(stream) => stream.take_error()?,
+            Socket::Unix(stream) => stream.take_error()?,
         };
         error.map_or(Ok(()), Err)
     }
 
     /// Octets that the kernel has taken and not sent yet. Where it can't tell, none.
     pub(crate) fn unsent(&self) -> u64 {
-        match self {
-            Transport::Tcp(stream) => crate::sys::unsent_octets(stream),
-            Transport::Unix(stream) => crate::sys::unsent_octets(stream),
+        match &self.socket {
+            Socket::Tcp(stream) => crate::sys::unsent_octets(stream),
+            Socket::Unix(stream) => crate::sys::unsent_octets(stream),
         }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.read(buffer),
+            Socket::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.write(bytes),
+            Socket::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.write_vectored(slices),
+            Socket::Unix(stream) => stream.write_vectored(slices),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes what TLS holds, then lets it take more, by turns: plaintext leaves the outbox only when the
+/// ciphertext before it is gone.
+fn write_secured(
+    tls: &mut dyn Engine,
+    socket: &mut Socket,
+    outbox: &mut Outbox,
+    budget: u64,
+) -> io::Result<Wrote> {
+    let mut bytes = 0;
+    loop {
+        while tls.has_ciphertext() {
+            match tls.write_ciphertext(socket) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Wrote { bytes, blocked: true });
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if outbox.is_empty() || tls.is_handshaking() || bytes >= budget {
+            return Ok(Wrote { bytes, blocked: false });
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = outbox.gather(&mut slices);
+        let taken = tls.put_plaintext(&slices[..count]) as u64;
+        if taken == 0 {
+            return Err(io::Error::other("TLS takes no plaintext"));
+        }
+        outbox.advance(taken);
+        bytes += taken;
     }
 }
 
