@@ -197,6 +197,18 @@ fn the_targets_host_goes_before_the_fields() {
     assert_eq!(head.host(), None);
 }
 
+/// `Head::method` relies on it.
+#[test]
+fn every_method_of_the_grammar_is_one_of_the_http_crates() {
+    let tokens = (0..=255u8).filter(|&octet| octets::is(octet, octets::TOKEN));
+    for octet in tokens {
+        let name = [b'X', octet];
+        assert_eq!(Method::from_bytes(&name).expect("a method").as_str().as_bytes(), name);
+    }
+    let long = "X".repeat(30_000);
+    assert!(Method::from_bytes(long.as_bytes()).is_ok());
+}
+
 #[test]
 fn known_names_are_found_in_any_case() {
     for &(known, name) in fields::KNOWN {

@@ -5,6 +5,7 @@
 //! Responses go out in the order of their requests, whenever they are ready. Nothing is read past a
 //! request whose framing is in doubt, and no octet of a body is ever taken for a request.
 
+mod bodies;
 mod respond;
 mod states;
 
@@ -13,22 +14,22 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode};
 use medusa_core::{AccessSink, Cx, Deadline, Frame, Framing, Note, ReplySlot, Session, TimerKey};
 
 use crate::access::Record;
 use crate::body::BodyLength;
-use crate::chunked::{ChunkLimits, Decoded, Decoder, Want};
+use crate::chunked::ChunkLimits;
 use crate::compose::Asked;
 use crate::date::DateCache;
 use crate::error::Fault;
 use crate::handler::{
-    Answer, Answered, BodyReader, Continuation, Continuations, Exchange, Handler, Read, Reading,
-    Resumed,
+    Answer, Answered, Continuation, Continuations, Exchange, Handler, Reading, Resumed,
 };
 use crate::head::{Head, HeadLimits, Known, Target, canonical_path};
 use crate::request::Request;
 use crate::response::Response;
+use bodies::{BodyFraming, OpenBody};
 use states::{Event, Phase};
 
 /// How large requests may be.
@@ -107,45 +108,6 @@ struct Owed {
     number: u32,
 }
 
-/// A body that isn't at its end.
-struct OpenBody {
-    framing: BodyFraming,
-    /// The client waits for 100 before it sends (RFC 9110 §10.1.1).
-    expects: bool,
-    /// The core has been told what to expect.
-    begun: bool,
-    /// None while the answer is put off, or the rest is passed over.
-    reading: Option<OpenReading>,
-}
-
-struct OpenReading {
-    asker: Asker,
-    reader: Box<dyn BodyReader>,
-    /// The ticket by which a pause ends.
-    paused: Option<u32>,
-    /// The pause came with the last piece.
-    whole: bool,
-}
-
-enum BodyFraming {
-    /// So many octets are left.
-    Length(u64),
-    Chunked(Box<Decoder>),
-}
-
-impl OpenBody {
-    fn wants(&self) -> Framing {
-        match &self.framing {
-            BodyFraming::Length(left) => Framing::length(*left),
-            BodyFraming::Chunked(decoder) => match decoder.wants() {
-                Want::Octets(size) => Framing::length(size),
-                Want::Line { limit } => Framing::line(limit),
-                Want::Nothing => Framing::line(0),
-            },
-        }
-    }
-}
-
 /// The answer is already there, or the client was told to send nothing more.
 const MISUSED_READ: &str = "a body was to be read that isn't there, or has been read";
 
@@ -192,7 +154,9 @@ impl Session for HttpSession {
         match (deadline, self.phase) {
             // It doesn't take what waits for it.
             _ if cx.unsent_bytes() > 0 => cx.abort(),
-            (Deadline::Head, Phase::Head) => self.refuse(cx, Fault::HeadTimeout, b""),
+            (Deadline::Head, Phase::Head) if self.in_head => {
+                self.refuse(cx, Fault::HeadTimeout, b"")
+            }
             (_, Phase::Reading) => self.break_off(cx, Fault::BodyTimeout),
             _ => cx.close(),
         }
@@ -288,31 +252,6 @@ impl HttpSession {
         }
     }
 
-    /// The body that follows a head, if there is one, and whether the client waits to be asked for
-    /// it.
-    fn open_body(
-        &self,
-        head: &Head<'_>,
-        length: BodyLength,
-    ) -> Result<Option<Box<OpenBody>>, Fault> {
-        let expects = match head.known(Known::Expect) {
-            // RFC 9110 §10.1.1: in 1.0 there is no such thing.
-            Some(_) if head.version() == Version::HTTP_10 => false,
-            Some(expectation) if expectation.eq_ignore_ascii_case(b"100-continue") => true,
-            Some(_) => return Err(Fault::Expectation),
-            None => false,
-        };
-        let framing = match length {
-            BodyLength::Length(0) => return Ok(None),
-            BodyLength::Length(length) => BodyFraming::Length(length),
-            BodyLength::Chunked => {
-                let limits = &self.shard.limits;
-                BodyFraming::Chunked(Box::new(Decoder::new(limits.chunks, limits.body)))
-            }
-        };
-        Ok(Some(Box::new(OpenBody { framing, expects, begun: false, reading: None })))
-    }
-
     /// What is answered: by the handler, but for what concerns the whole server.
     #[inline]
     fn ask(&mut self, cx: &mut Cx<'_>, head: &Head<'_>, method: &Method, has_body: bool) -> Answer {
@@ -340,7 +279,8 @@ impl HttpSession {
     }
 
     fn head_unfinished(&mut self, cx: &mut Cx<'_>, so_far: &[u8], fresh: usize) {
-        self.in_head = true;
+        // RFC 9112 §2.2: an empty line alone is no request yet, only the end of an odd body.
+        self.in_head = !b"\r\n".starts_with(so_far);
         let limits = &self.shard.limits.head;
         // Looked at once a line has ended that can be wrong by itself: the first one, and one that
         // ends in a bare LF. Each time as far as that line's end, so that the answer doesn't depend
@@ -360,96 +300,6 @@ impl HttpSession {
             && let Some(fault) = Head::fault_in_part(so_far, limits)
         {
             self.refuse(cx, fault, so_far);
-        }
-    }
-
-    // ---- bodies ------------------------------------------------------------------------------
-
-    fn body_received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
-        let Some(body) = &mut self.body else { return };
-        let (piece, whole) = match &mut body.framing {
-            BodyFraming::Length(left) => {
-                *left = left.saturating_sub(frame.bytes.len() as u64);
-                (frame.bytes, frame.end)
-            }
-            BodyFraming::Chunked(decoder) => {
-                let decoded = match decoder.handle_frame(frame.bytes, frame.end) {
-                    Ok(decoded) => decoded,
-                    Err(fault) => return self.break_off(cx, fault),
-                };
-                if frame.end {
-                    cx.expect(body.wants());
-                }
-                match decoded {
-                    Decoded::Framing => return,
-                    Decoded::Data => (frame.bytes, false),
-                    Decoded::End => (&[][..], true),
-                }
-            }
-        };
-        match &mut body.reading {
-            None if whole => {
-                self.body = None;
-                self.enter(cx, Event::Whole);
-                self.close_if_idle(cx);
-            }
-            None => {}
-            Some(open) if !piece.is_empty() => {
-                let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
-                let reading = open.reader.received(piece, &mut exchange);
-                self.go_on(cx, reading, whole);
-            }
-            Some(_) if whole => self.body_ended(cx),
-            Some(_) => {}
-        }
-    }
-
-    /// What the reader says decides what happens to the rest of the body.
-    fn go_on(&mut self, cx: &mut Cx<'_>, reading: Reading, whole: bool) {
-        let Some(open) = self.body.as_mut().and_then(|body| body.reading.as_mut()) else { return };
-        match reading {
-            Reading::More if whole => self.body_ended(cx),
-            Reading::More => {
-                if open.paused.take().is_some() {
-                    self.enter(cx, Event::Resume);
-                }
-            }
-            Reading::Paused(ticket) => {
-                open.paused = Some(ticket.id);
-                open.whole = whole;
-                self.enter(cx, Event::Pause);
-            }
-            Reading::Enough(answer) => {
-                let Some(mut body) = self.body.take() else { return };
-                let Some(open) = body.reading.take() else { return };
-                let rest = (!whole).then_some(body);
-                if rest.is_none() {
-                    self.enter(cx, Event::Whole);
-                }
-                self.settle(cx, open.asker, answer, rest, false);
-            }
-        }
-    }
-
-    fn body_ended(&mut self, cx: &mut Cx<'_>) {
-        let Some(open) = self.body.take().and_then(|body| body.reading) else { return };
-        self.enter(cx, Event::Whole);
-        let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
-        let answer = open.reader.ended(&mut exchange);
-        self.settle(cx, open.asker, answer, None, false);
-    }
-
-    /// The body is broken, or its end never comes.
-    fn break_off(&mut self, cx: &mut Cx<'_>, fault: Fault) {
-        let open = self.body.take().and_then(|body| body.reading);
-        match open {
-            Some(OpenReading { asker, .. }) => {
-                let asked = Asked { persistent: false, ..asker.asked };
-                self.respond(cx, Asker { asked, ..asker }, None, Response::fault(fault));
-            }
-            // Its request has been answered: there is nobody to tell.
-            None if self.phase.in_body() => self.enter(cx, Event::Last),
-            None => self.refuse(cx, fault, b""),
         }
     }
 
@@ -517,36 +367,6 @@ impl HttpSession {
     fn owe(&mut self, id: u32, asker: Asker, slot: Option<ReplySlot>) {
         self.requests = self.requests.wrapping_add(1);
         self.owed.push(Owed { id, asker, slot, number: self.requests });
-    }
-
-    fn begin_reading(
-        &mut self,
-        cx: &mut Cx<'_>,
-        asker: Asker,
-        read: Read,
-        mut body: Box<OpenBody>,
-    ) {
-        let limit = match (read.limit, self.shard.limits.body) {
-            (Some(own), Some(all)) => Some(own.min(all)),
-            (own, all) => own.or(all),
-        };
-        match &mut body.framing {
-            BodyFraming::Length(length) => {
-                if limit.is_some_and(|limit| *length > limit) {
-                    let response = Response::fault(Fault::BodyTooLong);
-                    return self.settle(cx, asker, response.into(), Some(body), false);
-                }
-            }
-            BodyFraming::Chunked(decoder) => {
-                **decoder = Decoder::new(self.shard.limits.chunks, limit);
-            }
-        }
-        if std::mem::take(&mut body.expects) {
-            cx.write(b"HTTP/1.1 100 Continue\r\n\r\n");
-        }
-        body.reading = Some(OpenReading { asker, reader: read.reader, paused: None, whole: false });
-        self.body = Some(body);
-        self.enter(cx, Event::Read);
     }
 
     /// Work that a handler had put off is done.

@@ -1,9 +1,14 @@
 //! What a client can make the server hold, or do, is bounded.
 
-use medusa_core::testing::Faults;
+use std::time::Duration;
+
+use medusa_core::testing::{Client, Faults};
+use medusa_core::{Limits, Reason, Refusal, Service};
 use medusa_http::{HeadLimits, HttpLimits};
 
-use crate::fixture::{Held, check, client, get, limited, raw, request, responses, service};
+use crate::fixture::{
+    Held, check, client, get, limited, raw, request, responses, service, session,
+};
 
 #[test]
 fn a_header_without_an_end_is_refused_in_linear_time() {
@@ -93,6 +98,41 @@ fn a_client_that_never_reads_is_not_read_from() {
         assert!(client.unsent_bytes() < 256 * 1024, "{path}: {} unsent", client.unsent_bytes());
         assert!(held.lock().unwrap().len() <= 128, "{path}");
     }
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_cut_off() {
+    let mut client = client(&service(&Held::default()), Faults::none());
+    client.stall().send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.advance(Duration::from_secs(60));
+    assert!(matches!(client.ended_by(), Some(Reason::Aborted)), "{:?}", client.ended_by());
+}
+
+#[test]
+fn a_pool_that_is_full_is_said_to_be() {
+    let mut limits = Limits::default();
+    limits.in_flight = 10_000;
+    let session = session(&service(&Held::default()));
+    let mut client = Client::with(session, limits, Faults::none());
+    client.send("GET /late HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2000)).run_jobs();
+    let text = client.text();
+    let seen = responses(&text, &[]);
+    assert_eq!(seen.len(), 2000);
+    let busy = seen.iter().filter(|line| *line == "503").count();
+    assert!((1..2000).contains(&busy), "{busy}");
+    assert!(seen.iter().all(|line| line == "503" || line == "200 late"));
+    assert_eq!(text.matches("\r\nRetry-After: ").count(), busy);
+}
+
+#[test]
+fn who_is_refused_is_told_when_to_come_again() {
+    let mut acceptor = service(&Held::default()).acceptor();
+    let words = acceptor.refused(Refusal::Connections);
+    let words = std::str::from_utf8(&words).unwrap();
+    let (head, page) = words.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{head}");
+    assert!(head.contains("\r\nRetry-After: ") && head.contains("\r\nConnection: close"), "{head}");
+    assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", page.len())), "{head}");
 }
 
 #[test]

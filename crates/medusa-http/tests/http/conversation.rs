@@ -302,6 +302,9 @@ fn time_runs_out() {
     check(&[Step::Wait(61)], &["closed"]);
     check(&[get("/hello"), Step::Wait(61)], &["200 Hello, world!", "closed"]);
     check(&[raw("GET / HT"), Step::Wait(21)], &["408 close", "closed"]);
+    // An empty line behind a request is nothing.
+    check(&[get("/hello"), raw("\r\n"), Step::Wait(61)], &["200 Hello, world!", "closed"]);
+    check(&[get("/hello"), raw("\r\n"), Step::Drain], &["200 Hello, world!", "closed"]);
     check(
         &[get("/hello"), raw("GET"), Step::Wait(21)],
         &["200 Hello, world!", "408 close", "closed"],
