@@ -99,6 +99,13 @@ impl<V: Weigh> Cache<V> {
         Some(self.take(at))
     }
 
+    /// Gives up everything.
+    pub(crate) fn clear(&mut self, dropped: impl FnMut(V)) {
+        self.index.clear();
+        self.held = Weight::default();
+        self.slots.drain(..).map(|slot| slot.value).for_each(dropped);
+    }
+
     /// Gives up whatever the hand comes to next that wasn't used since it last came by.
     fn evict(&mut self) -> Option<V> {
         if self.slots.is_empty() {
@@ -211,6 +218,7 @@ mod tests {
                         cache.insert(&key, Thing(bytes, descriptors), |_| dropped += 1);
                     }
                     2 => dropped += usize::from(cache.remove(&key).is_some()),
+                    3 if bytes == 7 => cache.clear(|_| dropped += 1),
                     _ => {
                         if let Some(thing) = cache.get(&key) {
                             *thing = Thing(bytes, descriptors);

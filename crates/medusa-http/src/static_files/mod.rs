@@ -149,7 +149,14 @@ fn get(shard: &Rc<Shard>, request: &Request<'_>, exchange: &mut Exchange<'_, '_>
         return place.with_slash().into();
     }
     let now = exchange.now();
-    match shard.finder.find(path, is_folder, ask.wants_siblings(), now, Wait::Refused) {
+    let find = || shard.finder.find(path, is_folder, ask.wants_siblings(), now, Wait::Refused);
+    let mut found = find();
+    if matches!(found, Err(Error::TooManyOpen)) {
+        // What is kept open to save time must not be what others lack.
+        shard.forget_all();
+        found = find();
+    }
+    match found {
         Err(Error::WouldBlock) => {}
         found => return shard.found(found, &place, &ask, exchange),
     }
@@ -221,7 +228,12 @@ impl Shard {
             }
             Ok(Found::Folder) => place.with_slash().into(),
             Ok(Found::NoIndex) => self.list(place.clone().into_owned(), exchange),
-            Err(error) => refusal(&error).into(),
+            Err(error) => {
+                if matches!(error, Error::TooManyOpen) {
+                    self.forget_all();
+                }
+                refusal(&error).into()
+            }
         }
     }
 
@@ -284,6 +296,10 @@ impl Shard {
                 self.loose.borrow_mut().push(Arc::downgrade(file));
             }
         }
+    }
+
+    fn forget_all(&self) {
+        self.cache.borrow_mut().clear(|kept| self.let_go(kept));
     }
 
     /// Forgets what a path was, since it was written to, and what its folder looked like.
