@@ -61,7 +61,8 @@ fn set(document: &mut DocumentMut, name: &str, user: &User) -> anyhow::Result<Ch
         Some(key) => (key.clone(), Change::Changed(key)),
         None => {
             let mut table = Table::new();
-            table.decor_mut().set_prefix(if document.is_empty() { "" } else { "\n" });
+            table.decor_mut().set_prefix(before_appended(document));
+            document.set_trailing("");
             document.insert(name, Item::Table(table));
             (name.to_owned(), Change::Added(name.to_owned()))
         }
@@ -76,6 +77,19 @@ fn set(document: &mut DocumentMut, name: &str, user: &User) -> anyhow::Result<Ch
         None => drop(table.remove("scram")),
     }
     Ok(change)
+}
+
+/// What stands between the last entry and one that is added: the comments at the end of the file, and an
+/// empty line.
+fn before_appended(document: &DocumentMut) -> String {
+    let mut text = document.trailing().as_str().unwrap_or_default().to_owned();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    if !(document.is_empty() && text.is_empty()) {
+        text.push('\n');
+    }
+    text
 }
 
 /// The key under which the account of this name is written, which may differ in case.
@@ -298,9 +312,21 @@ mod tests {
             (
                 "[alice]\npassword = \"a\" # hers\n# the end\n",
                 "bob",
-                "[alice]\npassword = \"a\" # hers\n\n[bob]\npassword = \"HASH\"\n\
-                 scram = \"KEYS\"\n# the end\n",
+                "[alice]\npassword = \"a\" # hers\n# the end\n\n[bob]\npassword = \"HASH\"\n\
+                 scram = \"KEYS\"\n",
                 added("bob"),
+            ),
+            (
+                "# Users of the office.",
+                "zoe",
+                "# Users of the office.\n\n[zoe]\npassword = \"HASH\"\nscram = \"KEYS\"\n",
+                added("zoe"),
+            ),
+            (
+                "alice.password = 'a'",
+                "zoe",
+                "alice.password = 'a'\n\n[zoe]\npassword = \"HASH\"\nscram = \"KEYS\"\n",
+                added("zoe"),
             ),
             (
                 "[Alice]\npassword = \"a\"\nscram = \"b\"\n",
