@@ -10,7 +10,16 @@ pub use client::{Answer, curl, require};
 pub use rustix::process::Signal;
 pub use server::{Server, Site};
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long anything may take. Generous, since it is met only by what is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until `condition` holds; fails when it never does.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "waited {PATIENCE:?} for this in vain: {what}");
+        std::thread::yield_now();
+    }
+}

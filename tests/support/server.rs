@@ -131,13 +131,32 @@ impl Server {
         assert!(status.success(), "the server ended with {status}");
     }
 
+    /// What the system tells of the server: /proc/PID/status.
+    pub fn status(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a status")
+    }
+
     /// The server's memory in use (VmRSS) in octets.
     pub fn resident_octets(&self) -> u64 {
-        let path = PathBuf::from(format!("/proc/{}/status", self.child.id()));
-        let status = fs::read_to_string(path).expect("a status");
+        let status = self.status();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
         kib * 1024
+    }
+
+    /// Whether the server has read all that was written to this connection, by the length of the receive
+    /// queue at its end (proc_pid_net(5): local and remote address, state, tx:rx in hexadecimal).
+    pub fn has_read(&self, stream: &TcpStream) -> bool {
+        let (client, server) = (stream.local_addr(), stream.peer_addr());
+        let (client, server) =
+            (client.expect("an address").port(), server.expect("an address").port());
+        let table = fs::read_to_string("/proc/net/tcp").expect("a table");
+        let port = |cell: &str| u16::from_str_radix(cell.rsplit(':').next()?, 16).ok();
+        let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let row = rows.find(|row| {
+            row.len() > 4 && port(row[1]) == Some(server) && port(row[2]) == Some(client)
+        });
+        row.is_some_and(|row| row[4].ends_with(":00000000"))
     }
 
     /// How many files the server has open.

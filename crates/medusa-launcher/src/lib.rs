@@ -67,7 +67,7 @@ impl Launcher {
 
     /// The launcher that `medusa` is: every protocol of the house.
     pub fn standard() -> Self {
-        Self::new()
+        Self::new().with::<medusa_http::Http>()
     }
 
     /// Adds a protocol; one of the same kind is replaced.

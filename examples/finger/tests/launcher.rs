@@ -34,6 +34,31 @@ fn a_foreign_protocol_is_served() {
 }
 
 #[test]
+fn http_is_served_beside_it() {
+    let site = site();
+    let finger = site.read("medusa.toml");
+    site.write(
+        "medusa.toml",
+        format!("{finger}[http.site]\nlisten = [\"127.0.0.1:0\"]\nroot = \"plans\"\n"),
+    );
+    let server = site.serve(FINGER);
+    let mut stream = server.connect("http.site");
+    stream.write_all(b"GET /alice HTTP/1.0\r\n\r\n").expect("asked");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("a page");
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.ends_with("Back on Monday.\n"), "{page}");
+    assert_eq!(ask(&server, "alice\r\n"), "Alice, ground floor\r\n");
+    server.end();
+}
+
+#[test]
+fn the_configuration_beside_the_example_is_sound() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/finger.toml");
+    let output = site().command(FINGER, &["check", example]).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn a_client_that_sends_no_more_is_answered() {
     let site = site();
     let server = site.serve(FINGER);

@@ -1,0 +1,81 @@
+//! What the documents say of the configuration, held against the program.
+
+use std::path::Path;
+
+use medusa_tests::Site;
+
+const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
+
+fn document(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    std::fs::read_to_string(root.join(name)).expect("a document")
+}
+
+/// The fenced blocks of a language.
+fn blocks<'d>(document: &'d str, language: &str) -> Vec<&'d str> {
+    let opening = format!("```{language}\n");
+    let blocks = document.split(&opening).skip(1);
+    blocks.map(|block| block.split("```").next().unwrap_or_default()).collect()
+}
+
+fn check(configuration: &str) -> (bool, String) {
+    let site = Site::new(configuration);
+    for folder in ["public", "downloads"] {
+        site.write(&format!("{folder}/index.html"), "");
+    }
+    let output = site.command(MEDUSA, &["check", "medusa.toml"]).output().expect("it runs");
+    (output.status.success(), String::from_utf8(output.stderr).expect("text"))
+}
+
+#[test]
+fn configurations_in_the_documents_are_sound() {
+    for name in ["README.md", "docs/configuration.md"] {
+        let document = document(name);
+        let blocks = blocks(&document, "toml");
+        assert!(!blocks.is_empty(), "{name} has no configuration");
+        for block in blocks {
+            let (sound, told) = check(block);
+            assert!(sound, "{name}:\n{block}\n{told}");
+        }
+    }
+}
+
+#[test]
+fn the_page_of_the_readme_is_what_the_program_says() {
+    let readme = document("README.md");
+    let shown = blocks(&readme, "text")
+        .into_iter()
+        .find(|block| block.starts_with("error:"))
+        .expect("an error");
+    let wrong = blocks(&readme, "toml")[0].replace(
+        "\nlisten = [\"127.0.0.1:8080\", \"[::1]:8080\"]",
+        "\nlisen = [\"127.0.0.1:8080\"]",
+    );
+    let (sound, told) = check(&wrong);
+    assert!(!sound);
+    assert!(
+        told.contains(shown.trim_end()),
+        "the README shows\n{shown}\nand the program says\n{told}"
+    );
+}
+
+/// The program names all keys of a table when it meets one that is like none of them.
+#[test]
+fn every_key_has_a_line() {
+    let reference = document("docs/configuration.md");
+    let site = "[http.site]\nlisten = [\"127.0.0.1:0\"]\nroot = \"public\"\n";
+    for table in ["[server]", "[log]", "[limits]", "[http.site]", "[[http.site.route]]"] {
+        let wrong = match table {
+            "[http.site]" => format!("{site}xyzzy = 1\n"),
+            _ => format!("{site}{table}\nxyzzy = 1\n"),
+        };
+        let (_, told) = check(&wrong);
+        let list =
+            told.split("the keys here are ").nth(1).unwrap_or_else(|| panic!("{table}: {told}"));
+        let keys: Vec<_> = list.lines().next().expect("a line").split(", ").collect();
+        assert!(keys.len() >= 3, "{table}: {keys:?}");
+        for key in keys {
+            assert!(reference.contains(key), "docs/configuration.md has no {key} for {table}");
+        }
+    }
+}
