@@ -47,6 +47,7 @@ fn http_is_served_beside_it() {
     let mut page = String::new();
     stream.read_to_string(&mut page).expect("a page");
     assert!(page.starts_with("HTTP/1.1 200 ") && page.ends_with("Back on Monday.\n"), "{page}");
+    drop(stream);
     assert_eq!(ask(&server, "alice\r\n"), "Alice, ground floor\r\n");
     server.end();
 }
