@@ -31,7 +31,7 @@ mod table;
 mod user;
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -113,15 +113,14 @@ impl Launcher {
     }
 
     fn serve_builtin(&self, arguments: &Arguments) -> Result<(), Failure> {
-        let folder = PathBuf::from(builtin::FOLDER);
-        builtin::write_data(&self.kinds, &folder).map_err(|error| {
-            Failure::Usage(format!("can't write `{}`: {error}", folder.display()))
-        })?;
+        let folder = Path::new(".");
+        builtin::write_data(&self.kinds, folder)
+            .map_err(|error| Failure::Usage(format!("can't write ./medusa-data: {error}")))?;
         let (source, notes) = builtin::source(&self.kinds);
         for note in notes {
             print_out(&format!("{note}\n"));
         }
-        serving::serve(&source, &self.kinds, &folder, arguments)
+        serving::serve(&source, &self.kinds, folder, arguments)
     }
 }
 

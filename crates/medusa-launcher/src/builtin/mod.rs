@@ -12,9 +12,6 @@ use std::path::Path;
 use crate::config::diagnostic::Source;
 use crate::kinds::Kinds;
 
-/// The folder for the data, below the current one.
-pub(crate) const FOLDER: &str = "medusa-data";
-
 /// One service of the built-in configuration.
 struct Builtin {
     kind: &'static str,
@@ -22,15 +19,15 @@ struct Builtin {
     table: &'static str,
     /// High enough to need no rights, and what people try first.
     port: u16,
-    /// What is written into the folder, by path.
+    /// What is written below the current folder, by path.
     files: &'static [(&'static str, &'static str)],
 }
 
 const BUILTINS: &[Builtin] = &[Builtin {
     kind: "http",
-    table: "[http.welcome]\nlisten = [\"127.0.0.1:{port}\"]\nroot = \"http\"\nlisting = true\n",
+    table: "[http.welcome]\nlisten = [\"127.0.0.1:{port}\"]\nroot = \"medusa-data/http\"\nlisting = true\n",
     port: 8080,
-    files: &[("http/index.html", include_str!("index.html"))],
+    files: &[("medusa-data/http/index.html", include_str!("index.html"))],
 }];
 
 /// How many ports are tried after the first.
@@ -125,11 +122,11 @@ mod tests {
     #[test]
     fn what_is_there_is_never_overwritten() {
         let folder = tempfile::tempdir().expect("a folder");
-        let page = folder.path().join("data/http/index.html");
-        write_data(&kinds(), &folder.path().join("data")).expect("written");
+        let page = folder.path().join("medusa-data/http/index.html");
+        write_data(&kinds(), folder.path()).expect("written");
         assert!(std::fs::read_to_string(&page).expect("a page").contains("Medusa is running"));
         std::fs::write(&page, "mine").expect("changed");
-        write_data(&kinds(), &folder.path().join("data")).expect("nothing to do");
+        write_data(&kinds(), folder.path()).expect("nothing to do");
         assert_eq!(std::fs::read_to_string(&page).expect("a page"), "mine");
     }
 }
