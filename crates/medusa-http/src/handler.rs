@@ -368,16 +368,15 @@ impl Later {
     ///
     /// # Errors
     ///
-    /// [`Busy`] when too many messages wait for the shard; the request then stays unanswered.
+    /// The handle itself, when too many messages wait for the shard: to be tried again.
     pub fn answer(
         mut self,
         response: impl FnOnce() -> Response + Send + 'static,
-    ) -> Result<(), Busy> {
-        match self.remote.take() {
-            Some(remote) => {
-                remote.notify(Answered { id: self.id, response: Some(Box::new(response)) })
-            }
-            None => Ok(()),
+    ) -> Result<(), Later> {
+        let Some(remote) = self.remote.take() else { return Ok(()) };
+        match remote.notify(Answered { id: self.id, response: Some(Box::new(response)) }) {
+            Ok(()) => Ok(()),
+            Err(Busy) => Err(Later { id: self.id, remote: Some(remote) }),
         }
     }
 }

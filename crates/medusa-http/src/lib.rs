@@ -1,7 +1,25 @@
 //! An HTTP/1.1 and HTTP/1.0 server (RFC 9110, RFC 9112) as a machine over frames: it parses, decides
 //! and composes, and knows neither sockets nor threads. medusa-core brings the octets.
 //!
-//! A program that embeds it writes a [`Handler`] and mounts an [`HttpService`].
+//! A program that embeds it writes a [`Handler`] and mounts an [`HttpService`]:
+//!
+//! ```no_run
+//! use medusa_core::{Listener, Server};
+//! use medusa_http::{HttpService, Response, Route, Router, handler_fn};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let listeners = vec![Listener::new("127.0.0.1:8080".parse()?)];
+//! let service = HttpService::new("http.hello", listeners, || {
+//!     Router::new().route(Route::prefix("/hello/"), handler_fn(|request, _| {
+//!         Response::text([b"Hello, ", request.rest(), b"!\n"].concat())
+//!     }))
+//! });
+//! Server::builder().mount(Box::new(service)).bind()?.run()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It does no TLS by itself, no HTTP/2, and no proxying; docs/http.md says what is done, RFC by RFC.
 
 mod access;
 mod body;
