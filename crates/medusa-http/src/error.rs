@@ -16,12 +16,6 @@ pub enum Error {
     /// The program that embeds this crate asked for something that HTTP doesn't allow.
     #[error("{0}")]
     Misuse(&'static str),
-    /// The configuration can't be served.
-    #[error("{0}")]
-    Config(String),
-    /// Reading or writing failed.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
 }
 
 impl Error {
@@ -29,7 +23,7 @@ impl Error {
     pub fn status(&self) -> StatusCode {
         match self {
             Error::Refused(fault) => fault.status(),
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
+            Error::Misuse(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -125,5 +119,20 @@ faults! {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_has_a_status_and_words_that_need_no_escaping() {
+        for fault in Fault::ALL {
+            let status = fault.status();
+            assert!(status.is_client_error() || status.is_server_error(), "{fault:?}");
+            assert!(!fault.text().contains(['<', '>', '&', '"']), "{fault:?}");
+            assert_eq!(Error::from(*fault).status(), status);
+        }
     }
 }
