@@ -4,9 +4,10 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::StatusCode;
-use medusa_core::{AccessSink, Delivered, Peer};
+use medusa_core::{AccessSink, Delivered, Outbox, Peer, ProduceError, Produced, Producer};
 
 use crate::date::Date;
 use crate::head::{Head, Known};
@@ -72,22 +73,75 @@ impl Record {
         Box::new(Record { sink: Arc::clone(sink), line, tail: Vec::new() })
     }
 
-    /// A hook for the response: it writes the line.
-    pub(crate) fn finished(
-        self: Box<Record>,
+    /// The same response, which writes its line when it is through.
+    pub(crate) fn logged(
+        self,
+        inner: Box<dyn Producer>,
         status: StatusCode,
         head_length: usize,
-    ) -> impl FnOnce(Delivered) + Send + 'static {
-        move |delivered| {
-            let Record { sink, mut line, tail } = *self;
-            let octets = delivered.bytes.saturating_sub(head_length as u64);
-            let _ = write!(line, " {} {octets}", status.as_str());
-            line.extend_from_slice(&tail);
-            if !delivered.completed {
-                line.extend_from_slice(b" incomplete");
-            }
-            sink.line(&line);
+    ) -> Logged {
+        let account = Account {
+            record: self,
+            status,
+            head_length: head_length as u64,
+            sent: AtomicU64::new(0),
+            completed: AtomicBool::new(false),
+        };
+        Logged { inner, account: Arc::new(account) }
+    }
+}
+
+/// A response that is logged.
+///
+/// What the producer made since it was last asked is one entry, told about when the socket has taken
+/// it or the connection is gone. So the sum is exact, however the response ends.
+pub(crate) struct Logged {
+    inner: Box<dyn Producer>,
+    account: Arc<Account>,
+}
+
+impl Producer for Logged {
+    fn produce(&mut self, out: &mut Outbox) -> Result<Produced, ProduceError> {
+        let began = out.pushed();
+        let produced = self.inner.produce(out);
+        let is_last = matches!(produced, Ok(Produced::Done));
+        if is_last || out.pushed() > began {
+            let account = Arc::clone(&self.account);
+            let hook = move |delivered: Delivered| {
+                account.sent.fetch_add(delivered.bytes, Ordering::Relaxed);
+                if is_last && delivered.completed {
+                    account.completed.store(true, Ordering::Relaxed);
+                }
+            };
+            out.push_milestone(began, Box::new(hook));
         }
+        produced
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        self.inner.remaining()
+    }
+}
+
+/// What became of a response. It is written down when nobody can add to it any more.
+struct Account {
+    record: Record,
+    status: StatusCode,
+    head_length: u64,
+    sent: AtomicU64,
+    completed: AtomicBool,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let Record { sink, line, tail } = &mut self.record;
+        let octets = self.sent.get_mut().saturating_sub(self.head_length);
+        let _ = write!(line, " {} {octets}", self.status.as_str());
+        line.extend_from_slice(tail);
+        if !*self.completed.get_mut() {
+            line.extend_from_slice(b" incomplete");
+        }
+        sink.line(line);
     }
 }
 

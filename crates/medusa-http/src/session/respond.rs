@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use medusa_core::producer::{chain, chunked, hooked};
+use medusa_core::producer::{chain, chunked};
 use medusa_core::{Cx, Producer, ReplySlot};
 
 use super::{Asker, Event, HttpSession};
@@ -66,10 +66,7 @@ impl HttpSession {
             let body = if plan.send_body { response.body } else { Body::Empty };
             let whole = whole(head, body, plan);
             let whole = match asker.record {
-                Some(record) => {
-                    let hook = record.finished(response.status, head_length);
-                    Box::new(hooked(whole, hook)) as Box<dyn Producer>
-                }
+                Some(record) => Box::new(record.logged(whole, response.status, head_length)),
                 None => whole,
             };
             match slot {

@@ -392,5 +392,19 @@ fn a_line_for_each_finished_request() {
     assert_eq!(seen.len(), 1, "{seen:?}");
     assert!(seen[0].ends_with(" \"-\" \"-\" incomplete"), "{seen:?}");
     let octets: u64 = seen[0].split(' ').nth(9).unwrap().parse().unwrap();
-    assert!((4000..1 << 18).contains(&octets), "{octets} sent");
+    let head = "HTTP/1.1 200 OK\r\nDate: Sun, 09 Sep 2001 01:46:40 GMT\r\nContent-Type: \
+                text/plain; charset=utf-8\r\nContent-Length: 262144\r\n\r\n";
+    assert_eq!(octets as usize, 5000 - head.len(), "really sent");
+
+    // A reply that breaks in the middle, and one that was never begun.
+    let mut three = client(&service, Faults::none());
+    three.send("GET /broken HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+    drop(three);
+    let seen = lines.take();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!(seen.iter().all(|line| line.ends_with(" incomplete")), "{seen:?}");
+    assert!(
+        seen.iter().any(|line| line.contains("/hello") && line.contains(" 200 0 ")),
+        "{seen:?}"
+    );
 }
