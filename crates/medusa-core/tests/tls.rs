@@ -273,7 +273,7 @@ fn a_file_goes_through_tls() {
     let authority = Authority::new();
     let tls = ServerTls::new(vec![authority.sign("a", &["a.test"])]).unwrap();
     let fixture = Fixture::new(tls);
-    let content: Vec<u8> = (0..2_000_003u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let content: Vec<u8> = (0..2_000_003u32).map(|n| (n.wrapping_mul(7) >> 3) as u8).collect();
     std::fs::write(authority.path("content"), &content).unwrap();
     let mut stream = fixture.connect(&authority.client(), "a.test").unwrap();
     assert_eq!(hear(&mut stream), "hello");
