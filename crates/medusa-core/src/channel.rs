@@ -68,6 +68,7 @@ impl Flow {
 pub(crate) struct State {
     pub(crate) token: u64,
     pub(crate) peer: Peer,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) framer: Framer,
     /// The session has called `expect` in this callback.
     pub(crate) reframed: bool,
@@ -94,7 +95,6 @@ pub(crate) struct Channel {
     session: Box<dyn Session>,
     state: State,
     flow: Option<Box<Flow>>,
-    limits: Arc<Limits>,
     clock: Clock,
     ended: Ended,
     /// Input that was cut as far as it goes: there is nothing to do until more arrives.
@@ -186,6 +186,7 @@ impl Channel {
             state: State {
                 token,
                 peer,
+                limits,
                 framer: Framer::new(Framing::stream()),
                 reframed: false,
                 timers: Deadlines::default(),
@@ -197,7 +198,6 @@ impl Channel {
                 truncated: false,
             },
             flow: None,
-            limits,
             clock: Clock { active: now, since: Since::Nothing, ending: None },
             ended: Ended::Open,
             starved: true,
@@ -224,7 +224,7 @@ impl Channel {
             flow.start = 0;
         }
         self.starved = true;
-        if let Some(limit) = self.limits.handshake {
+        if let Some(limit) = self.state.limits.handshake {
             let until = env.millis_after(limit);
             self.stand_by(until);
         }
@@ -276,7 +276,7 @@ impl Channel {
     }
 
     pub(crate) fn limits(&self) -> Arc<Limits> {
-        Arc::clone(&self.limits)
+        Arc::clone(&self.state.limits)
     }
 
     pub(crate) fn peer(&self) -> &Peer {
@@ -297,9 +297,9 @@ impl Channel {
     fn accepts_frames(&self) -> bool {
         !self.state.is_stopped()
             && self.flow.as_ref().is_none_or(|flow| {
-                flow.replies.len() < self.limits.in_flight
+                flow.replies.len() < self.state.limits.in_flight
                     && flow.outbox.len() + (flow.replies.held_bytes() as u64)
-                        < self.limits.high_water as u64
+                        < self.state.limits.high_water as u64
             })
     }
 
@@ -399,9 +399,9 @@ impl Channel {
             if self.state.is_stopped() || budget == 0 {
                 break false;
             }
-            if flow.replies.len() >= self.limits.in_flight
+            if flow.replies.len() >= self.state.limits.in_flight
                 || flow.outbox.len() + flow.replies.held_bytes() as u64
-                    >= self.limits.high_water as u64
+                    >= self.state.limits.high_water as u64
             {
                 break false;
             }
@@ -569,7 +569,7 @@ impl Channel {
     pub(crate) fn mind_the_time(&mut self, env: &Env, pending: bool) {
         self.pending = pending;
         let phase = self.phase();
-        let rated = self.limits.minimum_rate.is_some();
+        let rated = self.state.limits.minimum_rate.is_some();
         self.clock.since = match (phase, self.clock.since) {
             (Phase::Head, since @ Since::Head(_)) => since,
             (Phase::Head, _) => Since::Head(env.millis()),
@@ -598,11 +598,12 @@ impl Channel {
         let after = |since: Millis, limit: Option<std::time::Duration>| {
             limit.map(|limit| since.saturating_add(limit.as_millis() as Millis))
         };
-        let idle = || after(self.clock.active, self.limits.idle).map(|at| (Deadline::Idle, at));
+        let idle =
+            || after(self.clock.active, self.state.limits.idle).map(|at| (Deadline::Idle, at));
         match (self.phase(), self.clock.since) {
             (Phase::Own, _) => None,
             (Phase::Head, Since::Head(since)) => {
-                after(since, self.limits.head).map(|at| (Deadline::Head, at))
+                after(since, self.state.limits.head).map(|at| (Deadline::Head, at))
             }
             (Phase::Giving | Phase::Taking, Since::Rate(since, _) | Since::Unmeasured(since)) => {
                 after(since, Some(Limits::RATE_WINDOW)).map(|at| (Deadline::Rate, at))
@@ -634,7 +635,7 @@ impl Channel {
                 _ => self.received,
             };
             let seconds = (now - since) / 1000;
-            let due = self.limits.minimum_rate.unwrap_or(0).saturating_mul(seconds);
+            let due = self.state.limits.minimum_rate.unwrap_or(0).saturating_mul(seconds);
             let slow = match self.clock.since {
                 Since::Rate(_, before) => moved.saturating_sub(before) < due,
                 _ => false,

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::value::{StrDeserializer, U64Deserializer};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
@@ -24,13 +24,19 @@ pub struct Limits {
     pub connections: Option<usize>,
     /// Connections of one peer at one time: an IPv4 address or an IPv6 /64. Default 200.
     pub connections_per_peer: Option<usize>,
+    /// New connections of one peer in a second, with as many again at once. Default unlimited.
+    pub connection_rate: Option<usize>,
     /// How long a connection may be silent between requests. Default 60 s; protocols set their own.
     pub idle: Option<Duration>,
     /// From the first octet of a request or command to its end. Default 20 s (Apache's
     /// mod_reqtimeout begins at 20 s).
     pub head: Option<Duration>,
-    /// For a TLS handshake or an outbound connect. Default 10 s.
+    /// For a TLS handshake, a PROXY header or an outbound connect. Default 10 s.
     pub handshake: Option<Duration>,
+    /// From connecting to being logged in, where a protocol asks for it: a session
+    /// [arms](crate::Cx::arm) a timer with it. Default 60 s (OpenSSH's LoginGraceTime is 120 s,
+    /// Dovecot cuts off at 180 s).
+    pub login: Option<Duration>,
     /// A peer slower than this, in bytes a second over [`Limits::RATE_WINDOW`], in a body or in taking a
     /// reply, is cut off. Default 100 B/s.
     pub minimum_rate: Option<u64>,
@@ -50,9 +56,11 @@ impl Default for Limits {
         Limits {
             connections: Some(10_000),
             connections_per_peer: Some(200),
+            connection_rate: None,
             idle: Some(Duration::from_secs(60)),
             head: Some(Duration::from_secs(20)),
             handshake: Some(Duration::from_secs(10)),
+            login: Some(Duration::from_secs(60)),
             minimum_rate: Some(100),
             in_flight: 128,
             high_water: 64 * 1024,
@@ -70,12 +78,16 @@ pub struct LimitsConfig {
     pub connections: Option<Limit<usize>>,
     /// [`Limits::connections_per_peer`].
     pub connections_per_peer: Option<Limit<usize>>,
+    /// [`Limits::connection_rate`].
+    pub connection_rate: Option<Limit<usize>>,
     /// [`Limits::idle`].
     pub idle: Option<Limit<Period>>,
     /// [`Limits::head`].
     pub head: Option<Limit<Period>>,
     /// [`Limits::handshake`].
     pub handshake: Option<Limit<Period>>,
+    /// [`Limits::login`].
+    pub login: Option<Limit<Period>>,
     /// [`Limits::minimum_rate`].
     pub minimum_rate: Option<Limit<Rate>>,
 }
@@ -87,9 +99,11 @@ impl LimitsConfig {
         LimitsConfig {
             connections: self.connections.or(below.connections),
             connections_per_peer: self.connections_per_peer.or(below.connections_per_peer),
+            connection_rate: self.connection_rate.or(below.connection_rate),
             idle: self.idle.or(below.idle),
             head: self.head.or(below.head),
             handshake: self.handshake.or(below.handshake),
+            login: self.login.or(below.login),
             minimum_rate: self.minimum_rate.or(below.minimum_rate),
         }
     }
@@ -107,9 +121,11 @@ impl LimitsConfig {
         Limits {
             connections: count(self.connections, defaults.connections),
             connections_per_peer: count(self.connections_per_peer, defaults.connections_per_peer),
+            connection_rate: count(self.connection_rate, defaults.connection_rate),
             idle: period(self.idle, defaults.idle),
             head: period(self.head, defaults.head),
             handshake: period(self.handshake, defaults.handshake),
+            login: period(self.login, defaults.login),
             minimum_rate: match self.minimum_rate {
                 Some(limit) => limit.value().map(|rate| rate.0),
                 None => defaults.minimum_rate,
@@ -185,38 +201,60 @@ pub enum Refusal {
     Connections,
     /// The peer has as many connections as it may.
     ConnectionsPerPeer,
+    /// The peer connects too often.
+    ConnectionRate,
     /// The server is shutting down.
     Draining,
 }
+
+/// Peers whose rate is remembered. Beyond it those that are quiet are forgotten, then all: a flood from
+/// everywhere is bounded by the limit on connections.
+const REMEMBERED: usize = 64 * 1024;
 
 /// Connections counted over all shards of a service.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
     connections: AtomicUsize,
     peers: Mutex<HashMap<IpAddr, usize>>,
+    rates: Mutex<HashMap<IpAddr, Bucket>>,
+}
+
+/// What is left of a peer's rate, as a token bucket.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    left: f64,
+    at: Instant,
 }
 
 impl Census {
     /// Counts a new connection of `peer`, or says why there may be no more.
-    pub(crate) fn entered(&self, peer: Option<IpAddr>, limits: &Limits) -> Result<(), Refusal> {
+    pub(crate) fn entered(
+        &self,
+        peer: Option<IpAddr>,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let network = peer.map(network_of);
+        if let (Some(rate), Some(network)) = (limits.connection_rate, network)
+            && !self.within_rate(network, rate, now)
+        {
+            return Err(Refusal::ConnectionRate);
+        }
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         if limits.connections.is_some_and(|limit| before >= limit) {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Refusal::Connections);
         }
-        let (Some(limit), Some(peer)) = (limits.connections_per_peer, peer.map(network_of)) else {
+        let (Some(limit), Some(network)) = (limits.connections_per_peer, network) else {
             return Ok(());
         };
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = peers.entry(peer).or_default();
-        if *count >= limit {
-            if *count == 0 {
-                peers.remove(&peer);
-            }
+        let count = peers.get(&network).copied().unwrap_or(0);
+        if count >= limit {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Refusal::ConnectionsPerPeer);
         }
-        *count += 1;
+        peers.insert(network, count + 1);
         Ok(())
     }
 
@@ -232,6 +270,26 @@ impl Census {
                 }
             }
         }
+    }
+
+    fn within_rate(&self, network: IpAddr, rate: usize, now: Instant) -> bool {
+        let (rate, burst) = (rate as f64, rate as f64 * 2.0);
+        let refilled = |bucket: &Bucket| {
+            let passed = now.saturating_duration_since(bucket.at).as_secs_f64();
+            (bucket.left + passed * rate).min(burst)
+        };
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        if rates.len() >= REMEMBERED && !rates.contains_key(&network) {
+            rates.retain(|_, bucket| refilled(bucket) < burst);
+            if rates.len() >= REMEMBERED {
+                rates.clear();
+            }
+        }
+        let bucket = rates.entry(network).or_insert(Bucket { left: burst, at: now });
+        let left = refilled(bucket);
+        let within = left >= 1.0;
+        *bucket = Bucket { left: if within { left - 1.0 } else { left }, at: now };
+        within
     }
 }
 
@@ -257,7 +315,8 @@ mod tests {
             Limits { connections: Some(3), connections_per_peer: Some(2), ..Limits::default() };
         let census = Census::default();
         let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
-        let enter = |text: &str| census.entered(ip(text), &limits);
+        let now = Instant::now();
+        let enter = |text: &str| census.entered(ip(text), &limits, now);
         assert_eq!(enter("2001:db8::1"), Ok(()));
         assert_eq!(enter("2001:db8::2"), Ok(()));
         assert_eq!(enter("2001:db8::3"), Err(Refusal::ConnectionsPerPeer));
@@ -267,5 +326,24 @@ mod tests {
         assert_eq!(enter("::ffff:192.0.2.1"), Ok(()));
         assert_eq!(census.connections.load(Ordering::Relaxed), 3);
         assert_eq!(census.peers.lock().unwrap()[&ip("192.0.2.1").unwrap()], 2);
+    }
+
+    #[test]
+    fn a_peer_that_connects_too_often_waits() {
+        let limits = Limits { connection_rate: Some(10), ..Limits::default() };
+        let (census, start) = (Census::default(), Instant::now());
+        let at = |millis: u64, last: u8| {
+            let now = start + Duration::from_millis(millis);
+            census.entered(Some(IpAddr::from([192, 0, 2, last])), &limits, now)
+        };
+        let taken = (0..30).filter(|_| at(0, 1).is_ok()).count();
+        assert_eq!(taken, 20);
+        assert_eq!(at(0, 1), Err(Refusal::ConnectionRate));
+        assert_eq!(at(0, 2), Ok(()));
+        assert_eq!(at(99, 1), Err(Refusal::ConnectionRate));
+        assert_eq!(at(100, 1), Ok(()));
+        assert_eq!(at(100, 1), Err(Refusal::ConnectionRate));
+        let taken = (0..30).filter(|_| at(60_000, 1).is_ok()).count();
+        assert_eq!(taken, 20);
     }
 }

@@ -175,6 +175,7 @@ impl Server {
                         limits: Arc::new(service.limits()),
                         census,
                         tls: service.tls(),
+                        proxies: service.proxies(),
                     });
                 }
                 for (gate, socket, secured) in sockets {

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Listen;
 use crate::limits::{Limits, LimitsConfig, Refusal};
+use crate::network::Network;
 use crate::session::Session;
 use crate::tls::{Facts, ServerTls};
 
@@ -109,6 +110,12 @@ pub trait Service: Send + Sync {
     /// What its secured listeners and [`Cx::start_tls`](crate::Cx::start_tls) show to clients.
     fn tls(&self) -> Option<Arc<ServerTls>> {
         None
+    }
+
+    /// The proxies that are trusted to say, in a PROXY header before anything else, for whom they
+    /// speak. Only connections from these have one; others are served as they are.
+    fn proxies(&self) -> Vec<Network> {
+        Vec::new()
     }
 
     /// What it serves, in a few words for the table that the launcher prints: a folder, a domain.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use crate::channel::{Flow, State};
 use crate::env::Env;
 use crate::framing::{Frame, Framing};
+use crate::limits::Limits;
 use crate::mailbox::{Address, Message, Note, Remote};
 use crate::offload::Busy;
 use crate::producer::{ProduceError, Producer};
@@ -212,6 +213,11 @@ impl Cx<'_> {
     /// A handle to this connection for other threads and for producers that are pending.
     pub fn remote(&self) -> Remote {
         Remote { address: self.address(), mailbox: Arc::clone(&self.env.mailbox) }
+    }
+
+    /// The limits of this connection's service.
+    pub fn limits(&self) -> &Limits {
+        &self.state.limits
     }
 
     /// Whether the server is shutting down.

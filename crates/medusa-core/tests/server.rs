@@ -12,14 +12,16 @@ use bytes::Bytes;
 use medusa_core::config::Listen;
 use medusa_core::server::{Handle, Running};
 use medusa_core::{
-    Acceptor, Address, Cx, Frame, Framing, Goodbye, Limits, Listener, Listening, Note, Peer,
-    Refusal, ReplySlot, Server, Service, Session,
+    Acceptor, Address, Cx, Frame, Framing, Goodbye, Limits, Listener, Listening, Network, Note,
+    Peer, Refusal, ReplySlot, Server, Service, Session,
 };
 
 /// A protocol with a command for everything that is tested here.
+#[derive(Default)]
 struct Lab {
     listen: Vec<Listen>,
     limits: Limits,
+    proxies: Vec<Network>,
 }
 
 #[derive(Default)]
@@ -48,6 +50,7 @@ impl Session for LabSession {
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("panic", _) => panic!("on purpose"),
             ("quit", _) => cx.close(),
+            ("peer", _) => cx.write(format!("{}\n", cx.peer().remote).as_bytes()),
             ("remember", _) => {
                 *ADDRESS.lock().unwrap() = Some(cx.address());
                 cx.write(b"remembered\n");
@@ -152,6 +155,10 @@ impl Service for Lab {
         self.limits.clone()
     }
 
+    fn proxies(&self) -> Vec<Network> {
+        self.proxies.clone()
+    }
+
     fn acceptor(&self) -> Box<dyn Acceptor> {
         struct Accept;
         impl Acceptor for Accept {
@@ -178,8 +185,11 @@ impl Fixture {
     }
 
     fn with(shards: usize, limits: Limits) -> Self {
-        let listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let lab = Lab { listen, limits };
+        Self::serving(shards, Lab { limits, ..Lab::default() })
+    }
+
+    fn serving(shards: usize, mut lab: Lab) -> Self {
+        lab.listen = vec!["127.0.0.1:0".parse().unwrap()];
         let server = Server::builder().shards(shards).mount(Box::new(lab)).bind().unwrap();
         let Listen::Inet(address) = server.bound()[0].address else { panic!("not TCP") };
         let running = server.start().unwrap();
@@ -407,7 +417,7 @@ fn unix_sockets_serve_too() {
     let path = folder.path().join("lab.sock");
     for _ in 0..2 {
         // The second round finds the first one's socket file.
-        let lab = Lab { listen: vec![Listen::Unix(path.clone())], limits: Limits::default() };
+        let lab = Lab { listen: vec![Listen::Unix(path.clone())], ..Lab::default() };
         let running =
             Server::builder().shards(2).mount(Box::new(lab)).bind().unwrap().start().unwrap();
         let mut stream = UnixStream::connect(&path).unwrap();
@@ -423,9 +433,42 @@ fn unix_sockets_serve_too() {
 #[test]
 fn a_port_in_use_is_told() {
     let fixture = Fixture::new(2);
-    let lab = Lab { listen: vec![Listen::Inet(fixture.address)], limits: Limits::default() };
+    let lab = Lab { listen: vec![Listen::Inet(fixture.address)], ..Lab::default() };
     let Err(errors) = Server::builder().shards(2).mount(Box::new(lab)).bind() else {
         panic!("bound twice")
     };
     assert!(errors.to_string().contains("lab.test can't listen on 127.0.0.1:"), "{errors}");
+}
+
+#[test]
+fn a_trusted_proxy_says_for_whom_it_speaks() {
+    let mut limits = Limits::default();
+    limits.connections_per_peer = Some(1);
+    limits.handshake = Some(Duration::from_millis(200));
+    let proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let fixture = Fixture::serving(2, Lab { limits, proxies, ..Lab::default() });
+    let mut first = fixture.connect();
+    // The header, its end and the first request in three segments at most, in one at least.
+    first.stream.write_all(b"PROXY TCP4 192.0.2.1 192.0.2.").unwrap();
+    first.stream.write_all(b"9 1000 80\r").unwrap();
+    assert_eq!(first.ask("\npeer"), "192.0.2.1:1000");
+    // Limits count the client, not the proxy.
+    let line = "PROXY TCP4 192.0.2.2 192.0.2.9 1001 80\r\npeer";
+    let mut second = fixture.connect();
+    assert_eq!(second.ask(line), "192.0.2.2:1001");
+    assert_eq!(fixture.connect().ask(line), "no: ConnectionsPerPeer");
+    let mut without = fixture.connect();
+    without.say("no header");
+    assert_eq!(without.rest(), "");
+    assert_eq!(fixture.connect().hear(), "", "a proxy that says nothing is cut off");
+    let mut itself = fixture.connect();
+    assert!(itself.ask("PROXY UNKNOWN\r\npeer").starts_with("127.0.0.1:"));
+}
+
+#[test]
+fn an_untrusted_peer_has_no_header() {
+    let proxies = vec!["192.0.2.0/24".parse().unwrap()];
+    let fixture = Fixture::serving(1, Lab { proxies, ..Lab::default() });
+    let header = "PROXY TCP4 192.0.2.1 192.0.2.9 1000 80";
+    assert_eq!(fixture.connect().ask(header), header);
 }

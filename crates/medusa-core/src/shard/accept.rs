@@ -21,6 +21,7 @@ use super::table::Entry;
 use super::{Address, Shard};
 use crate::channel::Channel;
 use crate::limits::{Census, Limits, Refusal};
+use crate::network::Network;
 use crate::service::{Acceptor, Endpoint, Peer};
 use crate::session::{Goodbye, Reason, Session};
 use crate::tls::{Secure, ServerTls};
@@ -47,10 +48,12 @@ pub(crate) struct Gate {
     pub(crate) limits: Arc<Limits>,
     pub(crate) census: Arc<Census>,
     pub(crate) tls: Option<Arc<ServerTls>>,
+    /// Peers that say in a PROXY header for whom they speak.
+    pub(crate) proxies: Vec<Network>,
 }
 
 /// Who makes an inlet's sessions.
-enum Door {
+pub(super) enum Door {
     /// The shard's gate of this number; whether it speaks TLS from the first octet.
     Public { gate: usize, secured: bool },
     /// One session's own acceptor.
@@ -177,6 +180,11 @@ impl Shard {
         Ok(())
     }
 
+    fn is_proxy(&self, gate: usize, peer: &Peer) -> bool {
+        let proxies = &self.gates[gate].proxies;
+        peer.remote.ip().is_some_and(|ip| Network::any_contains(proxies, ip))
+    }
+
     pub(super) fn remove_inlet(&mut self, token: u64) {
         if let Some(Entry::Inlet(_)) = self.table.get_mut(token) {
             self.table.take(token);
@@ -271,7 +279,13 @@ impl Shard {
             match inlet.accept() {
                 Ok((transport, remote, local)) => {
                     inlet.failing = false;
-                    self.admit(&mut door, transport, Peer::new(remote, local));
+                    let peer = Peer::new(remote, local);
+                    match door {
+                        Door::Public { gate, secured } if self.is_proxy(gate, &peer) => {
+                            self.await_prologue(gate, secured, transport, peer);
+                        }
+                        _ => self.admit(&mut door, transport, peer, None),
+                    }
                 }
                 Err(error) => self.accept_failed(token, inlet, error),
             }
@@ -317,7 +331,15 @@ impl Shard {
         }
     }
 
-    fn admit(&mut self, door: &mut Door, mut transport: Transport, peer: Peer) {
+    /// Makes a session for a connection, or refuses it. `token` is that under which its socket is
+    /// registered already.
+    pub(super) fn admit(
+        &mut self,
+        door: &mut Door,
+        mut transport: Transport,
+        peer: Peer,
+        token: Option<u64>,
+    ) {
         let (acceptor, limits, census, tls, secured): (&mut dyn Acceptor, _, _, _, _) = match door {
             Door::Private { acceptor, limits, tls, secured, .. } => {
                 (&mut **acceptor, Arc::clone(limits), None, tls.clone(), *secured)
@@ -326,7 +348,7 @@ impl Shard {
                 let gate = &mut self.gates[*gate];
                 let counted = match self.env.draining {
                     true => Err(Refusal::Draining),
-                    false => gate.census.entered(peer.remote.ip(), &gate.limits),
+                    false => gate.census.entered(peer.remote.ip(), &gate.limits, self.env.now),
                 };
                 match counted {
                     Ok(()) => {
@@ -335,6 +357,9 @@ impl Shard {
                         (&mut *gate.acceptor, limits, census, gate.tls.clone(), *secured)
                     }
                     Err(refusal) => {
+                        if let Some(token) = token {
+                            self.env.release(token);
+                        }
                         tracing::debug!(service = %gate.name, peer = %peer.remote, ?refusal, "refused");
                         // To a peer that awaits TLS, words would be garbage.
                         let words = match secured {
@@ -347,8 +372,13 @@ impl Shard {
             }
         };
         let session = catch_unwind(AssertUnwindSafe(|| acceptor.accepted(&peer)));
-        let token = self.env.allocate().token;
-        let registered = transport.register(self.poll.registry(), Token(token as usize));
+        let registered_before = token.is_some();
+        let token = token.unwrap_or_else(|| self.env.allocate().token);
+        let place = Token(token as usize);
+        let registered = match registered_before {
+            true => transport.reregister(self.poll.registry(), place),
+            false => transport.register(self.poll.registry(), place),
+        };
         let (Ok(session), Ok(())) = (session, registered) else {
             tracing::error!(peer = %peer.remote, "a connection could not be taken");
             self.env.release(token);

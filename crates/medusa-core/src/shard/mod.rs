@@ -6,6 +6,7 @@
 
 mod accept;
 mod connection;
+mod prologue;
 mod table;
 
 use std::collections::VecDeque;
@@ -106,6 +107,7 @@ impl Shard {
             let queued = match self.table.get_mut(token) {
                 Some(Entry::Connection(connection)) => connection.fold(event),
                 Some(Entry::Inlet(inlet)) => inlet.fold(event),
+                Some(Entry::Prologue(prologue)) => prologue.fold(),
                 // The entry has gone: a stale event reaches nobody.
                 None => false,
             };
@@ -157,6 +159,7 @@ impl Shard {
                 self.accept(token, &mut inlet);
                 self.table.put_back(token, Entry::Inlet(inlet));
             }
+            Some(Entry::Prologue(prologue)) => self.read_prologue(token, prologue),
             None => {}
         }
         self.carry_out();
@@ -285,6 +288,7 @@ impl Shard {
                     }
                     self.table.put_back(token, Entry::Inlet(inlet));
                 }
+                Some(Entry::Prologue(prologue)) => self.prologue_lapsed(token, prologue, at),
                 Some(entry) => self.table.put_back(token, entry),
                 None => {}
             }

@@ -3,11 +3,13 @@
 
 use super::accept::Inlet;
 use super::connection::Connection;
+use super::prologue::Prologue;
 
 /// Something with a token.
 pub(super) enum Entry {
     Connection(Box<Connection>),
     Inlet(Box<Inlet>),
+    Prologue(Box<Prologue>),
 }
 
 #[derive(Default)]

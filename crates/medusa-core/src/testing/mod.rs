@@ -338,10 +338,16 @@ impl Client {
                 return true;
             }
         };
-        if let Some(job) = channel.take_deferred()
-            && let Err((_, job)) = self.env.pool.submit(job)
-        {
-            channel.put_back(job);
+        if let Some(job) = channel.take_deferred() {
+            // As on a shard, a wake follows the work.
+            let (token, mailbox) = (channel.token(), Arc::clone(&self.env.mailbox));
+            let woken = Box::new(move || {
+                job();
+                mailbox.post(Message::Wake(token));
+            });
+            if let Err((_, job)) = self.env.pool.submit(woken) {
+                channel.put_back(job);
+            }
         }
         let before = self.output.len();
         if !self.stalled && channel.has_output() {

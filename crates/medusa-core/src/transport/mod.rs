@@ -94,6 +94,25 @@ impl Transport {
         }
     }
 
+    /// Registers the socket under another token. What is readable already is told again.
+    pub(crate) fn reregister(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match &mut self.socket {
+            Socket::Tcp(stream) => stream.reregister(registry, token, interest),
+            Socket::Unix(stream) => stream.reregister(registry, token, interest),
+        }
+    }
+
+    /// Looks at what has come without taking it.
+    pub(crate) fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        use rustix::net::{RecvFlags, recv};
+        let (_, count) = match &self.socket {
+            Socket::Tcp(stream) => recv(stream, buffer, RecvFlags::PEEK)?,
+            Socket::Unix(stream) => recv(stream, buffer, RecvFlags::PEEK)?,
+        };
+        Ok(count)
+    }
+
     /// Begins a TLS handshake.
     pub(crate) fn secure(&mut self, secure: &Secure) -> Result<(), TlsError> {
         self.tls = Some(secure.engine()?);
