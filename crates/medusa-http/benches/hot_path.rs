@@ -2,7 +2,7 @@
 //! Prints nanoseconds; under `valgrind --tool=callgrind` the inclusive cost of
 //! `HttpSession::received` tells instructions.
 //!
-//! `cargo bench -p medusa-http`
+//! `cargo bench -p medusa-http --bench hot_path -- [small|browser] [ROUNDS]`
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -35,7 +35,11 @@ fn hello(_: &Request<'_>, exchange: &mut Exchange<'_, '_>) -> Answer {
 
 fn main() {
     let rounds: u32 = std::env::args().find_map(|n| n.parse().ok()).unwrap_or(20_000);
+    let only: Vec<String> = std::env::args().skip(1).collect();
     for (name, request) in [("small", SMALL), ("browser", BROWSER)] {
+        if only.iter().any(|other| other != name && ["small", "browser"].contains(&&**other)) {
+            continue;
+        }
         let head = request.trim_end().as_bytes();
         let began = Instant::now();
         for _ in 0..rounds * 16 {

@@ -304,12 +304,15 @@ fn push_field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
         "etag" => out.extend_from_slice(b"ETag"),
         "www-authenticate" => out.extend_from_slice(b"WWW-Authenticate"),
         name => {
+            let start = out.len();
+            out.extend_from_slice(name.as_bytes());
             let mut first = true;
-            out.extend(name.bytes().map(|b| {
-                let b = if first { b.to_ascii_uppercase() } else { b };
-                first = b == b'-';
-                b
-            }));
+            for octet in &mut out[start..] {
+                if first {
+                    octet.make_ascii_uppercase();
+                }
+                first = *octet == b'-';
+            }
         }
     }
     out.extend_from_slice(b": ");

@@ -65,14 +65,9 @@ pub(crate) fn all(octets: &[u8], class: u8) -> bool {
 
 /// Where the run of octets of the class that begins at `at` ends.
 #[inline]
-pub(crate) fn run(octets: &[u8], mut at: usize, class: u8) -> usize {
-    while let Some(&b) = octets.get(at) {
-        if !is(b, class) {
-            break;
-        }
-        at += 1;
-    }
-    at
+pub(crate) fn run(octets: &[u8], at: usize, class: u8) -> usize {
+    let rest = octets.get(at..).unwrap_or_default();
+    at + rest.iter().position(|&b| !is(b, class)).unwrap_or(rest.len())
 }
 
 /// Where the run of field-value octets that begins at `at` ends: the same as [`run`] with
