@@ -5,6 +5,7 @@
 //! session ever sees a socket.
 
 pub mod config;
+pub mod datagram;
 pub mod framing;
 pub mod limits;
 pub mod network;
@@ -20,7 +21,9 @@ pub mod tls;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+mod ancillary;
 mod channel;
+mod desk;
 mod env;
 mod mailbox;
 mod proxy;
@@ -29,6 +32,10 @@ mod sys;
 mod timer;
 mod transport;
 
+pub use datagram::{
+    ClientSocket, Datagram, DatagramCounts, DatagramCx, DatagramLimits, DatagramService, Failure,
+    Sender, SocketId,
+};
 pub use framing::{Delimiter, Delivery, Frame, Framing, Terminator};
 pub use limits::{Limits, LimitsConfig, Refusal};
 pub use mailbox::{Address, Note, Remote};

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::datagram::{DatagramCx, DatagramService};
 use crate::offload::Busy;
 use crate::session::{Cx, Session};
 
@@ -60,10 +61,14 @@ impl fmt::Debug for Note {
 
 pub(crate) type Resume = Box<dyn FnOnce(&mut dyn Session, &mut Cx<'_>) + Send>;
 
+pub(crate) type ResumeDatagrams =
+    Box<dyn FnOnce(&mut dyn DatagramService, &mut DatagramCx<'_>) + Send>;
+
 pub(crate) enum Message {
     Wake(u64),
     Note(u64, Note),
     Resume(u64, Resume),
+    ResumeDatagrams(u64, ResumeDatagrams),
     /// The connection's job panicked: it alone is closed.
     Abort(u64),
     Control(Control),

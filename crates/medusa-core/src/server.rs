@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use mio::net::UdpSocket;
 use mio::{Poll, Waker};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
@@ -29,8 +30,8 @@ use crate::config::Listen;
 use crate::limits::Census;
 use crate::mailbox::{Control, Mailbox, Message};
 use crate::offload::Pool;
-use crate::service::Service;
-use crate::shard::{Gate, MAILBOX, Shard, Socket};
+use crate::service::{Listener, Service};
+use crate::shard::{Gate, MAILBOX, Shard, Socket, bind_datagrams};
 
 /// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -55,6 +56,8 @@ pub struct Server {
     bound: Vec<Bound>,
     /// By shard, the listening sockets, the number of their service and whether they are secured.
     sockets: Vec<Vec<(usize, Socket, bool)>>,
+    /// By shard, the sockets for datagrams with the number of their service.
+    datagram_sockets: Vec<Vec<(usize, UdpSocket)>>,
     offload_threads: NonZeroUsize,
     offload_capacity: usize,
 }
@@ -71,11 +74,13 @@ pub struct Bound {
     pub address: Listen,
     /// Whether it speaks TLS from the first octet.
     pub secured: bool,
+    /// Whether it is bound for datagrams: UDP rather than TCP.
+    pub datagrams: bool,
 }
 
 /// An address could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("{service} can't listen on {address}: {source}")]
+#[error("{service} can't listen on {address}{}: {source}", if *.datagrams { " (UDP)" } else { "" })]
 #[non_exhaustive]
 pub struct BindError {
     /// The service's name.
@@ -84,6 +89,8 @@ pub struct BindError {
     pub key: String,
     /// The address.
     pub address: Listen,
+    /// Whether it was to be bound for datagrams.
+    pub datagrams: bool,
     /// Why not.
     pub source: io::Error,
 }
@@ -91,6 +98,20 @@ pub struct BindError {
 /// All addresses that could not be bound.
 #[derive(Debug)]
 pub struct BindErrors(pub Vec<BindError>);
+
+impl Bound {
+    fn new(service: &dyn Service, address: Listen) -> Self {
+        let (summary, service) = (service.summary(), service.name().to_owned());
+        Bound { service, summary, address, secured: false, datagrams: false }
+    }
+}
+
+impl BindError {
+    fn new(service: &dyn Service, listener: Listener, datagrams: bool, source: io::Error) -> Self {
+        let (service, Listener { key, address, .. }) = (service.name().to_owned(), listener);
+        BindError { service, key, address, datagrams, source }
+    }
+}
 
 impl fmt::Display for BindErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,7 +182,8 @@ impl Server {
         let censuses: Vec<_> = self.services.iter().map(|_| Arc::<Census>::default()).collect();
         let handle = Handle { mailboxes: Arc::clone(&mailboxes) };
         let mut threads = Vec::new();
-        for (index, (poll, sockets)) in polls.into_iter().zip(self.sockets).enumerate() {
+        let sockets = self.sockets.into_iter().zip(self.datagram_sockets);
+        for (index, (poll, (sockets, datagrams))) in polls.into_iter().zip(sockets).enumerate() {
             let mailboxes = Arc::clone(&mailboxes);
             let pool = Arc::clone(&pool);
             let services = self.services.clone();
@@ -180,6 +202,18 @@ impl Server {
                 }
                 for (gate, socket, secured) in sockets {
                     shard.listen(socket, gate, secured)?;
+                }
+                let mut datagrams = datagrams.into_iter().peekable();
+                for (number, service) in services.iter().enumerate() {
+                    let theirs = std::iter::from_fn(|| datagrams.next_if(|(of, _)| *of == number));
+                    let theirs: Vec<_> = theirs.map(|(_, socket)| socket).collect();
+                    if let Some(datagrams) = service.datagram_service() {
+                        let limits = Arc::new(service.limits());
+                        shard.serve_datagrams(datagrams, limits, theirs)?;
+                    } else if !theirs.is_empty() {
+                        let message = "a service listens for datagrams and doesn't serve them";
+                        return Err(io::Error::other(message));
+                    }
                 }
                 shard.run()
             };
@@ -231,6 +265,7 @@ impl Builder {
             services: self.services.into_iter().map(Arc::from).collect(),
             bound: Vec::new(),
             sockets: (0..self.shards).map(|_| Vec::new()).collect(),
+            datagram_sockets: (0..self.shards).map(|_| Vec::new()).collect(),
             offload_threads: self.offload_threads,
             offload_capacity: self.offload_capacity,
         };
@@ -239,20 +274,26 @@ impl Builder {
             for listener in service.listeners() {
                 match bind_all(&listener.address, self.shards) {
                     Ok((address, sockets)) => {
-                        let summary = service.summary();
-                        let service = service.name().to_owned();
                         let secured = listener.secured;
-                        server.bound.push(Bound { service, summary, address, secured });
+                        let bound = Bound::new(&**service, address);
+                        server.bound.push(Bound { secured, ..bound });
                         for (shard, socket) in server.sockets.iter_mut().zip(sockets) {
                             shard.push((number, socket, secured));
                         }
                     }
-                    Err(source) => errors.push(BindError {
-                        service: service.name().to_owned(),
-                        key: listener.key,
-                        address: listener.address,
-                        source,
-                    }),
+                    Err(error) => errors.push(BindError::new(&**service, listener, false, error)),
+                }
+            }
+            for listener in service.datagram_listeners() {
+                match bind_all_datagrams(&listener.address, self.shards) {
+                    Ok((address, sockets)) => {
+                        let bound = Bound::new(&**service, address);
+                        server.bound.push(Bound { datagrams: true, ..bound });
+                        for (shard, socket) in server.datagram_sockets.iter_mut().zip(sockets) {
+                            shard.push((number, socket));
+                        }
+                    }
+                    Err(error) => errors.push(BindError::new(&**service, listener, true, error)),
                 }
             }
         }
@@ -328,6 +369,23 @@ fn bind_all(address: &Listen, shards: usize) -> io::Result<(Listen, Vec<Socket>)
             Ok((address.clone(), sockets))
         }
     }
+}
+
+/// Binds one socket for datagrams for each shard.
+fn bind_all_datagrams(address: &Listen, shards: usize) -> io::Result<(Listen, Vec<UdpSocket>)> {
+    let Listen::Inet(address) = address else {
+        let message = "datagrams over Unix sockets are not supported";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+    };
+    // As above: without sharing first, so that a port in use is told.
+    drop(bind_datagrams(*address, false)?);
+    let first = bind_datagrams(*address, shards > 1)?;
+    let bound = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..shards {
+        sockets.push(bind_datagrams(bound, true)?);
+    }
+    Ok((Listen::Inet(bound), sockets))
 }
 
 fn bind_tcp(address: SocketAddr, share: bool) -> io::Result<std::net::TcpListener> {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::config::Listen;
+use crate::datagram::DatagramService;
 use crate::limits::{Limits, LimitsConfig, Refusal};
 use crate::network::Network;
 use crate::session::Session;
@@ -125,6 +126,18 @@ pub trait Service: Send + Sync {
 
     /// Makes the acceptor of one shard, in that shard's thread.
     fn acceptor(&self) -> Box<dyn Acceptor>;
+
+    /// Where it receives datagrams, over UDP: nowhere by default. An address may be among the
+    /// [`listeners`](Self::listeners) too, over TCP; port 0 then becomes a port for each of them.
+    fn datagram_listeners(&self) -> Vec<Listener> {
+        Vec::new()
+    }
+
+    /// Makes the datagram side of one shard, in that shard's thread: none by default. It may be there
+    /// without a listener, to ask others.
+    fn datagram_service(&self) -> Option<Box<dyn DatagramService>> {
+        None
+    }
 }
 
 /// Makes sessions, on one shard.

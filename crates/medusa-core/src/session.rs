@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 
 use crate::channel::{Flow, State};
+use crate::datagram::{ClientSocket, DatagramService, SocketId};
 use crate::env::Env;
 use crate::framing::{Frame, Framing};
 use crate::limits::Limits;
@@ -163,6 +164,17 @@ pub(crate) enum Command {
         secured: bool,
     },
     Unlisten(Address),
+    OpenDatagrams {
+        id: Address,
+        owner: Address,
+        service: Box<dyn DatagramService>,
+    },
+    OpenSocket {
+        id: SocketId,
+        owner: u64,
+        socket: ClientSocket,
+    },
+    CloseSocket(SocketId),
 }
 
 /// The note that a session gets after [`Cx::listen_private`].
@@ -415,6 +427,18 @@ impl Cx<'_> {
     /// Closes a private listener.
     pub fn unlisten(&mut self, id: Address) {
         self.env.commands.push(Command::Unlisten(id));
+    }
+
+    /// Begins a datagram service for this session's own use, on this shard: to ask a name server, say.
+    /// It opens sockets by [`DatagramCx::open_socket`](crate::DatagramCx::open_socket) and talks with this
+    /// session by notes. It ends with this connection, or when it closes itself.
+    pub fn open_datagrams(&mut self, service: Box<dyn DatagramService>) -> Address {
+        let id = self.env.allocate();
+        let owner = self.address();
+        // It is looked for among what this connection owns, when that ends.
+        self.state.owns_listeners = true;
+        self.env.commands.push(Command::OpenDatagrams { id, owner, service });
+        id
     }
 
     /// Runs blocking `work` in the offload pool and then, back on this shard, `then` with its result.

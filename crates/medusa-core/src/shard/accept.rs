@@ -224,11 +224,12 @@ impl Shard {
     }
 
     /// What a connection hands on to those that it makes.
-    fn surroundings_of(&mut self, owner: Address) -> Option<Surroundings> {
+    pub(super) fn surroundings_of(&mut self, owner: Address) -> Option<Surroundings> {
         match self.table.get_mut(owner.token) {
             Some(Entry::Connection(connection)) => {
                 Some((connection.channel.limits(), connection.tls()))
             }
+            Some(Entry::Desk(desk)) => Some((Arc::clone(&desk.limits), None)),
             _ => None,
         }
     }

@@ -6,8 +6,10 @@
 
 mod accept;
 mod connection;
+mod datagrams;
 mod prologue;
 mod table;
+mod wire;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +21,9 @@ use mio::{Events, Poll, Token};
 
 pub(crate) use accept::{Gate, Socket};
 use connection::{Connection, Step};
+use datagrams::Post;
 use table::{Entry, Table};
+pub(crate) use wire::bind as bind_datagrams;
 
 use crate::channel::Channel;
 use crate::env::Env;
@@ -43,6 +47,7 @@ pub(crate) struct Shard {
     /// Tokens that are owed a step.
     queue: VecDeque<u64>,
     gates: Vec<Gate>,
+    post: Post,
     timers: TimerQueue,
     due: Vec<(Millis, u64)>,
     messages: Vec<Message>,
@@ -71,6 +76,7 @@ impl Shard {
             table: Table::default(),
             queue: VecDeque::new(),
             gates: Vec::new(),
+            post: Post::default(),
             timers: TimerQueue::default(),
             due: Vec::new(),
             messages: Vec::new(),
@@ -108,8 +114,9 @@ impl Shard {
                 Some(Entry::Connection(connection)) => connection.fold(event),
                 Some(Entry::Inlet(inlet)) => inlet.fold(event),
                 Some(Entry::Prologue(prologue)) => prologue.fold(),
-                // The entry has gone: a stale event reaches nobody.
-                None => false,
+                Some(Entry::Wire(wire)) => wire.fold(event),
+                // The entry has gone: a stale event reaches nobody. A desk has no socket but its wires.
+                Some(Entry::Desk(_)) | None => false,
             };
             if queued {
                 self.queue.push_back(token);
@@ -123,15 +130,17 @@ impl Shard {
                 self.step(token);
             }
         }
+        self.post_turn();
         let late = self.stop_at.is_some_and(|at| at <= self.env.millis());
-        if late || self.env.draining && self.table.connections() == 0 {
+        let draining = self.env.draining;
+        if late || draining && self.table.connections() == 0 && self.desks_are_idle() {
             self.stopped = true;
         }
         Ok(())
     }
 
     fn patience(&self) -> Option<Duration> {
-        if !self.queue.is_empty() {
+        if !self.queue.is_empty() || self.post.is_pending() {
             return Some(Duration::ZERO);
         }
         let next = [self.timers.next(), self.stop_at].into_iter().flatten().min().map(|at| {
@@ -160,6 +169,10 @@ impl Shard {
                 self.table.put_back(token, Entry::Inlet(inlet));
             }
             Some(Entry::Prologue(prologue)) => self.read_prologue(token, prologue),
+            Some(entry) => {
+                self.table.put_back(token, entry);
+                self.step_wire(token, false);
+            }
             None => {}
         }
         self.carry_out();
@@ -206,6 +219,9 @@ impl Shard {
             for owned in self.table.inlets_of(token) {
                 self.remove_inlet(owned);
             }
+            for owned in self.table.desks_of(token) {
+                self.end_desk(owned);
+            }
         }
         self.table.remove_connection(token);
         self.env.release(token);
@@ -243,11 +259,12 @@ impl Shard {
         for message in messages.drain(..) {
             match message {
                 Message::Wake(token) => self.with_channel(token, |channel, _| channel.wake()),
-                Message::Note(token, note) => {
-                    self.with_channel(token, |channel, env| channel.notify(env, note));
-                }
+                Message::Note(token, note) => self.hand_note(token, note),
                 Message::Resume(token, then) => {
                     self.with_channel(token, |channel, env| channel.resume(env, then));
+                }
+                Message::ResumeDatagrams(token, then) => {
+                    self.with_desk(token, |desk, env, outgoing| desk.resume(env, outgoing, then));
                 }
                 Message::Abort(token) => {
                     if let Some(Entry::Connection(connection)) = self.table.take(token) {
@@ -289,6 +306,10 @@ impl Shard {
                     self.table.put_back(token, Entry::Inlet(inlet));
                 }
                 Some(Entry::Prologue(prologue)) => self.prologue_lapsed(token, prologue, at),
+                Some(Entry::Desk(desk)) => {
+                    self.table.put_back(token, Entry::Desk(desk));
+                    self.lapse_desk(token, at);
+                }
                 Some(entry) => self.table.put_back(token, entry),
                 None => {}
             }
@@ -320,6 +341,13 @@ impl Shard {
                         self.notify(owner, Note::new(Listening { id, bound }));
                     }
                     Command::Unlisten(id) => self.remove_inlet(id.token),
+                    Command::OpenDatagrams { id, owner, service } => {
+                        self.serve_privately(id, owner, service);
+                    }
+                    Command::OpenSocket { id, owner, socket } => {
+                        self.open_socket(id, owner, &socket);
+                    }
+                    Command::CloseSocket(id) => self.close_socket(id),
                 }
             }
         }
@@ -328,11 +356,19 @@ impl Shard {
     fn notify(&mut self, to: Address, note: Note) {
         if to.shard == self.env.shard {
             // Not nested: `carry_out` of the inner call finds the commands that the note led to.
-            self.with_channel(to.token, |channel, env| channel.notify(env, note));
+            self.hand_note(to.token, note);
         } else if let Some(mailbox) = self.mailboxes.get(usize::from(to.shard))
             && mailbox.post_note(to.token, note).is_err()
         {
             tracing::warn!(%to, "a shard's mailbox is full; a note is lost");
+        }
+    }
+
+    fn hand_note(&mut self, token: u64, note: Note) {
+        if let Some(Entry::Desk(_)) = self.table.get_mut(token) {
+            self.with_desk(token, |desk, env, outgoing| desk.notify(env, outgoing, note));
+        } else {
+            self.with_channel(token, |channel, env| channel.notify(env, note));
         }
     }
 
@@ -345,6 +381,7 @@ impl Shard {
         for token in self.table.tokens_of_connections() {
             self.with_channel(token, |channel, env| channel.drain(env));
         }
+        self.drain_desks();
     }
 
     fn close_all(&mut self) {
@@ -353,5 +390,6 @@ impl Shard {
                 self.end(token, connection, Reason::Stopped);
             }
         }
+        self.close_desks();
     }
 }

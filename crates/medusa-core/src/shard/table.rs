@@ -4,12 +4,16 @@
 use super::accept::Inlet;
 use super::connection::Connection;
 use super::prologue::Prologue;
+use super::wire::Wire;
+use crate::desk::Desk;
 
 /// Something with a token.
 pub(super) enum Entry {
     Connection(Box<Connection>),
     Inlet(Box<Inlet>),
     Prologue(Box<Prologue>),
+    Desk(Box<Desk>),
+    Wire(Box<Wire>),
 }
 
 #[derive(Default)]
@@ -85,6 +89,22 @@ impl Table {
 
     pub(super) fn inlets_of(&self, owner: u64) -> Vec<u64> {
         self.tokens(|entry| matches!(entry, Entry::Inlet(inlet) if inlet.owner() == Some(owner)))
+    }
+
+    pub(super) fn desks(&self) -> Vec<u64> {
+        self.tokens(|entry| matches!(entry, Entry::Desk(_)))
+    }
+
+    pub(super) fn public_desks(&self) -> Vec<u64> {
+        self.tokens(|entry| matches!(entry, Entry::Desk(desk) if desk.owner.is_none()))
+    }
+
+    pub(super) fn desks_of(&self, owner: u64) -> Vec<u64> {
+        self.tokens(|entry| matches!(entry, Entry::Desk(desk) if desk.owner == Some(owner)))
+    }
+
+    pub(super) fn listening_wires(&self) -> Vec<u64> {
+        self.tokens(|entry| matches!(entry, Entry::Wire(wire) if wire.is_listener))
     }
 
     fn place(&mut self, token: u64) -> &mut Option<(u64, Option<Entry>)> {

@@ -60,6 +60,8 @@ pub enum Asked {
     Listen(Address, Vec<SocketAddr>, Box<dyn crate::Acceptor>, bool),
     /// The end of a private listener.
     Unlisten(Address),
+    /// A datagram service of the session's own.
+    OpenDatagrams(Address, Box<dyn crate::DatagramService>),
 }
 
 impl Client {
@@ -301,7 +303,7 @@ impl Client {
                 Message::Note(_, note) => channel.notify(&mut self.env, note),
                 Message::Resume(_, then) => channel.resume(&mut self.env, then),
                 Message::Abort(_) => self.part(Reason::Panicked),
-                Message::Control(_) => {}
+                Message::ResumeDatagrams(..) | Message::Control(_) => {}
             }
         }
         any
@@ -390,6 +392,9 @@ impl Client {
                     Asked::Listen(id, bind, acceptor, secured)
                 }
                 Command::Unlisten(id) => Asked::Unlisten(id),
+                Command::OpenDatagrams { id, service, .. } => Asked::OpenDatagrams(id, service),
+                // Sockets are a datagram service's own.
+                Command::OpenSocket { .. } | Command::CloseSocket(_) => continue,
             });
         }
     }
