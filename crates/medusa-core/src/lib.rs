@@ -8,6 +8,7 @@ pub mod config;
 pub mod datagram;
 pub mod framing;
 pub mod limits;
+pub mod metrics;
 pub mod network;
 pub mod offload;
 pub mod outbox;

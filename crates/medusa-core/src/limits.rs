@@ -8,13 +8,14 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::de::value::{StrDeserializer, U64Deserializer};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
 use crate::config::{Period, Rate};
+use crate::metrics::ServiceMetrics;
 
 /// The limits of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,6 +218,7 @@ pub(crate) struct Census {
     connections: AtomicUsize,
     peers: Mutex<HashMap<IpAddr, usize>>,
     rates: Mutex<HashMap<IpAddr, Bucket>>,
+    metrics: Arc<ServiceMetrics>,
 }
 
 /// What is left of a peer's rate, as a token bucket.
@@ -227,6 +229,11 @@ struct Bucket {
 }
 
 impl Census {
+    /// A census that tells `metrics` what it counts.
+    pub(crate) fn new(metrics: Arc<ServiceMetrics>) -> Self {
+        Census { metrics, ..Census::default() }
+    }
+
     /// Counts a new connection of `peer`, or says why there may be no more.
     pub(crate) fn entered(
         &self,
@@ -234,6 +241,15 @@ impl Census {
         limits: &Limits,
         now: Instant,
     ) -> Result<(), Refusal> {
+        let counted = self.count(peer, limits, now);
+        match counted {
+            Ok(()) => self.metrics.accepted.add(1),
+            Err(_) => self.metrics.refused.add(1),
+        }
+        counted
+    }
+
+    fn count(&self, peer: Option<IpAddr>, limits: &Limits, now: Instant) -> Result<(), Refusal> {
         let network = peer.map(network_of);
         if let (Some(rate), Some(network)) = (limits.connection_rate, network)
             && !self.within_rate(network, rate, now)
@@ -258,8 +274,11 @@ impl Census {
         Ok(())
     }
 
-    /// Uncounts a connection, with what it was counted with.
-    pub(crate) fn left(&self, peer: Option<IpAddr>, limits: &Limits) {
+    /// Uncounts a connection, with what it was counted with, after so many octets both ways.
+    pub(crate) fn left(&self, peer: Option<IpAddr>, limits: &Limits, octets: (u64, u64)) {
+        self.metrics.ended.add(1);
+        self.metrics.received_octets.add(octets.0);
+        self.metrics.sent_octets.add(octets.1);
         self.connections.fetch_sub(1, Ordering::Relaxed);
         if let (Some(_), Some(peer)) = (limits.connections_per_peer, peer.map(network_of)) {
             let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -322,9 +341,11 @@ mod tests {
         assert_eq!(enter("2001:db8::3"), Err(Refusal::ConnectionsPerPeer));
         assert_eq!(enter("192.0.2.1"), Ok(()));
         assert_eq!(enter("192.0.2.2"), Err(Refusal::Connections));
-        census.left(ip("2001:db8::9"), &limits);
+        census.left(ip("2001:db8::9"), &limits, (10, 20));
         assert_eq!(enter("::ffff:192.0.2.1"), Ok(()));
         assert_eq!(census.connections.load(Ordering::Relaxed), 3);
+        assert_eq!((census.metrics.open(), census.metrics.refused.value()), (3, 2));
+        assert_eq!(census.metrics.sent_octets.value(), 20);
         assert_eq!(census.peers.lock().unwrap()[&ip("192.0.2.1").unwrap()], 2);
     }
 

@@ -29,6 +29,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use crate::config::Listen;
 use crate::limits::Census;
 use crate::mailbox::{Control, Mailbox, Message};
+use crate::metrics::Metrics;
 use crate::offload::Pool;
 use crate::service::{Listener, Service};
 use crate::shard::{Gate, MAILBOX, Shard, Socket, bind_datagrams};
@@ -47,11 +48,13 @@ pub struct Builder {
     shards: usize,
     offload_threads: NonZeroUsize,
     offload_capacity: usize,
+    metrics: Metrics,
     services: Vec<Box<dyn Service>>,
 }
 
 /// A server whose sockets are bound and that does not run yet: the moment to give up privileges.
 pub struct Server {
+    metrics: Metrics,
     services: Vec<Arc<dyn Service>>,
     bound: Vec<Bound>,
     /// By shard, the listening sockets, the number of their service and whether they are secured.
@@ -151,6 +154,7 @@ impl Server {
             shards: 1,
             offload_threads: OFFLOAD_THREADS,
             offload_capacity: OFFLOAD_CAPACITY,
+            metrics: Metrics::default(),
             services: Vec::new(),
         }
     }
@@ -179,7 +183,10 @@ impl Server {
         }
         let mailboxes: Arc<[Arc<Mailbox>]> = mailboxes.into();
         let pool = Arc::new(Pool::new(self.offload_threads, self.offload_capacity)?);
-        let censuses: Vec<_> = self.services.iter().map(|_| Arc::<Census>::default()).collect();
+        let census = |service: &Arc<dyn Service>| {
+            Arc::new(Census::new(self.metrics.service(service.name())))
+        };
+        let censuses: Vec<_> = self.services.iter().map(census).collect();
         let handle = Handle { mailboxes: Arc::clone(&mailboxes) };
         let mut threads = Vec::new();
         let sockets = self.sockets.into_iter().zip(self.datagram_sockets);
@@ -248,6 +255,13 @@ impl Builder {
         self
     }
 
+    /// Counts into `metrics`, which others may read.
+    #[must_use]
+    pub fn metrics(mut self, metrics: &Metrics) -> Self {
+        self.metrics = metrics.clone();
+        self
+    }
+
     /// Adds a service.
     #[must_use]
     pub fn mount(mut self, service: Box<dyn Service>) -> Self {
@@ -262,6 +276,7 @@ impl Builder {
     /// All addresses that can't be bound.
     pub fn bind(self) -> Result<Server, BindErrors> {
         let mut server = Server {
+            metrics: self.metrics,
             services: self.services.into_iter().map(Arc::from).collect(),
             bound: Vec::new(),
             sockets: (0..self.shards).map(|_| Vec::new()).collect(),

@@ -384,7 +384,7 @@ impl Shard {
             tracing::error!(peer = %peer.remote, "a connection could not be taken");
             self.env.release(token);
             if let Some(census) = census {
-                census.left(peer.remote.ip(), &limits);
+                census.left(peer.remote.ip(), &limits, (0, 0));
             }
             return;
         };

@@ -342,7 +342,8 @@ impl Connection {
         let Connection { transport, channel, census, .. } = self;
         drop(transport);
         if let Some(census) = census {
-            census.left(channel.peer().remote.ip(), &channel.limits());
+            let octets = (channel.received, channel.sent);
+            census.left(channel.peer().remote.ip(), &channel.limits(), octets);
         }
         let goodbye = Goodbye { reason, received: channel.received, sent: channel.sent };
         channel.into_session().closed(&goodbye);

@@ -1,0 +1,111 @@
+//! What services have done so far, counted over all shards: for a status page and for monitoring.
+//!
+//! Counting costs an atomic addition when a connection comes or goes, and nothing per request: what a
+//! protocol counts itself goes into its own [`Counter`]s.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// What it has come to.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What is counted of one service.
+#[derive(Debug, Default)]
+pub struct ServiceMetrics {
+    /// Connections taken.
+    pub accepted: Counter,
+    /// Connections refused for a limit.
+    pub refused: Counter,
+    /// Connections that have ended.
+    pub ended: Counter,
+    /// Octets received on connections that have ended.
+    pub received_octets: Counter,
+    /// Octets sent on connections that have ended.
+    pub sent_octets: Counter,
+    /// The protocol's own, with names such as `requests`.
+    own: Mutex<Vec<(&'static str, Arc<Counter>)>>,
+}
+
+impl ServiceMetrics {
+    /// Connections that stand now.
+    pub fn open(&self) -> u64 {
+        self.accepted.value().saturating_sub(self.ended.value())
+    }
+
+    /// The protocol's counter of this name; a new one the first time.
+    pub fn counter(&self, name: &'static str) -> Arc<Counter> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, counter)) = own.iter().find(|(known, _)| *known == name) {
+            return Arc::clone(counter);
+        }
+        let counter = Arc::<Counter>::default();
+        own.push((name, Arc::clone(&counter)));
+        counter
+    }
+
+    /// The protocol's own counters.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.iter().map(|(name, counter)| (*name, counter.value())).collect()
+    }
+}
+
+/// The metrics of all services of a process, by name. One is shared through
+/// [`BuildContext::with_shared`](crate::BuildContext::with_shared) and given to the
+/// [server](crate::server::Builder::metrics).
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    services: Arc<RwLock<Vec<Named>>>,
+}
+
+/// A service's name and metrics.
+pub type Named = (Arc<str>, Arc<ServiceMetrics>);
+
+impl Metrics {
+    /// The metrics of the service `name`; new ones the first time.
+    pub fn service(&self, name: &str) -> Arc<ServiceMetrics> {
+        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, metrics)) = services.iter().find(|(known, _)| &**known == name) {
+            return Arc::clone(metrics);
+        }
+        let metrics = Arc::<ServiceMetrics>::default();
+        services.push((name.into(), Arc::clone(&metrics)));
+        metrics
+    }
+
+    /// All services, in the order in which they were first named.
+    pub fn all(&self) -> Vec<Named> {
+        self.services.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_one_service_and_one_counter() {
+        let metrics = Metrics::default();
+        metrics.service("http.a").accepted.add(3);
+        metrics.service("http.b").counter("requests").add(2);
+        metrics.clone().service("http.a").ended.add(1);
+        metrics.service("http.b").counter("requests").add(5);
+        let all = metrics.all();
+        assert_eq!(all.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["http.a", "http.b"]);
+        assert_eq!(all[0].1.open(), 2);
+        assert_eq!(all[1].1.counters(), [("requests", 7)]);
+    }
+}
