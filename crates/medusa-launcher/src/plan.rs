@@ -232,6 +232,7 @@ fn limits_of(table: &Table<'_, '_>, errors: &mut Vec<Diagnostic>) -> LimitsConfi
         ("idle", period(limits.idle)),
         ("head", period(limits.head)),
         ("handshake", period(limits.handshake)),
+        ("login", period(limits.login)),
         ("minimum_rate", matches!(limits.minimum_rate, Some(Limit::At(Rate(0))))),
     ];
     for (key, _) in zeros.iter().filter(|(_, zero)| *zero) {
@@ -498,7 +499,9 @@ mod tests {
             1,
             &["did you mean `idle`?"],
         );
-        for (limit, line) in [("idle = \"0s\"", 3), ("minimum_rate = \"0 B/s\"", 3)] {
+        for (limit, line) in
+            [("idle = \"0s\"", 3), ("login = \"0s\"", 3), ("minimum_rate = \"0 B/s\"", 3)]
+        {
             check(
                 &format!("[gopher.a]\nlisten = [\"127.0.0.1:0\"]\nlimits.{limit}\n"),
                 1,
