@@ -56,7 +56,7 @@ fn a_listener_that_gets_emfile_sheds_and_recovers() {
 
     // All descriptors up to the limit are taken but one: enough for our own end of a connection.
     let before_limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(100), ..before_limit.clone() }).unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(100), ..before_limit }).unwrap();
     let mut hoard: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     for _ in 0..20 {
         hoard.pop();
