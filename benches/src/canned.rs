@@ -33,7 +33,9 @@ impl Service for Canned {
 
     fn limits(&self) -> Limits {
         let mut limits = Limits::default();
+        limits.connections = None;
         limits.connections_per_peer = None;
+        limits.idle = None;
         limits
     }
 

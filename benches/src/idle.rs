@@ -1,0 +1,58 @@
+//! What a connection costs that has asked once and now says nothing: the memory of a server's processes
+//! that isn't a file's, before and after many were opened. What the kernel keeps for a socket is the same
+//! for all and isn't counted.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+
+use anyhow::{Context, Result};
+
+use crate::client::{ask, connect, reply, request};
+use crate::process::Interrupt;
+use crate::servers::{Kind, Workshop};
+
+/// Connections opened before any of them is answered: fewer than a backlog holds.
+const BATCH: usize = 200;
+
+/// What was measured of one server.
+pub(crate) struct Weight {
+    pub(crate) kind: Kind,
+    /// Before any connection.
+    pub(crate) base: u64,
+    /// Octets for each connection.
+    pub(crate) each: f64,
+}
+
+/// Weighs `connections` idle connections to a fresh server; `None` where there is none.
+pub(crate) fn weigh(
+    workshop: &Workshop,
+    kind: Kind,
+    connections: usize,
+    interrupt: &Interrupt,
+) -> Result<Option<Weight>> {
+    let Some(server) = workshop.start(kind)? else { return Ok(None) };
+    // What the first request of all brings into being is no connection's.
+    ask(&mut connect(server.address)?, "/hello.txt", &[])?;
+    let base = server.process.anonymous_octets()?;
+    let mut held = Vec::with_capacity(connections);
+    while held.len() < connections {
+        interrupt.check()?;
+        let batch = BATCH.min(connections - held.len());
+        let failed = || format!("{} with {} idle connections", kind.name(), held.len());
+        let batch = open(server.address, batch).with_context(failed)?;
+        held.extend(batch);
+    }
+    let octets = server.process.anonymous_octets()?.saturating_sub(base);
+    Ok(Some(Weight { kind, base, each: octets as f64 / connections as f64 }))
+}
+
+fn open(address: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
+    let mut batch = (0..count).map(|_| connect(address)).collect::<Result<Vec<_>>>()?;
+    for stream in &mut batch {
+        stream.write_all(request("/hello.txt", &[]).as_bytes())?;
+    }
+    for stream in &mut batch {
+        reply(stream)?;
+    }
+    Ok(batch)
+}
