@@ -1,0 +1,249 @@
+//! Group commit: one thread that brings whatever waits to disk, in one batch with as few syncs as there
+//! can be, then calls back.
+//!
+//! A batch begins with what came while the one before was under way, so that it grows with the load and
+//! costs nobody a wait. Files are told to be written all together and synced one by one, which makes one
+//! transaction of a journalling file system; a folder is synced once, however many names it got.
+//!
+//! It knows only files, names and folders; what they are for is its callers' business.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crate::{Disk, DiskFile, Error};
+
+/// Called with the outcome of a commit, on the committing thread. It mustn't block.
+pub type Then = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+/// How many transactions are brought to disk together, so that the first isn't held up by the last.
+const BATCH: usize = 64;
+
+/// Where commits are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Commits {
+    /// By a thread of the store: whoever asks goes on at once.
+    #[default]
+    InThread,
+    /// At once, by whoever asks: for tests and for programs that have threads of their own.
+    AtOnce,
+}
+
+/// What has to be on disk, all of it or nothing.
+pub(crate) struct Transaction {
+    /// Files to be synced.
+    pub files: Vec<(PathBuf, Box<dyn DiskFile>)>,
+    /// Folders whose names must be durable before anything is moved.
+    pub before: Vec<PathBuf>,
+    /// Where names are to appear, from where. The last one moves, those before it are links.
+    pub moves: Vec<Move>,
+    /// What is taken away if it comes to nothing, apart from what was moved.
+    pub remains: Vec<PathBuf>,
+    /// Who is told.
+    pub then: Then,
+}
+
+/// A name that is to appear.
+pub(crate) struct Move {
+    pub from: PathBuf,
+    pub to: PathBuf,
+    /// Whether the old name stays.
+    pub link: bool,
+}
+
+enum Task {
+    Commit(Transaction),
+    /// Files of a message that nobody wants any more.
+    Discard(Vec<PathBuf>),
+}
+
+/// Brings transactions to disk.
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    disk: Arc<dyn Disk>,
+    queue: Mutex<Queue>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    tasks: Vec<Task>,
+    closed: bool,
+}
+
+impl fmt::Debug for Committer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Committer").field("disk", &self.shared.disk).finish_non_exhaustive()
+    }
+}
+
+impl Committer {
+    /// A committer through `disk`.
+    pub(crate) fn new(disk: Arc<dyn Disk>, commits: Commits) -> Result<Committer, Error> {
+        let shared = Arc::new(Shared { disk, queue: Mutex::default(), filled: Condvar::new() });
+        let thread = match commits {
+            Commits::AtOnce => None,
+            Commits::InThread => {
+                let shared = Arc::clone(&shared);
+                let builder = thread::Builder::new().name("mail-commit".into());
+                Some(builder.spawn(move || shared.work()).map_err(Error::at("mail-commit"))?)
+            }
+        };
+        Ok(Committer { shared, thread })
+    }
+
+    /// Brings a transaction to disk and tells its owner.
+    pub(crate) fn commit(&self, transaction: Transaction) {
+        self.put(Task::Commit(transaction));
+    }
+
+    /// Takes files away that were never committed.
+    pub(crate) fn discard(&self, paths: Vec<PathBuf>) {
+        self.put(Task::Discard(paths));
+    }
+
+    fn put(&self, task: Task) {
+        if self.thread.is_none() {
+            self.shared.settle(vec![task]);
+            return;
+        }
+        self.shared.queue().tasks.push(task);
+        self.shared.filled.notify_one();
+    }
+}
+
+impl Drop for Committer {
+    /// What was asked for is done before the end.
+    fn drop(&mut self) {
+        self.shared.queue().closed = true;
+        self.shared.filled.notify_one();
+        // The last handle of a store may be dropped by what the thread itself called back.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// A panic of whoever was called back can't leave the queue half changed.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        loop {
+            let mut queue = self.queue();
+            while queue.tasks.is_empty() && !queue.closed {
+                queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            if queue.tasks.is_empty() {
+                return;
+            }
+            let count = queue.tasks.len().min(BATCH);
+            let tasks = queue.tasks.drain(..count).collect();
+            drop(queue);
+            self.settle(tasks);
+        }
+    }
+
+    /// One batch.
+    fn settle(&self, tasks: Vec<Task>) {
+        let mut batch = Vec::new();
+        for task in tasks {
+            match task {
+                Task::Commit(transaction) => batch.push((transaction, Ok(()))),
+                Task::Discard(paths) => paths.iter().for_each(|path| drop(self.disk.remove(path))),
+            }
+        }
+        for (transaction, _) in &batch {
+            transaction.files.iter().for_each(|(_, file)| file.begin_sync());
+        }
+        for (transaction, outcome) in &mut batch {
+            *outcome = transaction.sync_files();
+        }
+        self.sync_folders(&mut batch, |transaction| transaction.before.clone());
+        for (transaction, outcome) in &mut batch {
+            if outcome.is_ok() {
+                *outcome = transaction.move_names(&*self.disk);
+            }
+        }
+        self.sync_folders(&mut batch, Transaction::targets);
+        for (transaction, outcome) in batch {
+            if outcome.is_err() {
+                transaction.undo(&*self.disk);
+            }
+            (transaction.then)(outcome);
+        }
+    }
+
+    /// Syncs each folder once; a failure is that of everybody who needs it.
+    fn sync_folders(
+        &self,
+        batch: &mut [(Transaction, Result<(), Error>)],
+        folders: impl Fn(&Transaction) -> Vec<PathBuf>,
+    ) {
+        let mut wanted: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+        for (index, (transaction, outcome)) in batch.iter().enumerate() {
+            if outcome.is_ok() {
+                for folder in folders(transaction) {
+                    wanted.entry(folder).or_default().push(index);
+                }
+            }
+        }
+        for (folder, owners) in wanted {
+            if let Err(error) = self.disk.sync_folder(&folder) {
+                for owner in owners {
+                    let same = error.raw_os_error();
+                    let same =
+                        same.map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error);
+                    batch[owner].1 = Err(Error::at(&folder)(same));
+                }
+            }
+        }
+    }
+}
+
+impl Transaction {
+    fn sync_files(&mut self) -> Result<(), Error> {
+        for (path, mut file) in self.files.drain(..) {
+            file.sync().map_err(Error::at(path))?;
+        }
+        Ok(())
+    }
+
+    fn move_names(&self, disk: &dyn Disk) -> Result<(), Error> {
+        for Move { from, to, link } in &self.moves {
+            let moved = if *link { disk.link(from, to) } else { disk.rename(from, to) };
+            moved.map_err(Error::at(to))?;
+        }
+        Ok(())
+    }
+
+    /// The folders that names appear in.
+    fn targets(&self) -> Vec<PathBuf> {
+        let mut folders: Vec<PathBuf> =
+            self.moves.iter().filter_map(|one| one.to.parent().map(Path::to_owned)).collect();
+        folders.sort();
+        folders.dedup();
+        folders
+    }
+
+    /// Nobody is told of a message that is only half accepted: what can be taken away is.
+    fn undo(&self, disk: &dyn Disk) {
+        for Move { from, to, .. } in self.moves.iter().rev() {
+            let _ = disk.remove(to);
+            let _ = disk.remove(from);
+        }
+        for path in &self.remains {
+            let _ = disk.remove(path);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Names of messages in a Maildir: `TIME.unique.host,S=octets,W=octets:2,FLAGS`.
+//!
+//! What stands before the first comma names the message for good, and is its unique id; sizes and flags
+//! may change behind it (https://cr.yp.to/proto/maildir.html, and Courier's and Dovecot's `,S=` and
+//! `,W=`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::Error;
+
+/// RFC 1939 §7.
+const UNIQUE_ID_OCTETS: usize = 70;
+
+/// A new name, never used before by anyone: time, process, a counter and 48 random bits, so that neither
+/// two processes of one number in two containers nor a clock set back can make it twice.
+pub(crate) fn unique() -> Result<String, Error> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let random = getrandom::u64().map_err(|error| Error::Io {
+        path: "getrandom".into(),
+        source: std::io::Error::other(error.to_string()),
+    })?;
+    Ok(format!(
+        "{}.M{:06}P{}Q{}R{:012x}",
+        now.as_secs(),
+        now.subsec_micros(),
+        std::process::id(),
+        COUNTER.fetch_add(1, Ordering::Relaxed),
+        random >> 16,
+    ))
+}
+
+/// The name of a message in `new`.
+pub(crate) fn with_sizes(unique: &str, host: &str, size: u64, wire_size: u64) -> String {
+    format!("{unique}.{host},S={size},W={wire_size}")
+}
+
+/// Whether a name in `tmp` is one that [`unique`] made.
+pub(crate) fn is_ours(name: &str) -> bool {
+    let Some(unique) = name.split('.').nth(1) else { return false };
+    let Some((head, random)) = unique.rsplit_once('R') else { return false };
+    head.starts_with('M')
+        && head.contains('P')
+        && head.contains('Q')
+        && random.len() == 12
+        && random.bytes().all(|octet| octet.is_ascii_hexdigit())
+}
+
+/// A host's name as it can stand in a file's, and short enough for the whole to be a unique id. It is
+/// for people: nothing depends on it.
+pub(crate) fn host(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '_' };
+    let host: String = name.chars().map(plain).take(20).collect();
+    if host.is_empty() { "localhost".into() } else { host }
+}
+
+/// What a name says of its message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Parsed<'n> {
+    /// What never changes.
+    pub base: &'n str,
+    pub size: Option<u64>,
+    pub wire_size: Option<u64>,
+}
+
+/// Reads a name; `None` for what is no message.
+pub(crate) fn parse(name: &str) -> Option<Parsed<'_>> {
+    if name.starts_with('.') {
+        return None;
+    }
+    let (stem, _) = name.split_once(":2,").unwrap_or((name, ""));
+    let mut parts = stem.split(',');
+    let base = parts.next().filter(|base| !base.is_empty())?;
+    let mut parsed = Parsed { base, size: None, wire_size: None };
+    for part in parts {
+        if let Some(size) = part.strip_prefix("S=") {
+            parsed.size = size.parse().ok();
+        } else if let Some(size) = part.strip_prefix("W=") {
+            parsed.wire_size = size.parse().ok();
+        }
+    }
+    Some(parsed)
+}
+
+/// The unique id of a message: its base where that can be one, else a digest of it.
+pub(crate) fn unique_id(base: &str) -> String {
+    let fits = base.len() <= UNIQUE_ID_OCTETS && base.bytes().all(|octet| octet.is_ascii_graphic());
+    if fits {
+        return base.to_owned();
+    }
+    // FNV-1a twice: another program's name of more than 70 octets, told apart from others in one box.
+    let digest = |seed: u64| {
+        base.bytes()
+            .fold(seed, |hash, octet| (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3))
+    };
+    format!("D{:016x}{:016x}", digest(0xcbf2_9ce4_8422_2325), digest(0x6c62_272e_07bb_0142))
+}
+
+/// The same name with the wire size in it, before the flags.
+pub(crate) fn with_wire_size(name: &str, wire_size: u64) -> String {
+    match name.split_once(":2,") {
+        Some((stem, flags)) => format!("{stem},W={wire_size}:2,{flags}"),
+        None => format!("{name},W={wire_size}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_as_ids() {
+        let host = host("mail.example.test");
+        let names: HashSet<String> = (0..1000).map(|_| unique().unwrap()).collect();
+        assert_eq!(names.len(), 1000);
+        for unique in names {
+            let name = with_sizes(&unique, &host, 5, 6);
+            let parsed = parse(&name).unwrap();
+            assert_eq!((parsed.size, parsed.wire_size), (Some(5), Some(6)));
+            assert_eq!(unique_id(parsed.base), parsed.base, "{name} is too long for an id");
+            assert!(is_ours(&name));
+        }
+    }
+
+    #[test]
+    fn names_of_others_are_read() {
+        let check = |name: &str, base: &str, size, wire_size| {
+            assert_eq!(parse(name), Some(Parsed { base, size, wire_size }), "{name}");
+        };
+        check("1.a.host", "1.a.host", None, None);
+        check("1.a.host:2,", "1.a.host", None, None);
+        check("1.a.host,S=12:2,FS", "1.a.host", Some(12), None);
+        check("1.a.host,W=13,S=12,X", "1.a.host", Some(12), Some(13));
+        check("1.a.host,S=x,W=", "1.a.host", None, None);
+        for none in [".hidden", ",S=5", ""] {
+            assert_eq!(parse(none), None);
+        }
+        assert_eq!(with_wire_size("1.a,S=5:2,S", 6), "1.a,S=5,W=6:2,S");
+        assert_eq!(with_wire_size("1.a", 6), "1.a,W=6");
+        assert_eq!(unique_id(&"x".repeat(71)).len(), 33);
+        assert_eq!(host("a/b:c,\u{fc}"), "a_b_c__");
+        assert_eq!(host(""), "localhost");
+        for other in ["1.R.host", "1.a.host", "", "1.M1P1Q1R0123.host", "dovecot.M1P1.host"] {
+            assert!(!is_ours(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a protocol asks of mail storage, so that another store can stand in for the Maildirs.
+
+use std::fs::File;
+
+use crate::{Error, Then};
+
+/// Takes messages for accounts, and opens their maildrops. Methods block, but for
+/// [`Incoming::commit`].
+pub trait MailStore: Send + Sync {
+    /// Whether an account may get a message of `size` octets now. Looks at the account's quota, not at
+    /// the disk, and promises nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`], or that it can't be told.
+    fn admit(&self, account: &str, size: u64) -> Result<(), Error>;
+
+    /// Begins a message for these accounts. There must be one at least.
+    ///
+    /// # Errors
+    ///
+    /// Nothing can be written.
+    fn begin(&self, accounts: &[String]) -> Result<Box<dyn Incoming>, Error>;
+
+    /// Opens an account's maildrop for one reader alone (RFC 1939 §3), until it is dropped or the
+    /// process ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] where another reader has it.
+    fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error>;
+}
+
+/// A message on its way. Dropped, it was never there.
+pub trait Incoming: Send {
+    /// Writes what came next, lines ended by CRLF.
+    ///
+    /// # Errors
+    ///
+    /// It isn't written whole: the message is to be given up.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error>;
+
+    /// Has the message reach the disk in all of its maildrops, or in none, and calls `then` once that is
+    /// certain. Doesn't block.
+    fn commit(self: Box<Self>, then: Then);
+}
+
+/// One account's messages as they were when it was opened.
+pub trait Maildrop: Send {
+    /// The messages, oldest first. What comes later isn't among them.
+    fn messages(&self) -> &[Message];
+
+    /// A message's content. Lines may end in LF alone where another program delivered it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`] where another program has taken it away.
+    fn read(&self, index: usize) -> Result<File, Error>;
+
+    /// Removes messages for good; those that have gone already are no error. All are tried.
+    ///
+    /// # Errors
+    ///
+    /// The first that could not be removed.
+    fn remove(&mut self, indices: &[usize]) -> Result<(), Error>;
+}
+
+/// What is known of a message without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Names it for as long as it stays (RFC 1939 §7): 1 to 70 printable octets.
+    pub unique_id: String,
+    /// Octets on disk.
+    pub size: u64,
+    /// Octets on the wire: each line end counted as CRLF, no dots stuffed.
+    pub wire_size: u64,
+}

@@ -1,0 +1,188 @@
+//! Maildirs and the queue on a real disk: names, sizes, locks, quotas, and other programs beside them.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::SystemTime;
+
+use medusa_mail::{
+    Commits, DiskQueue, EntryId, Envelope, Error, MailStore, MaildirStore, Queue, RealDisk,
+};
+
+fn store(folder: &Path) -> MaildirStore {
+    MaildirStore::open(folder, "mail.example.test").unwrap()
+}
+
+fn deliver(store: &MaildirStore, accounts: &[&str], text: &[u8]) {
+    let accounts: Vec<String> = accounts.iter().map(|&name| name.to_owned()).collect();
+    let mut incoming = store.begin(&accounts).unwrap();
+    incoming.write(text).unwrap();
+    let (sender, receiver) = channel();
+    incoming.commit(Box::new(move |result| sender.send(result).unwrap()));
+    receiver.recv().unwrap().unwrap();
+}
+
+fn text_of(store: &MaildirStore, account: &str, index: usize) -> String {
+    let mut text = String::new();
+    store.open(account).unwrap().read(index).unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_message_for_two_is_one_file_with_two_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    deliver(&store, &["alice", "bob", "alice"], b"a\r\nb\r\n");
+    for account in ["alice", "bob"] {
+        assert_eq!(text_of(&store, account, 0), "a\r\nb\r\n");
+        let drop = store.open(account).unwrap();
+        assert_eq!(drop.messages().len(), 1);
+        assert_eq!((drop.messages()[0].size, drop.messages()[0].wire_size), (6, 6));
+        assert_eq!(fs::read_dir(folder.path().join(account).join("tmp")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_maildrop_has_one_reader_and_new_mail_is_for_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    for text in ["one\r\n", "two\r\n", "three\r\n"] {
+        deliver(&store, &["alice"], text.as_bytes());
+    }
+    let mut drop = store.open("alice").unwrap();
+    assert!(matches!(store.open("alice").err(), Some(Error::InUse)));
+    deliver(&store, &["alice"], b"four\r\n");
+    assert_eq!(drop.messages().len(), 3);
+    let ids: Vec<String> = drop.messages().iter().map(|m| m.unique_id.clone()).collect();
+    drop.remove(&[1]).unwrap();
+    drop.remove(&[1]).unwrap();
+    assert!(matches!(drop.read(1), Err(Error::Missing)));
+    assert!(matches!(drop.read(9), Err(Error::Missing)));
+    std::mem::drop(drop);
+    let drop = store.open("alice").unwrap();
+    let again: Vec<String> = drop.messages().iter().map(|m| m.unique_id.clone()).collect();
+    assert_eq!((&again[..2], again.len()), (&[ids[0].clone(), ids[2].clone()][..], 3));
+}
+
+#[test]
+fn mail_of_other_programs_is_measured_once_and_found_where_they_move_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    deliver(&store, &["alice"], b"ours\r\n");
+    let new = folder.path().join("alice/new");
+    let cur = folder.path().join("alice/cur");
+    fs::write(new.join("5.first.host"), "a\nb\r\nc\n").unwrap();
+    fs::write(cur.join("6.second.host,S=2:2,S"), "x\n").unwrap();
+    fs::create_dir(cur.join("7.a-folder")).unwrap();
+    fs::write(cur.join(".hidden"), "").unwrap();
+    let drop = store.open("alice").unwrap();
+    let shown: Vec<_> =
+        drop.messages().iter().map(|m| (m.unique_id.as_str(), m.size, m.wire_size)).collect();
+    assert_eq!(shown[..2], [("5.first.host", 7, 9), ("6.second.host", 2, 3)]);
+    assert_eq!(shown.len(), 3);
+    fs::rename(new.join("5.first.host,W=9"), cur.join("5.first.host,W=9:2,S")).unwrap();
+    let mut text = String::new();
+    drop.read(0).unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "a\nb\r\nc\n");
+    assert!(cur.join("6.second.host,S=2,W=3:2,S").exists());
+}
+
+#[test]
+fn a_full_maildrop_takes_no_more_until_something_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).with_quota(Some(100));
+    assert!(store.admit("alice", 100).is_ok());
+    assert!(matches!(store.admit("alice", 101), Err(Error::Full)));
+    deliver(&store, &["alice"], &[b'x'; 90]);
+    assert!(store.admit("alice", 10).is_ok());
+    assert!(matches!(store.admit("alice", 11), Err(Error::Full)));
+    deliver(&store, &["alice"], &[b'x'; 90]);
+    assert!(matches!(store.admit("alice", 0), Err(Error::Full)));
+    assert!(store.admit("bob", 100).is_ok());
+    store.open("alice").unwrap().remove(&[0, 1]).unwrap();
+    assert!(store.admit("alice", 100).is_ok());
+}
+
+#[test]
+fn names_that_would_be_paths_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    for name in ["", ".", "..", "a/b", "../a", ".hidden", "a\0"] {
+        assert!(matches!(store.begin(&[name.to_owned()]), Err(Error::Name(_))), "{name:?}");
+        assert!(matches!(store.open(name).err(), Some(Error::Name(_))), "{name:?}");
+    }
+    assert!(matches!(store.begin(&[]), Err(Error::Name(_))));
+}
+
+#[test]
+fn a_message_that_is_dropped_was_never_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let mut incoming = store.begin(&["alice".into()]).unwrap();
+    incoming.write(b"half").unwrap();
+    drop(incoming);
+    // The thread that removes it does what came before what comes now.
+    deliver(&store, &["alice"], b"whole");
+    assert_eq!(fs::read_dir(folder.path().join("alice/tmp")).unwrap().count(), 0);
+    assert_eq!(store.open("alice").unwrap().messages().len(), 1);
+}
+
+#[test]
+fn many_commits_at_once_are_all_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let (sender, receiver) = channel();
+    for n in 0..200u32 {
+        let account = ["alice", "bob", "carol"][n as usize % 3].to_owned();
+        let mut incoming = store.begin(&[account]).unwrap();
+        incoming.write(&n.to_be_bytes()).unwrap();
+        let sender = sender.clone();
+        incoming.commit(Box::new(move |result| sender.send(result).unwrap()));
+    }
+    for _ in 0..200 {
+        receiver.recv().unwrap().unwrap();
+    }
+    let count = |account| store.open(account).unwrap().messages().len();
+    assert_eq!([count("alice"), count("bob"), count("carol")], [67, 67, 66]);
+}
+
+#[test]
+fn a_queue_entry_goes_through_its_states() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || DiskQueue::open(folder.path(), Arc::new(RealDisk), Commits::InThread);
+    let queue = open().unwrap();
+    assert!(matches!(open().err(), Some(Error::InUse)));
+    let mut envelope = Envelope::new("a@b.test", SystemTime::now());
+    let mut entry = queue.begin().unwrap();
+    entry.write(b"text\r\n").unwrap();
+    entry.seal(&envelope).unwrap();
+    let id = entry.id().clone();
+    assert!(queue.entries().unwrap().is_empty());
+    let (sender, receiver) = channel();
+    entry.commit(Box::new(move |result| sender.send(result).unwrap()));
+    receiver.recv().unwrap().unwrap();
+    assert_eq!(queue.envelope(&id).unwrap(), envelope);
+
+    envelope.submitter = Some("alice".into());
+    queue.update(&id, &envelope).unwrap();
+    queue.hold(&id, true).unwrap();
+    queue.hold(&id, true).unwrap();
+    assert!(queue.entries().unwrap()[0].held);
+    drop(queue);
+    let queue = open().unwrap();
+    assert_eq!(queue.envelope(&id).unwrap(), envelope);
+    queue.hold(&id, false).unwrap();
+    assert!(!queue.entries().unwrap()[0].held);
+    queue.remove(&id).unwrap();
+    assert!(queue.entries().unwrap().is_empty());
+    assert!(matches!(queue.message(&id), Err(Error::Missing)));
+    assert!(matches!(queue.remove(&id), Err(Error::Missing)));
+    for text in ["", ".", "../x", "a/b"] {
+        assert!(EntryId::parse(text).is_err());
+    }
+    assert_eq!(EntryId::parse(&id.to_string()).unwrap(), id);
+}
