@@ -414,7 +414,9 @@ fn find_from(input: &[u8], delimiter: &[u8], from: usize) -> Option<usize> {
     loop {
         let found = memchr(last, input.get(at..)?)?;
         let end = at + found;
-        if input[end - rest.len()..end] == *rest {
+        // From the back, octet by octet: delimiters are short, and a call of memcmp costs more.
+        let before = &input[end - rest.len()..end];
+        if before.iter().rev().eq(rest.iter().rev()) {
             return Some(end - rest.len());
         }
         at = end + 1;
