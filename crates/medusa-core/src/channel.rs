@@ -25,6 +25,9 @@ const FRAMES_PER_STEP: usize = 512;
 /// destroyed by a reset (RFC 9112 §9.6). nginx's lingering_timeout is 5 s.
 const LINGER_MILLIS: Millis = 5_000;
 
+/// The same while the server is shutting down, which idle clients shouldn't hold up.
+const LINGER_DRAINING_MILLIS: Millis = 500;
+
 /// Octets that a closed connection may still send us before it is cut off.
 const LINGER_BYTES: u64 = 1 << 20;
 
@@ -519,7 +522,8 @@ impl Channel {
 
     /// Begins to wait for the peer's end of a connection that is closed on our side.
     pub(crate) fn linger(&mut self, env: &Env) {
-        let until = env.millis() + LINGER_MILLIS;
+        let linger = if env.draining { LINGER_DRAINING_MILLIS } else { LINGER_MILLIS };
+        let until = env.millis() + linger;
         self.clock.ending = Some(Box::new(Ending::Linger { until, discarded: 0 }));
     }
 

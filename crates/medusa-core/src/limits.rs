@@ -155,10 +155,11 @@ impl<T> Limit<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Limit<T> {
+/// Zero is refused: it would serve nobody, and where no limit is meant `false` says so.
+impl<'de, T: Deserialize<'de> + Default + PartialEq> Deserialize<'de> for Limit<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Either<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+        impl<'de, T: Deserialize<'de> + Default + PartialEq> Visitor<'de> for Either<T> {
             type Value = Limit<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -180,17 +181,21 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Limit<T> {
             }
 
             fn visit_u64<E: Error>(self, value: u64) -> Result<Limit<T>, E> {
-                if value == 0 {
-                    return Err(E::custom("a limit of 0 would serve nobody; `false` is no limit"));
-                }
-                T::deserialize(U64Deserializer::new(value)).map(Limit::At)
+                at_least_something(T::deserialize(U64Deserializer::new(value))?)
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Limit<T>, E> {
-                T::deserialize(StrDeserializer::new(text)).map(Limit::At)
+                at_least_something(T::deserialize(StrDeserializer::new(text))?)
             }
         }
         deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
+fn at_least_something<T: Default + PartialEq, E: Error>(value: T) -> Result<Limit<T>, E> {
+    match value == T::default() {
+        true => Err(E::custom("a limit of 0 would serve nobody; `false` is no limit")),
+        false => Ok(Limit::At(value)),
     }
 }
 

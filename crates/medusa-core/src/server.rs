@@ -19,6 +19,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -139,6 +140,8 @@ impl From<BindErrors> for io::Error {
 pub struct Running {
     handle: Handle,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    /// From each shard at its end, whether it failed.
+    ended: Receiver<bool>,
 }
 
 /// A handle to a running server, for any thread.
@@ -189,6 +192,7 @@ impl Server {
         let censuses: Vec<_> = self.services.iter().map(census).collect();
         let handle = Handle { mailboxes: Arc::clone(&mailboxes) };
         let mut threads = Vec::new();
+        let (ends, ended) = mpsc::channel();
         let sockets = self.sockets.into_iter().zip(self.datagram_sockets);
         for (index, (poll, (sockets, datagrams))) in polls.into_iter().zip(sockets).enumerate() {
             let mailboxes = Arc::clone(&mailboxes);
@@ -224,9 +228,17 @@ impl Server {
                 }
                 shard.run()
             };
+            let ended = ends.clone();
+            let run = move || {
+                // Sent at a panic too, which counts as a failure.
+                let mut report = Report { ended, failed: true };
+                let result = run();
+                report.failed = result.is_err();
+                result
+            };
             threads.push(thread::Builder::new().name(format!("shard-{index}")).spawn(run)?);
         }
-        Ok(Running { handle, threads })
+        Ok(Running { handle, threads, ended })
     }
 
     /// Starts the shards and waits for their end.
@@ -329,12 +341,16 @@ impl Running {
     /// The first shard whose event loop failed; the others are stopped then.
     pub fn join(self) -> io::Result<()> {
         let mut result = Ok(());
+        // In the order in which they end: a failure of one stops the others.
+        for _ in 0..self.threads.len() {
+            let failed = self.ended.recv().unwrap_or(true);
+            if failed {
+                self.handle.stop();
+            }
+        }
         for thread in self.threads {
             let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("a shard panicked")));
-            if ended.is_err() && result.is_ok() {
-                self.handle.stop();
-                result = ended;
-            }
+            result = result.and(ended);
         }
         result
     }
@@ -356,6 +372,19 @@ impl Handle {
         for mailbox in self.mailboxes.iter() {
             mailbox.post(Message::Control(control));
         }
+    }
+}
+
+/// Tells how a shard ended, when it is dropped.
+struct Report {
+    ended: Sender<bool>,
+    failed: bool,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        // Nobody may be listening any more.
+        let _ = self.ended.send(self.failed);
     }
 }
 

@@ -93,8 +93,7 @@ pub trait Session: Any {
     }
 }
 
-/// A deadline that the core keeps for every connection, by its service's
-/// [`Limits`](crate::Limits).
+/// A deadline that the core keeps for every connection, by its service's [`Limits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Deadline {

@@ -413,14 +413,15 @@ mod tests {
         for mut out in [Outbox::new(), Outbox::without_files()] {
             handle.sync_all().unwrap();
             rustix::fs::fadvise(&handle, 0, None, Advice::DontNeed).unwrap();
-            // Where the cache can't be emptied, this shows nothing.
-            if read_now(&handle, &mut [0], (1 << 20) - 1) != Err(Errno::AGAIN) {
-                return;
-            }
             let mut producer = file(Arc::clone(&handle), 3 << 20);
-            assert_eq!(producer.produce(&mut out).unwrap(), Produced::Pending);
-            assert!(out.is_empty());
-            out.take_job().unwrap()();
+            // The kernel may have kept or fetched a page all the same: then there is nothing to wait for.
+            if producer.produce(&mut out).unwrap() == Produced::Pending {
+                assert!(out.is_empty());
+                out.take_job().unwrap()();
+            } else {
+                out = if out.accepts_files() { Outbox::new() } else { Outbox::without_files() };
+                producer = file(Arc::clone(&handle), 3 << 20);
+            }
             assert!(run(&mut producer, &mut out).unwrap().0 == content);
         }
     }
