@@ -2,6 +2,7 @@
 //! response's last octet was taken by the socket or the client has left. A response that was not
 //! sent whole has ` incomplete` at its line's end; the octets are those of the body really sent.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use medusa_core::{AccessSink, Delivered, Outbox, Peer, ProduceError, Produced, P
 
 use crate::date::Date;
 use crate::head::{Head, Known};
+use crate::origin::Origin;
 
 /// The longest that a part of a line may be, unescaped; a head may be far longer.
 const PART: usize = 2048;
@@ -20,6 +22,8 @@ pub(crate) struct Record {
     sink: Arc<dyn AccessSink>,
     /// The line up to the status.
     line: Vec<u8>,
+    /// Where the user's name stands in it, or a hyphen.
+    user: usize,
     /// What follows the octets: referer and user agent.
     tail: Vec<u8>,
 }
@@ -27,11 +31,14 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn of(
         sink: &Arc<dyn AccessSink>,
-        peer: &Peer,
+        origin: &Origin,
         date: &Date,
         head: &Head<'_>,
     ) -> Box<Record> {
-        let mut record = Record::begin(sink, peer, date, head.request_line());
+        let mut record = Record::begin(sink, origin, date, head.request_line());
+        if let Some(subject) = origin.certificate() {
+            record.set_user(subject);
+        }
         for field in [Known::Referer, Known::UserAgent] {
             record.tail.push(b' ');
             quote(&mut record.tail, head.known(field).unwrap_or(b"-"));
@@ -48,29 +55,44 @@ impl Record {
     ) -> Box<Record> {
         let part = part.strip_prefix(b"\r\n").unwrap_or(part);
         let line = part.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
-        let mut record = Record::begin(sink, peer, date, if line.is_empty() { b"-" } else { line });
+        let line = if line.is_empty() { b"-" } else { line };
+        let mut record = match peer.remote.ip() {
+            Some(address) => Record::begin(sink, address, date, line),
+            None => Record::begin(sink, peer.remote, date, line),
+        };
         record.tail.extend_from_slice(b" \"-\" \"-\"");
         record
     }
 
     fn begin(
         sink: &Arc<dyn AccessSink>,
-        peer: &Peer,
+        who: impl Display,
         date: &Date,
         request_line: &[u8],
     ) -> Box<Record> {
         let mut line = Vec::with_capacity(128);
-        let _ = match peer.remote.ip() {
-            Some(address) => write!(line, "{address} - - ["),
-            None => write!(line, "{} - - [", peer.remote),
-        };
+        let _ = write!(line, "{who} - ");
+        let user = line.len();
+        line.extend_from_slice(b"- [");
         // `Sun, 06 Nov 1994 08:49:37 GMT` holds all that `06/Nov/1994:08:49:37 +0000` needs.
         for part in [&date[5..7], b"/", &date[8..11], b"/", &date[12..16], b":", &date[17..25]] {
             line.extend_from_slice(part);
         }
         line.extend_from_slice(b" +0000] ");
         quote(&mut line, request_line);
-        Box::new(Record { sink: Arc::clone(sink), line, tail: Vec::new() })
+        Box::new(Record { sink: Arc::clone(sink), line, user, tail: Vec::new() })
+    }
+
+    /// Says who it was. An account's name goes before what a certificate says, since it is told later.
+    pub(crate) fn set_user(&mut self, user: &str) {
+        let mut field = Vec::with_capacity(user.len());
+        // The field ends at the first space.
+        escape(&mut field, user.as_bytes(), b" \"\\");
+        let rest = &self.line[self.user..];
+        let length = rest.iter().position(|&b| b == b' ').unwrap_or(rest.len());
+        if !field.is_empty() {
+            self.line.splice(self.user..self.user + length, field);
+        }
     }
 
     /// The same response, which writes its line when it is through.
@@ -134,7 +156,7 @@ struct Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let Record { sink, line, tail } = &mut self.record;
+        let Record { sink, line, tail, .. } = &mut self.record;
         let octets = self.sent.get_mut().saturating_sub(self.head_length);
         let _ = write!(line, " {} {octets}", self.status.as_str());
         line.extend_from_slice(tail);
@@ -151,13 +173,22 @@ fn quote(out: &mut Vec<u8>, text: &[u8]) {
     for &octet in &text[..text.len().min(PART)] {
         match octet {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', octet]),
-            0x20..=0x7e => out.push(octet),
+            octet => escape(out, &[octet], b""),
+        }
+    }
+    out.push(b'"');
+}
+
+/// As hexadecimal digits, what isn't printable ASCII and what is among `others`.
+fn escape(out: &mut Vec<u8>, text: &[u8], others: &[u8]) {
+    for &octet in &text[..text.len().min(PART)] {
+        match octet {
+            0x20..=0x7e if !others.contains(&octet) => out.push(octet),
             _ => {
                 let _ = write!(out, "\\x{octet:02x}");
             }
         }
     }
-    out.push(b'"');
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub(crate) struct Asked {
     pub(crate) head_only: bool,
     /// The client would go on, and nothing speaks against it.
     pub(crate) persistent: bool,
+    /// It came over TLS.
+    pub(crate) secure: bool,
 }
 
 impl Asked {
@@ -25,12 +27,13 @@ impl Asked {
             old_version: head.version() == Version::HTTP_10,
             head_only: *method == Method::HEAD,
             persistent: head.persistent(),
+            secure: false,
         }
     }
 
     /// Of a request whose head could not be made out: the reply is the last.
     pub(crate) const UNKNOWN: Asked =
-        Asked { old_version: false, head_only: false, persistent: false };
+        Asked { old_version: false, head_only: false, persistent: false, secure: false };
 }
 
 /// How the end of a response's body is found.
@@ -76,15 +79,23 @@ impl Plan {
     }
 }
 
-/// Appends the head, up to and with its empty line.
+/// Appends the head, up to and with its empty line. `always` are whole lines that each response has.
 #[inline]
-pub(crate) fn head(out: &mut Vec<u8>, response: &Response, asked: Asked, plan: Plan, date: &Date) {
+pub(crate) fn head(
+    out: &mut Vec<u8>,
+    response: &Response,
+    asked: Asked,
+    plan: Plan,
+    date: &Date,
+    always: &[u8],
+) {
     out.reserve(160 + response.fields.len());
     status_line(out, response.status);
     out.extend_from_slice(b"Date: ");
     out.extend_from_slice(date);
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&response.fields);
+    out.extend_from_slice(always);
     match plan.end {
         End::Length(length) => {
             out.extend_from_slice(b"Content-Length: ");
@@ -151,7 +162,7 @@ mod tests {
     fn check(asked: Asked, response: Response, tail: &str) {
         let mut out = Vec::new();
         let plan = Plan::new(asked, &response);
-        head(&mut out, &response, asked, plan, b"Sun, 06 Nov 1994 08:49:37 GMT");
+        head(&mut out, &response, asked, plan, b"Sun, 06 Nov 1994 08:49:37 GMT", b"");
         let reason = response.status.canonical_reason().unwrap_or_default();
         let expected = format!(
             "HTTP/1.1 {} {reason}\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n{tail}\r\n",
@@ -162,7 +173,7 @@ mod tests {
 
     #[test]
     fn each_response_has_its_framing() {
-        let new = Asked { old_version: false, head_only: false, persistent: true };
+        let new = Asked { old_version: false, head_only: false, persistent: true, secure: false };
         let old = Asked { old_version: true, ..new };
         let head = Asked { head_only: true, ..new };
         let last = Asked { persistent: false, ..new };

@@ -4,7 +4,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use medusa_core::config::{Listen, Size};
+use medusa_core::Network;
+use medusa_core::config::{Listen, Period, Size};
 use serde::de::{Error, IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -27,18 +28,33 @@ pub struct SiteConfig {
     pub(crate) gzip: Option<bool>,
     /// The Cache-Control field.
     pub(crate) cache_control: Option<String>,
+    /// Where it listens with TLS, from the first octet.
+    pub(crate) tls_listen: Option<Vec<Listen>>,
+    /// Whether those who come without TLS are sent to `tls_listen`.
+    pub(crate) redirect_to_tls: Option<bool>,
+    /// For how long clients shall use nothing but TLS.
+    pub(crate) hsts: Option<Period>,
+    /// The proxies that are believed.
+    pub(crate) trusted_proxies: Option<Vec<Network>>,
+    /// Whether they speak by a PROXY header rather than by header fields.
+    pub(crate) proxy_protocol: Option<bool>,
+    /// The authorities that sign clients' certificates.
+    pub(crate) client_ca: Option<PathBuf>,
+    pub(crate) client_certificate: Option<ClientCertificate>,
     /// The first that matches is taken.
     #[serde(default)]
     pub(crate) route: Vec<RouteConfig>,
+}
 
-    // What belongs to the design and not to this build.
-    pub(crate) tls_listen: Option<IgnoredAny>,
-    pub(crate) redirect_to_tls: Option<IgnoredAny>,
-    pub(crate) hsts: Option<IgnoredAny>,
-    pub(crate) trusted_proxies: Option<IgnoredAny>,
-    pub(crate) proxy_protocol: Option<IgnoredAny>,
-    pub(crate) client_ca: Option<IgnoredAny>,
-    pub(crate) client_certificate: Option<IgnoredAny>,
+/// Whether a client needs a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ClientCertificate {
+    /// It is asked for one.
+    #[default]
+    Ask,
+    /// No handshake without one.
+    Require,
 }
 
 /// One `[[http.NAME.route]]`.

@@ -19,7 +19,7 @@
 //! # }
 //! ```
 //!
-//! It does no TLS by itself, no HTTP/2, and no proxying; docs/http.md says what is done, RFC by RFC.
+//! TLS is the core's ([`HttpService::with_tls`]). It does no HTTP/2 and no proxying; docs/http.md says what is done, RFC by RFC.
 
 mod access;
 mod body;
@@ -30,6 +30,7 @@ mod date;
 mod error;
 mod handler;
 mod head;
+mod origin;
 mod request;
 mod response;
 mod router;
@@ -37,6 +38,7 @@ mod service;
 mod session;
 mod site;
 mod static_files;
+mod to_tls;
 
 pub use body::BodyLength;
 pub use chunked::{ChunkLimits, Decoded, Decoder, Want};
@@ -55,3 +57,4 @@ pub use service::HttpService;
 pub use session::{HttpLimits, HttpSession};
 pub use site::Http;
 pub use static_files::{CacheLimits, StaticFiles, StaticOptions};
+pub use to_tls::RedirectToTls;

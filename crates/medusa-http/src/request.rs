@@ -1,9 +1,12 @@
 //! A request as a handler sees it: lent, since nothing of it was copied.
 
+use std::net::IpAddr;
+
 use http::{HeaderName, Method, Version};
 
 use crate::error::{Error, Fault};
 use crate::head::{Authority, Fields, Head, Known};
+use crate::origin::Origin;
 
 /// A request whose head has been judged. Its body, if it has one, is read by
 /// [`Answer::Read`](crate::Answer::Read).
@@ -13,6 +16,7 @@ pub struct Request<'a> {
     method: &'a Method,
     path: &'a [u8],
     rest: usize,
+    origin: &'a Origin,
     has_body: bool,
 }
 
@@ -21,9 +25,10 @@ impl<'a> Request<'a> {
         head: &'a Head<'a>,
         method: &'a Method,
         path: &'a [u8],
+        origin: &'a Origin,
         has_body: bool,
     ) -> Request<'a> {
-        Request { head, method, path, rest: 0, has_body }
+        Request { head, method, path, rest: 0, origin, has_body }
     }
 
     /// The method.
@@ -58,6 +63,28 @@ impl<'a> Request<'a> {
     /// The host that is asked; the target's goes before the Host field's (RFC 9112 §3.3).
     pub fn host(&self) -> Option<Authority<'a>> {
         self.head.host()
+    }
+
+    /// The client's address: the other end of the connection, or whom a
+    /// [trusted proxy](crate::HttpService::with_trusted_proxies) names. `None` for a Unix socket.
+    pub fn client(&self) -> Option<IpAddr> {
+        self.origin.address()
+    }
+
+    /// Whether it came over TLS, be it to a trusted proxy.
+    pub fn is_secure(&self) -> bool {
+        self.origin.is_secure()
+    }
+
+    /// Whether a trusted proxy speaks for the client.
+    pub fn is_proxied(&self) -> bool {
+        self.origin.is_proxied()
+    }
+
+    /// The subject of the client's certificate in RFC 4514 form, where a good one was shown in the
+    /// TLS handshake. Where a proxy speaks for the client, it is the proxy's.
+    pub fn certificate(&self) -> Option<&'a str> {
+        self.origin.certificate()
     }
 
     /// HTTP/1.0 or HTTP/1.1.

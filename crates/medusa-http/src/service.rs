@@ -4,9 +4,13 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use medusa_core::{Acceptor, AccessSink, Limits, Listener, Peer, Refusal, Service, Session};
+use medusa_core::tls::ServerTls;
+use medusa_core::{
+    Acceptor, AccessSink, Limits, Listener, Network, Peer, Refusal, Service, Session,
+};
 
 use crate::compose::decimal;
 use crate::date::DateCache;
@@ -25,6 +29,10 @@ pub struct HttpService {
     http_limits: HttpLimits,
     access: Option<Arc<dyn AccessSink>>,
     summary: String,
+    tls: Option<Arc<ServerTls>>,
+    hsts: Vec<u8>,
+    trusted: Vec<Network>,
+    proxies: Vec<Network>,
     handler: MakeHandler,
 }
 
@@ -52,6 +60,10 @@ impl HttpService {
             http_limits: HttpLimits::default(),
             access: None,
             summary: String::new(),
+            tls: None,
+            hsts: Vec::new(),
+            trusted: Vec::new(),
+            proxies: Vec::new(),
             handler: Arc::new(move || Box::new(handler())),
         }
     }
@@ -77,6 +89,36 @@ impl HttpService {
         self
     }
 
+    /// Sets what its secured listeners show to clients.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Arc<ServerTls>) -> HttpService {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Has every response over TLS say for how long clients shall use nothing else (RFC 6797).
+    #[must_use]
+    pub fn with_hsts(mut self, max_age: Duration) -> HttpService {
+        let line = format!("Strict-Transport-Security: max-age={}\r\n", max_age.as_secs());
+        self.hsts = line.into_bytes();
+        self
+    }
+
+    /// Sets the proxies that are believed when they say in X-Forwarded-For or Forwarded for whom they
+    /// speak, and in X-Forwarded-Proto over what.
+    #[must_use]
+    pub fn with_trusted_proxies(mut self, trusted: Vec<Network>) -> HttpService {
+        self.trusted = trusted;
+        self
+    }
+
+    /// Sets the proxies that begin each connection with a PROXY header.
+    #[must_use]
+    pub fn with_proxy_protocol(mut self, proxies: Vec<Network>) -> HttpService {
+        self.proxies = proxies;
+        self
+    }
+
     /// Sets what is said of it in a table.
     #[must_use]
     pub fn with_summary(mut self, summary: impl Into<String>) -> HttpService {
@@ -98,6 +140,14 @@ impl Service for HttpService {
         self.limits.clone()
     }
 
+    fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.tls.clone()
+    }
+
+    fn proxies(&self) -> Vec<Network> {
+        self.proxies.clone()
+    }
+
     fn summary(&self) -> String {
         self.summary.clone()
     }
@@ -109,6 +159,8 @@ impl Service for HttpService {
                 limits: self.http_limits,
                 access: self.access.clone(),
                 dates: DateCache::default(),
+                trusted: self.trusted.clone(),
+                hsts: self.hsts.clone(),
                 spare: Cell::default(),
             }),
         })

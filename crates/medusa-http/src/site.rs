@@ -1,10 +1,12 @@
 //! A configuration made into a service: what the keys mean, and everything that can be wrong with them,
 //! found before anything is served.
 
+mod listening;
+
 use std::path::{Path, PathBuf};
 
 use http::{HeaderValue, StatusCode};
-use medusa_core::{BuildContext, BuildError, Limits, Listener, Plugin, Service};
+use medusa_core::{BuildContext, BuildError, Limits, Plugin, Service};
 use medusa_files::Root;
 
 use crate::config::{RouteConfig, SiteConfig, StatusKey};
@@ -13,6 +15,8 @@ use crate::head::{Authority, canonical_path};
 use crate::router::{Redirect, Route, Router};
 use crate::service::HttpService;
 use crate::static_files::{StaticFiles, StaticOptions};
+use crate::to_tls::RedirectToTls;
+use listening::Listening;
 
 /// The plug-in: `[http.NAME]`.
 #[derive(Debug)]
@@ -47,7 +51,7 @@ impl Serves {
 
 fn site(config: SiteConfig, cx: &BuildContext) -> Result<HttpService, BuildError> {
     refuse_later_keys(&config)?;
-    let listeners = listeners(&config, cx)?;
+    let listening = Listening::new(&config, cx)?;
     let options = folder_options(&config)?;
     let mut routes = Vec::new();
     for (index, route) in config.route.into_iter().enumerate() {
@@ -70,27 +74,26 @@ fn site(config: SiteConfig, cx: &BuildContext) -> Result<HttpService, BuildError
         (2, true) | (1, false) => summary.push("1 route".into()),
         (all, has_root) => summary.push(format!("{} routes", all - usize::from(has_root))),
     }
-    let router = move || {
-        routes.iter().fold(Router::new(), |router, (route, serves)| {
+    let to_tls = listening.redirect;
+    let handler = move || -> Box<dyn Handler> {
+        let router = routes.iter().fold(Router::new(), |router, (route, serves)| {
             router.route(route.clone(), serves.handler())
-        })
+        });
+        match to_tls {
+            Some(port) => Box::new(RedirectToTls::new(router, port)),
+            None => Box::new(router),
+        }
     };
-    Ok(HttpService::new(cx.service_name(), listeners, router)
+    let service = HttpService::new(cx.service_name(), listening.listeners.clone(), handler);
+    Ok(listening
+        .applied(service)
         .with_limits(cx.limits(Limits::default()))
         .with_access(cx.access())
         .with_summary(summary.join(", ")))
 }
 
 fn refuse_later_keys(config: &SiteConfig) -> Result<(), BuildError> {
-    let mut keys = vec![
-        ("tls_listen".to_owned(), config.tls_listen.is_some()),
-        ("redirect_to_tls".to_owned(), config.redirect_to_tls.is_some()),
-        ("hsts".to_owned(), config.hsts.is_some()),
-        ("trusted_proxies".to_owned(), config.trusted_proxies.is_some()),
-        ("proxy_protocol".to_owned(), config.proxy_protocol.is_some()),
-        ("client_ca".to_owned(), config.client_ca.is_some()),
-        ("client_certificate".to_owned(), config.client_certificate.is_some()),
-    ];
+    let mut keys = Vec::new();
     for (index, route) in config.route.iter().enumerate() {
         let status_page = matches!(route.status, Some(StatusKey::Page(_)));
         keys.push((format!("route[{index}].accounts"), route.accounts.is_some()));
@@ -110,19 +113,6 @@ fn refuse_later_keys(config: &SiteConfig) -> Result<(), BuildError> {
             Err(BuildError::at(key, message).hint("leave it out, and what depends on it"))
         }
     }
-}
-
-fn listeners(config: &SiteConfig, cx: &BuildContext) -> Result<Vec<Listener>, BuildError> {
-    let addresses = config.listen.clone().unwrap_or_default();
-    if addresses.is_empty() {
-        let message = "it listens nowhere";
-        let error = match config.listen {
-            Some(_) => BuildError::at("listen", message),
-            None => BuildError::new(message),
-        };
-        return Err(error.hint("name an address: `listen = [\"127.0.0.1:8080\"]`"));
-    }
-    Ok(cx.listeners("listen", &addresses))
 }
 
 /// How the site's folders are served, unless a route says otherwise.

@@ -15,7 +15,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
-use medusa_core::{AccessSink, Cx, Deadline, Frame, Framing, Note, ReplySlot, Session, TimerKey};
+use medusa_core::{
+    AccessSink, Cx, Deadline, Frame, Framing, Network, Note, ReplySlot, Session, TimerKey,
+};
 
 use crate::access::Record;
 use crate::body::BodyLength;
@@ -27,6 +29,7 @@ use crate::handler::{
     Answer, Answered, Continuation, Continuations, Exchange, Handler, Reading, Resumed,
 };
 use crate::head::{Head, HeadLimits, Known, Target, canonical_path};
+use crate::origin::Origin;
 use crate::request::Request;
 use crate::response::Response;
 use bodies::{BodyFraming, OpenBody};
@@ -65,6 +68,10 @@ pub(crate) struct Shard {
     pub(crate) limits: HttpLimits,
     pub(crate) access: Option<Arc<dyn AccessSink>>,
     pub(crate) dates: DateCache,
+    /// The proxies that are believed.
+    pub(crate) trusted: Vec<Network>,
+    /// Strict-Transport-Security, as a whole line: for responses over TLS.
+    pub(crate) hsts: Vec<u8>,
     /// A buffer for a response's fields, which goes round.
     pub(crate) spare: Cell<Vec<u8>>,
 }
@@ -222,14 +229,15 @@ impl HttpSession {
             Err(fault) => return self.refuse(cx, fault, octets),
         };
         let method = head.method();
-        let mut asked = Asked::by(&head, &method);
+        let origin = Origin::of(cx.peer(), &head, &self.shard.trusted);
+        let mut asked = Asked { secure: origin.is_secure(), ..Asked::by(&head, &method) };
         if self.ending || cx.is_draining() {
             asked.persistent = false;
         }
         let record = match &self.shard.access {
             Some(sink) => {
                 let date = self.shard.dates.at(cx.wall_clock());
-                Some(Record::of(sink, cx.peer(), &date, &head))
+                Some(Record::of(sink, &origin, &date, &head))
             }
             None => None,
         };
@@ -245,7 +253,7 @@ impl HttpSession {
                 }
             };
         }
-        let answer = self.ask(cx, &head, &method, body.is_some());
+        let answer = self.ask(cx, &head, &method, &origin, body.is_some());
         match (answer, body) {
             (Answer::Now(response), None) => self.respond(cx, asker, None, response),
             (answer, body) => self.settle(cx, asker, answer, body, true),
@@ -254,7 +262,14 @@ impl HttpSession {
 
     /// What is answered: by the handler, but for what concerns the whole server.
     #[inline]
-    fn ask(&mut self, cx: &mut Cx<'_>, head: &Head<'_>, method: &Method, has_body: bool) -> Answer {
+    fn ask(
+        &mut self,
+        cx: &mut Cx<'_>,
+        head: &Head<'_>,
+        method: &Method,
+        origin: &Origin,
+        has_body: bool,
+    ) -> Answer {
         let target = head.target();
         let path = match target {
             Target::Origin { path, .. } | Target::Absolute { path, .. } => path,
@@ -273,7 +288,7 @@ impl HttpSession {
             Ok(path) => path,
             Err(fault) => return Response::fault(fault).into(),
         };
-        let request = Request::new(head, method, &path, has_body);
+        let request = Request::new(head, method, &path, origin, has_body);
         let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
         self.shard.handler.requested(&request, &mut exchange)
     }

@@ -39,6 +39,8 @@ impl HttpSession {
         }
         let date = self.shard.dates.at(cx.wall_clock());
         let plan = Plan::new(asker.asked, &response);
+        // RFC 6797 §7.2: never without TLS.
+        let always = if asker.asked.secure { &self.shard.hsts[..] } else { &[] };
         if asker.record.is_none() && slot.is_none() {
             let small = match &response.body {
                 Body::Bytes(bytes) if plan.send_body && bytes.len() <= SMALL_BODY => &bytes[..],
@@ -46,7 +48,7 @@ impl HttpSession {
             };
             let sent = !small.is_empty();
             cx.compose(|out| {
-                compose::head(out, &response, asker.asked, plan, &date);
+                compose::head(out, &response, asker.asked, plan, &date, always);
                 out.extend_from_slice(small);
             });
             if plan.send_body && !sent {
@@ -61,7 +63,7 @@ impl HttpSession {
             }
         } else {
             let mut head = Vec::new();
-            compose::head(&mut head, &response, asker.asked, plan, &date);
+            compose::head(&mut head, &response, asker.asked, plan, &date, always);
             let head_length = head.len();
             let body = if plan.send_body { response.body } else { Body::Empty };
             let whole = whole(head, body, plan);
@@ -88,7 +90,8 @@ impl HttpSession {
         let date = self.shard.dates.at(cx.wall_clock());
         let sink = self.shard.access.as_ref();
         let record = sink.map(|sink| Record::of_part(sink, cx.peer(), &date, octets));
-        let asker = Asker { asked: Asked::UNKNOWN, record };
+        let asked = Asked { secure: cx.is_secured(), ..Asked::UNKNOWN };
+        let asker = Asker { asked, record };
         self.respond(cx, asker, None, Response::fault(fault));
     }
 

@@ -5,10 +5,11 @@ use serde::de::IgnoredAny;
 use serde::de::value::StrDeserializer;
 
 use medusa_core::testing::{Client, Faults};
+use medusa_core::tls::{Certificate, ServerTls};
 use medusa_core::{Endpoint, Peer};
 
 use super::*;
-use crate::config::RouteConfig as Route1;
+use crate::config::{ClientCertificate, RouteConfig as Route1};
 
 fn context() -> (tempfile::TempDir, BuildContext) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -101,17 +102,77 @@ fn what_is_refused_and_where() {
     }
 }
 
+/// A self-signed certificate, which is its own authority.
+fn certificate(folder: &std::path::Path) -> ServerTls {
+    let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).expect("works");
+    let (chain, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    std::fs::write(&chain, made.cert.pem()).expect("works");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("works");
+    ServerTls::new(vec![Certificate { hosts: Vec::new(), chain, key }]).expect("works")
+}
+
+#[test]
+fn tls_and_proxies_that_make_no_sense() {
+    let secured = || Some(vec!["127.0.0.1:8443".parse().expect("an address")]);
+    let trusted = || Some(vec!["127.0.0.0/8".parse().expect("a network")]);
+    let day = Some("1d".parse().expect("a period"));
+    let on = Some(true);
+    let ca = || Some("cert.pem".into());
+    let with_tls = || SiteConfig { tls_listen: secured(), ..config() };
+    refused(with_tls(), Some("tls_listen"), "no certificate");
+    let nowhere = SiteConfig { listen: None, tls_listen: Some(vec![]), ..config() };
+    refused(nowhere, Some("tls_listen"), "listens nowhere");
+    refused(SiteConfig { hsts: day, ..config() }, Some("hsts"), "over TLS only");
+    let redirect = SiteConfig { redirect_to_tls: on, ..config() };
+    refused(redirect, Some("redirect_to_tls"), "nowhere to be sent");
+    let unbound = Some(vec!["127.0.0.1:0".parse().expect("an address")]);
+    refused(
+        SiteConfig { redirect_to_tls: on, tls_listen: unbound, ..config() },
+        Some("redirect_to_tls"),
+        "before it is bound",
+    );
+    refused(SiteConfig { client_ca: ca(), ..config() }, Some("client_ca"), "doesn't listen");
+    let require = Some(ClientCertificate::Require);
+    let alone = SiteConfig { client_certificate: require, ..config() };
+    refused(alone, Some("client_certificate"), "doesn't listen");
+    refused(SiteConfig { proxy_protocol: on, ..config() }, Some("proxy_protocol"), "trusted");
+
+    let (folder, cx) = context();
+    let cx = cx.with_shared(certificate(folder.path()));
+    let built = |config| site(config, &cx);
+    let service = built(with_tls()).expect("accepted");
+    assert_eq!(service.listeners().iter().map(|l| l.secured).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(service.listeners()[1].key, "tls_listen[0]");
+    let clients = |config| service_clients(&built(config).expect("accepted"));
+    assert_eq!(clients(with_tls()), "NotAsked");
+    assert_eq!(clients(SiteConfig { client_ca: ca(), ..with_tls() }), "Asked");
+    let required = SiteConfig { client_ca: ca(), client_certificate: require, ..with_tls() };
+    assert_eq!(clients(required), "Required");
+    let unnamed = SiteConfig { client_certificate: require, ..with_tls() };
+    assert_eq!(built(unnamed).expect_err("refused").key.as_deref(), Some("client_certificate"));
+    let missing = SiteConfig { client_ca: Some("nowhere.pem".into()), ..with_tls() };
+    assert_eq!(built(missing).expect_err("refused").key.as_deref(), Some("client_ca"));
+    let only = SiteConfig { listen: None, ..with_tls() };
+    assert_eq!(built(only).expect("accepted").listeners().len(), 1);
+
+    // Behind a proxy that does TLS, a site needs none of its own.
+    let behind =
+        SiteConfig { hsts: day, redirect_to_tls: on, trusted_proxies: trusted(), ..config() };
+    assert!(built(behind).expect("accepted").proxies().is_empty());
+    let headed = SiteConfig { trusted_proxies: trusted(), proxy_protocol: on, ..config() };
+    assert_eq!(built(headed).expect("accepted").proxies().len(), 1);
+}
+
+fn service_clients(service: &HttpService) -> String {
+    let tls = service.tls().expect("secured");
+    let shown = format!("{:?}", tls.clients());
+    shown.split(' ').next().unwrap_or_default().to_owned()
+}
+
 #[test]
 fn what_this_build_does_not_offer_is_refused_by_name() {
     let set = Some(IgnoredAny);
     for (key, config) in [
-        ("tls_listen", SiteConfig { tls_listen: set, ..config() }),
-        ("redirect_to_tls", SiteConfig { redirect_to_tls: set, ..config() }),
-        ("hsts", SiteConfig { hsts: set, ..config() }),
-        ("trusted_proxies", SiteConfig { trusted_proxies: set, ..config() }),
-        ("proxy_protocol", SiteConfig { proxy_protocol: set, ..config() }),
-        ("client_ca", SiteConfig { client_ca: set, ..config() }),
-        ("client_certificate", SiteConfig { client_certificate: set, ..config() }),
         ("route[1].accounts", with_route(Route1 { accounts: set, ..Route1::default() })),
         ("route[1].metrics", with_route(Route1 { metrics: set, ..Route1::default() })),
         ("route[1].dns", with_route(Route1 { dns: set, ..Route1::default() })),

@@ -5,6 +5,7 @@
 mod bounds;
 mod conversation;
 mod fixture;
+mod origin;
 mod predecessors;
 mod routes;
 mod smuggling;
