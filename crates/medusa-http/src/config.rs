@@ -75,9 +75,10 @@ pub(crate) struct RouteConfig {
     pub(crate) max_upload: Option<Size>,
     pub(crate) redirect: Option<String>,
     pub(crate) status: Option<StatusKey>,
+    /// Who may have it.
+    pub(crate) accounts: Option<Vec<String>>,
 
     // What belongs to the design and not to this build.
-    pub(crate) accounts: Option<IgnoredAny>,
     pub(crate) metrics: Option<IgnoredAny>,
     pub(crate) dns: Option<IgnoredAny>,
 }

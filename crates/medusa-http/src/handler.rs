@@ -202,6 +202,8 @@ type Then<A> = Box<dyn FnOnce(Box<dyn Any>, &mut Exchange<'_, '_>) -> A>;
 pub(crate) struct Continuations {
     last: u32,
     waiting: Vec<(u32, Continuation)>,
+    /// Who asks, as a handler has just found out.
+    pub(crate) user: Option<Box<str>>,
 }
 
 impl Continuations {
@@ -252,6 +254,11 @@ impl<'a, 'c> Exchange<'a, 'c> {
     /// Who is at the other end, and where it came in.
     pub fn peer(&self) -> &Peer {
         self.cx.peer()
+    }
+
+    /// Says who asks, for the access log.
+    pub fn set_user(&mut self, name: &str) {
+        self.continuations.user = Some(name.into());
     }
 
     /// A response whose fields are kept in a buffer that goes round: unlike [`Response::new`] it

@@ -31,6 +31,7 @@ mod error;
 mod handler;
 mod head;
 mod origin;
+mod protected;
 mod request;
 mod response;
 mod router;
@@ -50,6 +51,7 @@ pub use handler::{
 };
 pub use head::{Authority, Fields, Head, HeadLimits, Known, Target};
 pub use http;
+pub use protected::Protected;
 pub use request::Request;
 pub use response::{Body, FieldBlock, Response};
 pub use router::{Redirect, Route, Router};

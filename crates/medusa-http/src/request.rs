@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::{HeaderName, Method, Version};
 
 use crate::error::{Error, Fault};
-use crate::head::{Authority, Fields, Head, Known};
+use crate::head::{Authority, Fields, Head, HeadLimits, Known};
 use crate::origin::Origin;
 
 /// A request whose head has been judged. Its body, if it has one, is read by
@@ -17,6 +17,7 @@ pub struct Request<'a> {
     path: &'a [u8],
     rest: usize,
     origin: &'a Origin,
+    user: Option<&'a str>,
     has_body: bool,
 }
 
@@ -28,7 +29,7 @@ impl<'a> Request<'a> {
         origin: &'a Origin,
         has_body: bool,
     ) -> Request<'a> {
-        Request { head, method, path, rest: 0, origin, has_body }
+        Request { head, method, path, rest: 0, origin, user: None, has_body }
     }
 
     /// The method.
@@ -79,6 +80,12 @@ impl<'a> Request<'a> {
     /// Whether a trusted proxy speaks for the client.
     pub fn is_proxied(&self) -> bool {
         self.origin.is_proxied()
+    }
+
+    /// The account that has logged in, where the route asks for that
+    /// ([`Protected`](crate::Protected)).
+    pub fn user(&self) -> Option<&'a str> {
+        self.user
     }
 
     /// The subject of the client's certificate in RFC 4514 form, where a good one was shown in the
@@ -145,5 +152,46 @@ impl<'a> Request<'a> {
     /// The same request as a route's handler sees it: `matched` octets of the path are the route's.
     pub(crate) fn below(&self, matched: usize) -> Request<'a> {
         Request { rest: matched.min(self.path.len()), ..*self }
+    }
+
+    /// The same request, from somebody whose name is known.
+    pub(crate) fn by<'b>(&self, user: &'b str) -> Request<'b>
+    where
+        'a: 'b,
+    {
+        Request { user: Some(user), ..*self }
+    }
+
+    /// A copy to be [lent](Kept::lend) again, for handlers that have to know something first.
+    pub(crate) fn keep(&self) -> Kept {
+        Kept {
+            head: self.head.as_bytes().to_vec(),
+            path: self.path.to_vec(),
+            rest: self.rest,
+            origin: self.origin.clone(),
+            has_body: self.has_body,
+        }
+    }
+}
+
+/// A request that is put off as a whole.
+pub(crate) struct Kept {
+    head: Vec<u8>,
+    path: Vec<u8>,
+    rest: usize,
+    origin: Origin,
+    has_body: bool,
+}
+
+impl Kept {
+    /// The request as it was. It was judged before: `None` doesn't happen.
+    pub(crate) fn lend<R>(&self, to: impl FnOnce(&Request<'_>) -> R) -> Option<R> {
+        let any = usize::MAX;
+        let head =
+            Head::parse(&self.head, &HeadLimits { head: any, target: any, fields: any }).ok()?;
+        let method = head.method();
+        let (origin, path) = (&self.origin, &self.path[..]);
+        let request = Request::new(&head, &method, path, origin, self.has_body);
+        Some(to(&request.below(self.rest)))
     }
 }

@@ -4,14 +4,17 @@
 mod listening;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
+use medusa_accounts::{Accounts, Logins};
 use medusa_core::{BuildContext, BuildError, Limits, Plugin, Service};
 use medusa_files::Root;
 
 use crate::config::{RouteConfig, SiteConfig, StatusKey};
 use crate::handler::Handler;
 use crate::head::{Authority, canonical_path};
+use crate::protected::Protected;
 use crate::router::{Redirect, Route, Router};
 use crate::service::HttpService;
 use crate::static_files::{StaticFiles, StaticOptions};
@@ -57,12 +60,13 @@ fn site(config: SiteConfig, cx: &BuildContext) -> Result<HttpService, BuildError
     for (index, route) in config.route.into_iter().enumerate() {
         let key = |name: &str| format!("route[{index}].{name}");
         let matches = matches(&route, &key)?;
-        routes.push((matches, serves(route, &options, cx, &key)?));
+        let guard = guard(route.accounts.as_deref(), cx, &key)?;
+        routes.push((matches, serves(route, &options, cx, &key)?, guard));
     }
     let mut summary = Vec::new();
     if let Some(path) = &config.root {
         let root = open(path, cx, "root".into())?;
-        routes.push((Route::any(), Serves::Files(root, Box::new(options))));
+        routes.push((Route::any(), Serves::Files(root, Box::new(options)), None));
         summary.push(path.display().to_string());
     }
     match (routes.len(), config.root.is_some()) {
@@ -76,9 +80,14 @@ fn site(config: SiteConfig, cx: &BuildContext) -> Result<HttpService, BuildError
     }
     let to_tls = listening.redirect;
     let handler = move || -> Box<dyn Handler> {
-        let router = routes.iter().fold(Router::new(), |router, (route, serves)| {
-            router.route(route.clone(), serves.handler())
-        });
+        let mut router = Router::new();
+        for (route, serves, guard) in &routes {
+            let handler = serves.handler();
+            router = match guard {
+                Some(guard) => router.route(route.clone(), guard.protect(handler)),
+                None => router.route(route.clone(), handler),
+            };
+        }
         match to_tls {
             Some(port) => Box::new(RedirectToTls::new(router, port)),
             None => Box::new(router),
@@ -92,11 +101,58 @@ fn site(config: SiteConfig, cx: &BuildContext) -> Result<HttpService, BuildError
         .with_summary(summary.join(", ")))
 }
 
+/// Who may come in to a route.
+struct Guard {
+    logins: Arc<Logins>,
+    service: String,
+    names: Vec<String>,
+}
+
+impl Guard {
+    fn protect(&self, handler: Box<dyn Handler>) -> Protected<Box<dyn Handler>> {
+        // One realm a site: who has logged in to a route isn't asked again on the next.
+        let realm = self.service.split_once('.').map_or(&*self.service, |(_, name)| name);
+        Protected::new(handler, Logins::clone(&self.logins), &self.service, realm)
+            .only(self.names.iter().cloned())
+    }
+}
+
+fn guard(
+    names: Option<&[String]>,
+    cx: &BuildContext,
+    key: &impl Fn(&str) -> String,
+) -> Result<Option<Guard>, BuildError> {
+    let Some(names) = names else { return Ok(None) };
+    if names.is_empty() {
+        let message = "nobody would be let in";
+        return Err(
+            BuildError::at(key("accounts"), message).hint("name who may: `accounts = [\"alice\"]`")
+        );
+    }
+    let Some(logins) = cx.shared::<Logins>() else {
+        let message = "there are no accounts to log in to";
+        return Err(
+            BuildError::at(key("accounts"), message).hint("add a table `[accounts]` with `file`")
+        );
+    };
+    // Accounts that are kept elsewhere can't be asked for their names.
+    if let Some(accounts) = cx.shared::<Arc<Accounts>>() {
+        let directory = accounts.directory();
+        for (at, name) in names.iter().enumerate() {
+            if directory.identity(name).is_none() {
+                let message = format!("there is no account `{name}`");
+                return Err(BuildError::at(format!("{}[{at}]", key("accounts")), message)
+                    .hint(format!("add it with `medusa passwd {name}`, or name another")));
+            }
+        }
+    }
+    Ok(Some(Guard { logins, service: cx.service_name(), names: names.to_vec() }))
+}
+
 fn refuse_later_keys(config: &SiteConfig) -> Result<(), BuildError> {
     let mut keys = Vec::new();
     for (index, route) in config.route.iter().enumerate() {
         let status_page = matches!(route.status, Some(StatusKey::Page(_)));
-        keys.push((format!("route[{index}].accounts"), route.accounts.is_some()));
         keys.push((format!("route[{index}].metrics"), route.metrics.is_some()));
         keys.push((format!("route[{index}].dns"), route.dns.is_some()));
         keys.push((format!("route[{index}].status"), status_page));

@@ -89,6 +89,11 @@ impl<'a> Head<'a> {
         }
     }
 
+    /// All of it, as it came.
+    pub(crate) fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The method's octets; methods are case-sensitive (RFC 9110 §9.1).
     pub fn method_bytes(&self) -> &'a [u8] {
         self.method

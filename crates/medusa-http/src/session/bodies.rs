@@ -141,10 +141,18 @@ impl HttpSession {
             Some(open) if !piece.is_empty() => {
                 let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
                 let reading = open.reader.received(piece, &mut exchange);
+                open.asker.name(&mut self.continuations);
                 self.go_on(cx, reading, whole);
             }
             Some(_) if whole => self.body_ended(cx),
             Some(_) => {}
+        }
+    }
+
+    /// Takes over who the reader of the body says it is from.
+    pub(super) fn name_reader(&mut self) {
+        if let Some(open) = self.body.as_mut().and_then(|body| body.reading.as_mut()) {
+            open.asker.name(&mut self.continuations);
         }
     }
 
@@ -176,10 +184,11 @@ impl HttpSession {
     }
 
     pub(super) fn body_ended(&mut self, cx: &mut Cx<'_>) {
-        let Some(open) = self.body.take().and_then(|body| body.reading) else { return };
+        let Some(mut open) = self.body.take().and_then(|body| body.reading) else { return };
         self.enter(cx, Event::Whole);
         let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
         let answer = open.reader.ended(&mut exchange);
+        open.asker.name(&mut self.continuations);
         self.settle(cx, open.asker, answer, None, false);
     }
 

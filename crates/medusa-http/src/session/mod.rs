@@ -113,6 +113,20 @@ struct Owed {
     slot: Option<ReplySlot>,
     /// Which request it was.
     number: u32,
+    /// It has no body, and none was read: a reader would have an empty one.
+    may_read: bool,
+}
+
+impl Asker {
+    /// Takes over who a handler says it is.
+    #[inline]
+    fn name(&mut self, continuations: &mut Continuations) {
+        if let Some(user) = continuations.user.take()
+            && let Some(record) = &mut self.record
+        {
+            record.set_user(&user);
+        }
+    }
 }
 
 /// The answer is already there, or the client was told to send nothing more.
@@ -241,7 +255,7 @@ impl HttpSession {
             }
             None => None,
         };
-        let asker = Asker { asked, record };
+        let mut asker = Asker { asked, record };
 
         let mut body = None;
         if !length.is_empty() || head.known(Known::Expect).is_some() {
@@ -254,6 +268,7 @@ impl HttpSession {
             };
         }
         let answer = self.ask(cx, &head, &method, &origin, body.is_some());
+        asker.name(&mut self.continuations);
         match (answer, body) {
             (Answer::Now(response), None) => self.respond(cx, asker, None, response),
             (answer, body) => self.settle(cx, asker, answer, body, true),
@@ -348,19 +363,19 @@ impl HttpSession {
             }
             // The answer may turn out to end with the connection, which nothing can follow.
             (Answer::Later(ticket), None) if asker.asked.old_version => {
-                self.owe(ticket.id, asker, None);
+                self.owe(ticket.id, asker, None, may_read);
                 self.enter(cx, Event::PutOff);
             }
             (Answer::Later(ticket), None) => {
                 let last = !asker.asked.persistent;
-                self.owe(ticket.id, asker, Some(cx.reserve()));
+                self.owe(ticket.id, asker, Some(cx.reserve()), may_read);
                 if last {
                     // What is owed is still sent.
                     self.enter(cx, Event::Last);
                 }
             }
             (Answer::Later(ticket), Some(body)) => {
-                self.owe(ticket.id, asker, None);
+                self.owe(ticket.id, asker, None, may_read);
                 self.body = Some(body);
                 self.enter(cx, Event::PutOff);
             }
@@ -370,6 +385,7 @@ impl HttpSession {
             (Answer::Read(read), None) if may_read => {
                 let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
                 let answer = read.reader.ended(&mut exchange);
+                asker.name(&mut self.continuations);
                 self.settle(cx, asker, answer, None, false);
             }
             (Answer::Read(_), body) => {
@@ -379,9 +395,9 @@ impl HttpSession {
         }
     }
 
-    fn owe(&mut self, id: u32, asker: Asker, slot: Option<ReplySlot>) {
+    fn owe(&mut self, id: u32, asker: Asker, slot: Option<ReplySlot>, may_read: bool) {
         self.requests = self.requests.wrapping_add(1);
-        self.owed.push(Owed { id, asker, slot, number: self.requests });
+        self.owed.push(Owed { id, asker, slot, number: self.requests, may_read });
     }
 
     /// Work that a handler had put off is done.
@@ -391,10 +407,14 @@ impl HttpSession {
         match continuation {
             Continuation::Answer(then) => {
                 let answer = then(value, &mut exchange);
+                if let Some(owed) = self.owed.iter_mut().find(|owed| owed.id == id) {
+                    owed.asker.name(&mut self.continuations);
+                }
                 self.answered(cx, id, answer);
             }
             Continuation::Reading(then) => {
                 let reading = then(value, &mut exchange);
+                self.name_reader();
                 self.read_on(cx, id, reading);
             }
         }
@@ -417,7 +437,7 @@ impl HttpSession {
                 if body.is_none() {
                     self.enter(cx, Event::Whole);
                 }
-                self.settle(cx, owed.asker, answer, body, true);
+                self.settle(cx, owed.asker, answer, body, owed.may_read);
             }
             (slot, Answer::Later(ticket)) => {
                 self.owed.insert(at, Owed { id: ticket.id, slot, ..owed });
@@ -430,6 +450,13 @@ impl HttpSession {
                 self.ending |= std::mem::take(&mut response.close);
                 asker.asked.persistent &= followed || !self.ending;
                 self.respond(cx, asker, slot, response);
+            }
+            (slot, Answer::Read(read)) if owed.may_read => {
+                self.owed.insert(at, Owed { slot, may_read: false, ..owed });
+                let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
+                let answer = read.reader.ended(&mut exchange);
+                self.owed[at].asker.name(&mut self.continuations);
+                return self.answered(cx, id, answer);
             }
             (slot, Answer::Read(_)) => {
                 self.respond(cx, owed.asker, slot, Response::misused(MISUSED_READ));

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde::de::value::StrDeserializer;
 
+use medusa_accounts::{Directory, HashCost, Password, ThrottleLimits, User, Users};
 use medusa_core::testing::{Client, Faults};
 use medusa_core::tls::{Certificate, ServerTls};
 use medusa_core::{Endpoint, Peer};
@@ -163,6 +164,45 @@ fn tls_and_proxies_that_make_no_sense() {
     assert_eq!(built(headed).expect("accepted").proxies().len(), 1);
 }
 
+#[test]
+fn accounts_that_are_not_there() {
+    let route = |names: &[&str]| Route1 {
+        files: Some("private".into()),
+        accounts: Some(names.iter().map(|name| (*name).to_owned()).collect()),
+        ..Route1::default()
+    };
+    refused(with_route(route(&[])), Some("route[1].accounts"), "nobody");
+    refused(with_route(route(&["alice"])), Some("route[1].accounts"), "no accounts");
+
+    let (folder, cx) = context();
+    let user = User::with_password_at(
+        &Password::new("secret"),
+        HashCost { memory_kib: 8, passes: 1, lanes: 1 },
+        4096,
+    );
+    let users = Users([("alice".to_owned(), user.expect("works"))].into());
+    let directory = Directory::new(users, folder.path()).expect("works");
+    let accounts = Arc::new(Accounts::new(directory).expect("works"));
+    let logins = Logins::new(accounts.clone(), ThrottleLimits::default());
+    let cx = cx.with_shared(logins).with_shared(accounts);
+    let with = |names: &[&str]| SiteConfig { route: vec![route(names)], ..config() };
+    let error = site(with(&["Alice", "bob"]), &cx).expect_err("refused");
+    assert_eq!(error.key.as_deref(), Some("route[0].accounts[1]"));
+    let private = Route1 { path: Some("/private/".into()), ..route(&["Alice"]) };
+    let service = site(SiteConfig { route: vec![private], ..config() }, &cx).expect("accepted");
+    std::fs::write(folder.path().join("private/a"), "here").expect("works");
+    let peer = Peer::new(Endpoint::Unix, Endpoint::Unix);
+    let session = service.acceptor().accepted(&peer);
+    let mut client = Client::with(session, service.limits(), Faults::none());
+    client.send("GET /private/a HTTP/1.1\r\nHost: a\r\n\r\n").run_jobs();
+    let text = client.text();
+    assert!(text.starts_with("HTTP/1.1 401 ") && text.contains("realm=\"site\""), "{text}");
+    let alice = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
+    client.send(format!("GET /private/a HTTP/1.1\r\nHost: a\r\n{alice}\r\n")).run_jobs();
+    let text = client.text();
+    assert!(text.starts_with("HTTP/1.1 200 ") && text.ends_with("here"), "{text}");
+}
+
 fn service_clients(service: &HttpService) -> String {
     let tls = service.tls().expect("secured");
     let shown = format!("{:?}", tls.clients());
@@ -173,7 +213,6 @@ fn service_clients(service: &HttpService) -> String {
 fn what_this_build_does_not_offer_is_refused_by_name() {
     let set = Some(IgnoredAny);
     for (key, config) in [
-        ("route[1].accounts", with_route(Route1 { accounts: set, ..Route1::default() })),
         ("route[1].metrics", with_route(Route1 { metrics: set, ..Route1::default() })),
         ("route[1].dns", with_route(Route1 { dns: set, ..Route1::default() })),
     ] {

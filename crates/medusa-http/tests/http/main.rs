@@ -7,6 +7,7 @@ mod conversation;
 mod fixture;
 mod origin;
 mod predecessors;
+mod protected;
 mod routes;
 mod smuggling;
 mod splits;
