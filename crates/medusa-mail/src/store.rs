@@ -45,8 +45,9 @@ pub trait Incoming: Send {
     fn commit(self: Box<Self>, then: Then);
 }
 
-/// One account's messages as they were when it was opened.
-pub trait Maildrop: Send {
+/// One account's messages as they were when it was opened. Shared, so that a message can be opened in one
+/// thread while another lists them.
+pub trait Maildrop: Send + Sync {
     /// The messages, oldest first. What comes later isn't among them.
     fn messages(&self) -> &[Message];
 
@@ -62,7 +63,7 @@ pub trait Maildrop: Send {
     /// # Errors
     ///
     /// The first that could not be removed.
-    fn remove(&mut self, indices: &[usize]) -> Result<(), Error>;
+    fn remove(&self, indices: &[usize]) -> Result<(), Error>;
 }
 
 /// What is known of a message without reading it.
@@ -72,6 +73,7 @@ pub struct Message {
     pub unique_id: String,
     /// Octets on disk.
     pub size: u64,
-    /// Octets on the wire: each line end counted as CRLF, no dots stuffed.
+    /// Octets on the wire: each line end counted as CRLF, one that the last line lacks too, no dots
+    /// stuffed.
     pub wire_size: u64,
 }

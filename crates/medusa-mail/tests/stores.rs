@@ -53,7 +53,7 @@ fn a_maildrop_has_one_reader_and_new_mail_is_for_the_next() {
     for text in ["one\r\n", "two\r\n", "three\r\n"] {
         deliver(&store, &["alice"], text.as_bytes());
     }
-    let mut drop = store.open("alice").unwrap();
+    let drop = store.open("alice").unwrap();
     assert!(matches!(store.open("alice").err(), Some(Error::InUse)));
     deliver(&store, &["alice"], b"four\r\n");
     assert_eq!(drop.messages().len(), 3);
@@ -89,6 +89,17 @@ fn mail_of_other_programs_is_measured_once_and_found_where_they_move_it() {
     drop.read(0).unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "a\nb\r\nc\n");
     assert!(cur.join("6.second.host,S=2,W=3:2,S").exists());
+}
+
+#[test]
+fn what_lacks_a_last_line_end_is_as_long_as_it_will_be_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    deliver(&store, &["alice"], b"a\nb");
+    fs::write(folder.path().join("alice/new/5.other.host"), "a\nb").unwrap();
+    let drop = store.open("alice").unwrap();
+    let sizes: Vec<_> = drop.messages().iter().map(|m| (m.size, m.wire_size)).collect();
+    assert_eq!(sizes, [(3, 6), (3, 6)]);
 }
 
 #[test]

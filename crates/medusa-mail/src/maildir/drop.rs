@@ -12,6 +12,7 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::measured::Measured;
 use super::name;
 use crate::store::{Maildrop, Message};
 use crate::{Disk, Error};
@@ -83,7 +84,7 @@ impl Maildrop for Opened {
         File::open(&path).map_err(Error::at(path))
     }
 
-    fn remove(&mut self, indices: &[usize]) -> Result<(), Error> {
+    fn remove(&self, indices: &[usize]) -> Result<(), Error> {
         let mut outcome = Ok(());
         for &index in indices {
             let removed = match self.find(index) {
@@ -159,16 +160,11 @@ fn sizes(path: &Path) -> io::Result<Option<(u64, u64)>> {
     }
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 64 * 1024];
-    let (mut size, mut bare, mut last) = (0, 0, 0);
+    let mut measured = Measured::default();
     loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(Some((size, size + bare)));
-        }
-        size += count as u64;
-        for &octet in &buffer[..count] {
-            bare += u64::from(octet == b'\n' && last != b'\r');
-            last = octet;
+        match file.read(&mut buffer)? {
+            0 => return Ok(Some((measured.size(), measured.wire_size()))),
+            count => measured.add(&buffer[..count]),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! to be converted or counted when they are read. Flags and folders are left to other programs.
 
 mod drop;
+mod measured;
 mod name;
 
 pub(crate) use name::unique as unique_name;
@@ -19,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
+use self::measured::Measured;
 use crate::commit::{Commits, Committer, Move, Then, Transaction};
 use crate::disk::write_all;
 use crate::store::{Incoming, MailStore, Maildrop};
@@ -140,7 +142,14 @@ impl MailStore for MaildirStore {
         let first = folders.first().ok_or_else(|| Error::Name(String::new()))?;
         let temporary = first.join("tmp").join(format!("{unique}.{}", shared.host));
         let file = shared.disk.create(&temporary).map_err(Error::at(&temporary))?;
-        Ok(Box::new(Arriving { shared, folders, unique, temporary, file: Some(file), size: 0 }))
+        Ok(Box::new(Arriving {
+            shared,
+            folders,
+            unique,
+            temporary,
+            file: Some(file),
+            measured: Measured::default(),
+        }))
     }
 
     fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
@@ -224,20 +233,25 @@ struct Arriving {
     temporary: PathBuf,
     /// Gone once it is being committed.
     file: Option<Box<dyn DiskFile>>,
-    size: u64,
+    measured: Measured,
 }
 
 impl Incoming for Arriving {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let Some(file) = &mut self.file else { return Err(Error::Missing) };
         write_all(&mut **file, bytes).map_err(Error::at(&self.temporary))?;
-        self.size += bytes.len() as u64;
+        self.measured.add(bytes);
         Ok(())
     }
 
     fn commit(mut self: Box<Self>, then: Then) {
         let Some(file) = self.file.take() else { return then(Err(Error::Missing)) };
-        let name = name::with_sizes(&self.unique, &self.shared.host, self.size, self.size);
+        let name = name::with_sizes(
+            &self.unique,
+            &self.shared.host,
+            self.measured.size(),
+            self.measured.wire_size(),
+        );
         let last = self.folders.len().saturating_sub(1);
         let moves = self.folders.iter().enumerate().map(|(index, folder)| Move {
             from: self.temporary.clone(),
