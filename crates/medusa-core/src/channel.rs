@@ -4,8 +4,11 @@
 //! the outbox; the channel decides what is read, cut, produced and when a deadline passes. The shard
 //! and the `testing` module drive it alike.
 
+mod clock;
+
 use std::sync::Arc;
 
+use self::clock::{Clock, Due, Phase};
 use crate::env::Env;
 use crate::framing::{Cut, Delivery, Frame, Framer, Framing};
 use crate::limits::Limits;
@@ -20,19 +23,6 @@ use crate::tls::{Facts, Secure};
 
 /// Frames handed to a session in one step, so that one pipelining peer doesn't keep others waiting.
 const FRAMES_PER_STEP: usize = 512;
-
-/// How long a closed connection may go on sending before it is cut off: its last reply must not be
-/// destroyed by a reset (RFC 9112 §9.6). nginx's lingering_timeout is 5 s.
-const LINGER_MILLIS: Millis = 5_000;
-
-/// The same while the server is shutting down, which idle clients shouldn't hold up.
-const LINGER_DRAINING_MILLIS: Millis = 500;
-
-/// Octets that a closed connection may still send us before it is cut off.
-const LINGER_BYTES: u64 = 1 << 20;
-
-/// How long a session may take to end after it was told of a deadline.
-const GRACE_MILLIS: Millis = 5_000;
 
 /// What a connection holds while something is under way: bytes in, replies, bytes out. An idle
 /// connection holds none; a shard has a few that go round.
@@ -111,36 +101,6 @@ pub(crate) struct Channel {
     pub(crate) sent: u64,
 }
 
-/// What the deadlines are measured from.
-#[derive(Debug)]
-struct Clock {
-    active: Millis,
-    since: Since,
-    /// Rare, so behind a pointer.
-    ending: Option<Box<Ending>>,
-}
-
-/// What is being measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Since {
-    Nothing,
-    /// The unfinished frame at hand began then.
-    Head(Millis),
-    /// The rate is measured since then; how much had moved isn't known yet.
-    Unmeasured(Millis),
-    /// The rate is measured since then, when so much had moved.
-    Rate(Millis, u64),
-}
-
-/// A connection that has not long to live.
-#[derive(Debug, Clone, Copy)]
-enum Ending {
-    /// A deadline has passed; the session may end until then.
-    Grace(Deadline, Millis),
-    /// Our side is closed; the peer may end until then, and has sent so much since.
-    Linger { until: Millis, discarded: u64 },
-}
-
 /// How far the peer's end of the stream has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
@@ -149,21 +109,6 @@ enum Ended {
     Peer,
     /// The session has been told.
     Told,
-}
-
-/// Whom the connection waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// The peer's next request.
-    Idle,
-    /// The rest of a request head or command.
-    Head,
-    /// The rest of a body.
-    Giving,
-    /// The peer's taking what waits for it.
-    Taking,
-    /// Ourselves: a slot, a pending producer, a paused session.
-    Own,
 }
 
 /// What a deadline's passing came to.
@@ -201,7 +146,7 @@ impl Channel {
                 truncated: false,
             },
             flow: None,
-            clock: Clock { active: now, since: Since::Nothing, ending: None },
+            clock: Clock::new(now),
             ended: Ended::Open,
             starved: true,
             waiting: false,
@@ -215,7 +160,7 @@ impl Channel {
     // ---- callbacks ---------------------------------------------------------------------------
 
     pub(crate) fn open(&mut self, env: &mut Env) {
-        self.clock.active = env.millis();
+        self.clock.touched(env.millis());
         self.opened = true;
         self.call(env, |session, cx| session.opened(cx));
     }
@@ -236,7 +181,7 @@ impl Channel {
     /// The handshake is done: the session is opened, or told.
     pub(crate) fn secured(&mut self, env: &mut Env, facts: Facts) {
         self.stands();
-        self.clock.active = env.millis();
+        self.clock.touched(env.millis());
         self.state.peer.tls = Some(Arc::new(facts));
         self.state.securing = None;
         if self.opened {
@@ -319,7 +264,7 @@ impl Channel {
     /// Takes bytes that have arrived; frames are lent from them.
     pub(crate) fn receive(&mut self, env: &mut Env, bytes: &mut [u8]) {
         self.received += bytes.len() as u64;
-        self.clock.active = env.millis();
+        self.clock.touched(env.millis());
         let buffered = self.flow.as_ref().is_some_and(|flow| flow.start < flow.input.len());
         if buffered {
             if let Some(flow) = &mut self.flow {
@@ -414,10 +359,7 @@ impl Channel {
                     at += consumed;
                     budget -= 1;
                     flow.shown = 0;
-                    if matches!(self.clock.since, Since::Head(_)) {
-                        // The next frame may be unfinished too: it has a deadline of its own.
-                        self.clock.since = Since::Nothing;
-                    }
+                    self.clock.framed();
                     // The session may fulfil a slot that the replies wait for.
                     self.waiting = false;
                     let mut cx = Cx { state: &mut self.state, flow: &mut flow, env };
@@ -497,7 +439,7 @@ impl Channel {
     /// Tells how much the transport took; the outbox has been advanced already.
     pub(crate) fn wrote(&mut self, env: &Env, bytes: u64) {
         self.sent += bytes;
-        self.clock.active = env.millis();
+        self.clock.touched(env.millis());
     }
 
     /// Whether every reply has been handed to the transport.
@@ -522,36 +464,28 @@ impl Channel {
 
     /// Begins to wait for the peer's end of a connection that is closed on our side.
     pub(crate) fn linger(&mut self, env: &Env) {
-        let linger = if env.draining { LINGER_DRAINING_MILLIS } else { LINGER_MILLIS };
-        let until = env.millis() + linger;
-        self.clock.ending = Some(Box::new(Ending::Linger { until, discarded: 0 }));
+        self.clock.linger(env.millis(), env.draining);
     }
 
     pub(crate) fn is_lingering(&self) -> bool {
-        matches!(self.clock.ending.as_deref(), Some(Ending::Linger { .. }))
+        self.clock.is_lingering()
     }
 
     /// Counts octets that came after our side was closed. Says whether that was too much.
     pub(crate) fn discard(&mut self, octets: usize) -> bool {
-        match self.clock.ending.as_deref_mut() {
-            Some(Ending::Linger { discarded, .. }) => {
-                *discarded += octets as u64;
-                *discarded > LINGER_BYTES
-            }
-            _ => false,
-        }
+        self.clock.discard(octets)
     }
 
     // ---- deadlines ---------------------------------------------------------------------------
 
     /// Gives the transport until `until` to stand; the session is opened then.
     pub(crate) fn stand_by(&mut self, until: Millis) {
-        self.clock.ending = Some(Box::new(Ending::Grace(Deadline::Handshake, until)));
+        self.clock.stand_by(until);
     }
 
     /// The transport stands.
     pub(crate) fn stands(&mut self) {
-        self.clock.ending = None;
+        self.clock.stands();
     }
 
     fn phase(&self) -> Phase {
@@ -572,86 +506,40 @@ impl Channel {
     /// Keeps the clock in step with what the connection waits for. Called at the end of a step.
     pub(crate) fn mind_the_time(&mut self, env: &Env, pending: bool) {
         self.pending = pending;
-        let phase = self.phase();
-        let rated = self.state.limits.minimum_rate.is_some();
-        self.clock.since = match (phase, self.clock.since) {
-            (Phase::Head, since @ Since::Head(_)) => since,
-            (Phase::Head, _) => Since::Head(env.millis()),
-            (Phase::Giving | Phase::Taking, since @ (Since::Rate(..) | Since::Unmeasured(_))) => {
-                since
-            }
-            (Phase::Giving, _) if rated => Since::Rate(env.millis(), self.received),
-            // What the kernel still holds of the output is asked when the first window ends: it costs
-            // a system call, and most replies are taken before.
-            (Phase::Taking, _) if rated => Since::Unmeasured(env.millis()),
-            _ => Since::Nothing,
-        };
+        self.clock.follow(self.phase(), &self.state.limits, env.millis(), self.received);
     }
 
     /// When this connection wants to be looked at next.
     pub(crate) fn deadline(&self) -> Option<Millis> {
-        let kept = match self.clock.ending.as_deref() {
-            Some(Ending::Linger { until, .. }) => return Some(*until),
-            Some(Ending::Grace(_, until)) => Some(*until),
-            None => self.core_deadline().map(|(_, at)| at),
-        };
-        [kept, self.state.timers.earliest()].into_iter().flatten().min()
-    }
-
-    fn core_deadline(&self) -> Option<(Deadline, Millis)> {
-        let after = |since: Millis, limit: Option<std::time::Duration>| {
-            limit.map(|limit| since.saturating_add(limit.as_millis() as Millis))
-        };
-        let idle =
-            || after(self.clock.active, self.state.limits.idle).map(|at| (Deadline::Idle, at));
-        match (self.phase(), self.clock.since) {
-            (Phase::Own, _) => None,
-            (Phase::Head, Since::Head(since)) => {
-                after(since, self.state.limits.head).map(|at| (Deadline::Head, at))
-            }
-            (Phase::Giving | Phase::Taking, Since::Rate(since, _) | Since::Unmeasured(since)) => {
-                after(since, Some(Limits::RATE_WINDOW)).map(|at| (Deadline::Rate, at))
-            }
-            _ => idle(),
-        }
+        let kept = self.clock.next(self.phase(), &self.state.limits);
+        let own = self.state.timers.earliest().filter(|_| !self.is_lingering());
+        [kept, own].into_iter().flatten().min()
     }
 
     /// Runs what is due at `now`. `unsent` tells how many octets the kernel still holds; it is asked
     /// only when the rate is to be judged.
     pub(crate) fn lapse(&mut self, env: &mut Env, unsent: impl FnOnce() -> u64) -> Lapse {
         let now = env.millis();
-        if let Some(Ending::Linger { until, .. }) = self.clock.ending.as_deref() {
-            return if *until <= now { Lapse::Lingered } else { Lapse::Step };
-        }
-        while let Some(key) = self.state.timers.take_due(now) {
-            self.call(env, |session, cx| session.expired(cx, key));
-        }
-        if let Some(Ending::Grace(deadline, until)) = self.clock.ending.as_deref() {
-            return if *until <= now { Lapse::Cut(*deadline) } else { Lapse::Step };
-        }
-        let Some((deadline, at)) = self.core_deadline() else { return Lapse::Step };
-        if at > now {
-            return Lapse::Step;
-        }
-        if let Since::Rate(since, _) | Since::Unmeasured(since) = self.clock.since {
-            let moved = match self.phase() {
-                Phase::Taking => self.received + self.sent.saturating_sub(unsent()),
-                _ => self.received,
-            };
-            let seconds = (now - since) / 1000;
-            let due = self.state.limits.minimum_rate.unwrap_or(0).saturating_mul(seconds);
-            let slow = match self.clock.since {
-                Since::Rate(_, before) => moved.saturating_sub(before) < due,
-                _ => false,
-            };
-            if !slow {
-                self.clock.since = Since::Rate(now, moved);
-                return Lapse::Step;
+        if !self.is_lingering() {
+            while let Some(key) = self.state.timers.take_due(now) {
+                self.call(env, |session, cx| session.expired(cx, key));
             }
         }
-        self.clock.ending = Some(Box::new(Ending::Grace(deadline, now + GRACE_MILLIS)));
-        self.call(env, |session, cx| session.timed_out(cx, deadline));
-        Lapse::Step
+        let phase = self.phase();
+        let (received, sent) = (self.received, self.sent);
+        let moved = || match phase {
+            Phase::Taking => received + sent.saturating_sub(unsent()),
+            _ => received,
+        };
+        match self.clock.due(phase, &self.state.limits, now, moved) {
+            Due::Nothing => Lapse::Step,
+            Due::Lingered => Lapse::Lingered,
+            Due::Cut(deadline) => Lapse::Cut(deadline),
+            Due::TimedOut(deadline) => {
+                self.call(env, |session, cx| session.timed_out(cx, deadline));
+                Lapse::Step
+            }
+        }
     }
 
     // ---- helpers -----------------------------------------------------------------------------
