@@ -67,7 +67,7 @@ impl Launcher {
 
     /// The launcher that `medusa` is: every protocol of the house.
     pub fn standard() -> Self {
-        Self::new().with::<medusa_http::Http>()
+        Self::new().with::<medusa_http::Http>().with::<medusa_ftp::Ftp>()
     }
 
     /// Adds a protocol; one of the same kind is replaced.

@@ -1,0 +1,151 @@
+//! `[ftp.NAME]`: what its keys mean, and everything that can be wrong with them, found before anything is
+//! served.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use medusa_accounts::Logins;
+use medusa_core::config::Listen;
+use medusa_core::tls::ServerTls;
+use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
+use serde::Deserialize;
+
+use crate::Error;
+use crate::home::{Rights, Visit, Visitor};
+use crate::passive::PortRange;
+use crate::service::FtpService;
+use crate::storage::Disk;
+
+/// The plug-in: `[ftp.NAME]`.
+#[derive(Debug)]
+pub struct Ftp;
+
+/// One FTP server as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FtpConfig {
+    /// Where it listens; with TLS where AUTH TLS asks for it.
+    listen: Option<Vec<Listen>>,
+    /// Where it listens with TLS from the first octet.
+    tls_listen: Option<Vec<Listen>>,
+    /// What anonymous visitors read, and accounts without a folder of their own.
+    root: Option<PathBuf>,
+    passive_ports: Option<PortRange>,
+    passive_address: Option<Ipv4Addr>,
+    #[serde(default)]
+    anonymous: Anonymous,
+    #[serde(default)]
+    uploads: Uploads,
+    data_tls_binding: Option<Binding>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Anonymous {
+    #[default]
+    No,
+    Read,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Uploads {
+    #[default]
+    Direct,
+    Atomic,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Binding {
+    Require,
+    Off,
+}
+
+impl Plugin for Ftp {
+    const KIND: &'static str = "ftp";
+    type Config = FtpConfig;
+
+    fn build(config: FtpConfig, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError> {
+        Ok(Box::new(service(config, cx)?))
+    }
+}
+
+fn service(config: FtpConfig, cx: &BuildContext) -> Result<FtpService, BuildError> {
+    let tls = cx.shared::<ServerTls>();
+    let logins = cx.shared::<Logins>().map(|logins| (*logins).clone());
+    let listeners = listeners(&config, cx, tls.is_some())?;
+    if config.data_tls_binding.is_some() && tls.is_none() {
+        return Err(BuildError::at("data_tls_binding", "there is no TLS to bind")
+            .hint("add `[tls]` with a certificate and its key"));
+    }
+    if config.anonymous == Anonymous::No && logins.is_none() {
+        return Err(BuildError::new("nobody could log in: there are no accounts")
+            .hint("let everybody read: `anonymous = \"read\"`"));
+    }
+    let is_atomic = config.uploads == Uploads::Atomic;
+    let root = match &config.root {
+        Some(path) => {
+            let whole = cx.path(path);
+            let open = Disk::new(&whole).map_err(|error| {
+                let shown = whole.display();
+                BuildError::at("root", format!("can't serve the folder `{shown}`: {error}"))
+            });
+            Some(open?.atomic(is_atomic))
+        }
+        None if config.anonymous == Anonymous::Read => {
+            return Err(BuildError::at("anonymous", "there is no folder for anonymous visitors")
+                .hint("name one: `root = \"files\"`"));
+        }
+        None => None,
+    };
+    let home = move |visitor: Visitor<'_>| match visitor {
+        Visitor::Anonymous => shared_root(root.as_ref()),
+        Visitor::Account(identity) => match identity.files() {
+            Some(folder) => Ok(Visit::new(Disk::new(folder)?.atomic(is_atomic), Rights::ALL)),
+            None => shared_root(root.as_ref()),
+        },
+    };
+    let summary = config.root.as_ref().map(|path| path.display().to_string());
+    Ok(FtpService::builder(cx.service_name(), listeners, home)
+        .anonymous(config.anonymous == Anonymous::Read)
+        .logins(logins)
+        .passive_ports(config.passive_ports)
+        .passive_address(config.passive_address)
+        .data_tls_binding(config.data_tls_binding != Some(Binding::Off))
+        .tls(tls)
+        .limits(cx.limits(FtpService::default_limits()))
+        .access(cx.access())
+        .summary(summary.unwrap_or_else(|| "accounts".to_owned()))
+        .build())
+}
+
+fn shared_root(root: Option<&Disk>) -> Result<Visit, Error> {
+    root.cloned().map(|disk| Visit::new(disk, Rights::READ)).ok_or(Error::NotFound)
+}
+
+fn listeners(
+    config: &FtpConfig,
+    cx: &BuildContext,
+    has_tls: bool,
+) -> Result<Vec<Listener>, BuildError> {
+    let plain = config.listen.as_deref().unwrap_or_default();
+    let secured = config.tls_listen.as_deref().unwrap_or_default();
+    if plain.is_empty() && secured.is_empty() {
+        return Err(BuildError::new("it listens nowhere")
+            .hint("add an address: `listen = [\"127.0.0.1:2121\"]`"));
+    }
+    if !secured.is_empty() && !has_tls {
+        return Err(BuildError::at("tls_listen", "there is no certificate for TLS")
+            .hint("add `[tls]` with a certificate and its key"));
+    }
+    for (key, addresses) in [("listen", plain), ("tls_listen", secured)] {
+        if let Some(at) = addresses.iter().position(|one| matches!(one, Listen::Unix(_))) {
+            let key = format!("{key}[{at}]");
+            return Err(BuildError::at(key, "FTP needs IP addresses: its data has ports"));
+        }
+    }
+    let mut listeners = cx.listeners("listen", plain);
+    listeners.extend(cx.listeners("tls_listen", secured).into_iter().map(Listener::secured));
+    Ok(listeners)
+}

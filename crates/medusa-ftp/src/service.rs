@@ -1,0 +1,210 @@
+//! FTP as a service of the core: what a program that embeds this crate mounts, and what the plug-in makes
+//! from a configuration.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use medusa_accounts::Logins;
+use medusa_core::tls::ServerTls;
+use medusa_core::{Acceptor, AccessSink, Limits, Listener, Peer, Refusal, Service, Session};
+
+use crate::Error;
+use crate::home::{Visit, Visitor};
+use crate::passive::{PortRange, Ports};
+use crate::session::{FtpSession, Shared};
+
+/// An FTP server, to be mounted.
+pub struct FtpService {
+    listeners: Vec<Listener>,
+    limits: Limits,
+    tls: Option<Arc<ServerTls>>,
+    summary: String,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for FtpService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FtpService")
+            .field("name", &self.shared.name)
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An FTP server that is being put together.
+pub struct FtpBuilder {
+    listeners: Vec<Listener>,
+    limits: Limits,
+    tls: Option<Arc<ServerTls>>,
+    summary: String,
+    shared: Shared,
+}
+
+impl std::fmt::Debug for FtpBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FtpBuilder").field("name", &self.shared.name).finish_non_exhaustive()
+    }
+}
+
+impl FtpService {
+    /// A server of this name. `home` says what somebody who has logged in finds; it is called in the
+    /// offload pool and may block. Nobody gets in before [`FtpBuilder::anonymous`] or
+    /// [`FtpBuilder::logins`] is said.
+    pub fn builder(
+        name: impl Into<Arc<str>>,
+        listeners: Vec<Listener>,
+        home: impl Fn(Visitor<'_>) -> Result<Visit, Error> + Send + Sync + 'static,
+    ) -> FtpBuilder {
+        FtpBuilder {
+            listeners,
+            limits: FtpService::default_limits(),
+            tls: None,
+            summary: String::new(),
+            shared: Shared {
+                name: name.into(),
+                home: Box::new(home),
+                logins: None,
+                anonymous: false,
+                ports: Ports::new(None),
+                passive_address: None,
+                has_tls: false,
+                data_tls_binding: true,
+                access: None,
+                banner: "FTP server ready".to_owned(),
+            },
+        }
+    }
+
+    /// The limits of FTP where nothing else is said: five minutes of silence (vsftpd's
+    /// idle_session_timeout).
+    pub fn default_limits() -> Limits {
+        let mut limits = Limits::default();
+        limits.idle = Some(Duration::from_secs(300));
+        limits
+    }
+}
+
+impl FtpBuilder {
+    /// Lets `anonymous` and `ftp` in with any password.
+    #[must_use]
+    pub fn anonymous(mut self, anonymous: bool) -> FtpBuilder {
+        self.shared.anonymous = anonymous;
+        self
+    }
+
+    /// Lets accounts in.
+    #[must_use]
+    pub fn logins(mut self, logins: Option<Logins>) -> FtpBuilder {
+        self.shared.logins = logins;
+        self
+    }
+
+    /// Sets the ports for passive data connections; otherwise the system chooses.
+    #[must_use]
+    pub fn passive_ports(mut self, ports: Option<PortRange>) -> FtpBuilder {
+        self.shared.ports = Ports::new(ports);
+        self
+    }
+
+    /// Sets the address that PASV tells, where clients see another than the server does.
+    #[must_use]
+    pub fn passive_address(mut self, address: Option<Ipv4Addr>) -> FtpBuilder {
+        self.shared.passive_address = address;
+        self
+    }
+
+    /// Offers TLS with these certificates.
+    #[must_use]
+    pub fn tls(mut self, tls: Option<Arc<ServerTls>>) -> FtpBuilder {
+        self.shared.has_tls = tls.is_some();
+        self.tls = tls;
+        self
+    }
+
+    /// Whether a protected data connection must resume a TLS session of its control connection, which
+    /// proves that both are of one client. It must unless this says otherwise.
+    #[must_use]
+    pub fn data_tls_binding(mut self, required: bool) -> FtpBuilder {
+        self.shared.data_tls_binding = required;
+        self
+    }
+
+    /// Sets what connections may use.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> FtpBuilder {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets where a line goes for each transfer that has ended.
+    #[must_use]
+    pub fn access(mut self, sink: Option<Arc<dyn AccessSink>>) -> FtpBuilder {
+        self.shared.access = sink;
+        self
+    }
+
+    /// Sets what is said to whoever connects; lines are parted by LF.
+    #[must_use]
+    pub fn banner(mut self, banner: impl Into<String>) -> FtpBuilder {
+        self.shared.banner = banner.into();
+        self
+    }
+
+    /// Sets what is said of it in a table.
+    #[must_use]
+    pub fn summary(mut self, summary: impl Into<String>) -> FtpBuilder {
+        self.summary = summary.into();
+        self
+    }
+
+    /// The server.
+    pub fn build(self) -> FtpService {
+        let FtpBuilder { listeners, limits, tls, summary, shared } = self;
+        FtpService { listeners, limits, tls, summary, shared: Arc::new(shared) }
+    }
+}
+
+impl Service for FtpService {
+    fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    fn listeners(&self) -> Vec<Listener> {
+        self.listeners.clone()
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.clone()
+    }
+
+    fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.tls.clone()
+    }
+
+    fn summary(&self) -> String {
+        self.summary.clone()
+    }
+
+    fn acceptor(&self) -> Box<dyn Acceptor> {
+        Box::new(FtpAcceptor { shared: Arc::clone(&self.shared) })
+    }
+}
+
+struct FtpAcceptor {
+    shared: Arc<Shared>,
+}
+
+impl Acceptor for FtpAcceptor {
+    fn accepted(&mut self, _: &Peer) -> Box<dyn Session> {
+        Box::new(FtpSession::new(Arc::clone(&self.shared)))
+    }
+
+    fn refused(&mut self, refusal: Refusal) -> Bytes {
+        Bytes::from_static(match refusal {
+            Refusal::Draining => b"421 The server is shutting down\r\n",
+            _ => b"421 Too many connections, try again later\r\n",
+        })
+    }
+}

@@ -1,0 +1,442 @@
+//! Transfers: RETR, STOR, APPE, STOU, LIST, NLST, MLSD, what becomes of them, and ABOR.
+//!
+//! First the storage is asked, then 150 is said, then the data connection gets its work; its report is
+//! the last reply. That reply's place is reserved from the beginning, so that nothing comes before it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use bytes::Bytes;
+use medusa_core::{Cx, ReplySlot};
+use medusa_files::{Above, VirtualPath};
+use medusa_text::code;
+
+use super::channel::Channel;
+use super::{DATA, FtpSession, refuse, say};
+use crate::Error;
+use crate::access::Record;
+use crate::data::{DataSession, Event, Failure, Order, PATIENCE, Report, Tray, Work};
+use crate::listing::{Form, Lines};
+use crate::storage::{Ending, Entry, Info, Start, Storage};
+use crate::stream::{Sink, content_from, pooled};
+use crate::telnet::push_name;
+
+/// So many names are tried for STOU.
+const NAMES: u32 = 1000;
+
+/// A transfer under way.
+pub(super) struct Transfer {
+    slot: ReplySlot,
+    /// What the data connection is to do, until it stands.
+    work: Option<Work>,
+    /// ABOR has come.
+    is_abandoned: bool,
+    moved: Arc<AtomicU64>,
+    began: Instant,
+    /// For the access log; lists aren't in it.
+    record: Option<Record>,
+}
+
+impl FtpSession {
+    // ---- what is asked for ---------------------------------------------------------------------
+
+    pub(super) fn retr(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
+        let offset = std::mem::take(&mut self.restart);
+        if !self.is_ready(cx) || self.refuse_ascii_offset(cx, offset) {
+            return;
+        }
+        let (storage, path) = match self.allowed(|rights| rights.read, argument) {
+            Ok(allowed) => allowed,
+            Err(error) => return refuse(cx, &error),
+        };
+        let (how, shown) = (self.how, path.to_absolute());
+        let open = move || {
+            let content = storage.read(&path)?;
+            match offset > content.len() {
+                true => Err(Error::BeyondEnd),
+                false => Ok(content),
+            }
+        };
+        self.in_pool(cx, open, move |session, cx, content| match content {
+            Ok(content) => {
+                let length = content.len() - offset;
+                let make = Box::new(move || how.apply(content_from(content, offset)));
+                let record = session.record(cx, 'o', &shown);
+                let text = match how.ascii || how.deflate.is_some() {
+                    true => "Here it comes".to_owned(),
+                    false => format!("Here it comes ({length} bytes)"),
+                };
+                session.start(cx, |moved| Work::Send { make, moved }, &text, record);
+            }
+            Err(error) => refuse(cx, &error),
+        });
+    }
+
+    pub(super) fn stor(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
+        let start = match std::mem::take(&mut self.restart) {
+            0 => Start::Empty,
+            offset => Start::At(offset),
+        };
+        self.store(cx, argument, start, false);
+    }
+
+    pub(super) fn appe(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
+        self.restart = 0;
+        self.store(cx, argument, Start::End, false);
+    }
+
+    pub(super) fn stou(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
+        self.restart = 0;
+        let argument = if argument.trim_ascii().is_empty() { b"file" } else { argument };
+        self.store(cx, argument, Start::New, true);
+    }
+
+    fn store(&mut self, cx: &mut Cx<'_>, argument: &[u8], start: Start, is_unique: bool) {
+        let offset = if let Start::At(offset) = start { offset } else { 0 };
+        if !self.is_ready(cx) || self.refuse_ascii_offset(cx, offset) {
+            return;
+        }
+        let (storage, path) = match self.allowed(|rights| rights.write, argument) {
+            Ok(allowed) => allowed,
+            Err(error) => return refuse(cx, &error),
+        };
+        let how = self.how;
+        // Who may not remove may not replace either: the name must be free.
+        let start = if self.rights().delete { start } else { Start::New };
+        let open = move || match is_unique {
+            false => storage.write(&path, start).map(|upload| (upload, path)),
+            true => unique(&*storage, &path),
+        };
+        self.in_pool(cx, open, move |session, cx, opened| match opened {
+            Ok((upload, path)) => {
+                let shown = path.to_absolute();
+                // RFC 1123 §4.1.2.9 fixes the text for STOU.
+                let text = match is_unique {
+                    true => {
+                        let mut text = b"FILE: ".to_vec();
+                        push_name(&mut text, path.name().unwrap_or_default());
+                        String::from_utf8_lossy(&text).into_owned()
+                    }
+                    false => "Send it".to_owned(),
+                };
+                let tray = Tray { sink: Sink::new(upload, how), gathered: Vec::new() };
+                let record = session.record(cx, 'i', &shown);
+                session.start(cx, |moved| Work::Receive { tray, moved }, &text, record);
+            }
+            Err(error) => refuse(cx, &error),
+        });
+    }
+
+    pub(super) fn list(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
+        let now = seconds(cx);
+        self.lines(cx, without_options(argument), Form::Long { now });
+    }
+
+    pub(super) fn nlst(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
+        self.lines(cx, without_options(argument), Form::Names);
+    }
+
+    pub(super) fn mlsd(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
+        self.lines(cx, argument, Form::Facts(self.facts, self.rights()));
+    }
+
+    fn lines(&mut self, cx: &mut Cx<'_>, argument: &[u8], form: Form) {
+        self.restart = 0;
+        if !self.is_ready(cx) {
+            return;
+        }
+        let (storage, path) = match self.allowed(|rights| rights.list, argument) {
+            Ok(allowed) => allowed,
+            Err(error) => return refuse(cx, &error),
+        };
+        let given = argument.to_vec();
+        // Lists are text whatever TYPE says, and have their CRLF already.
+        let how = super::Representation { ascii: false, ..self.how };
+        let open = move || lines_of(&*storage, &path, &given, form);
+        self.in_pool(cx, open, move |session, cx, lines| match lines {
+            Ok(lines) => {
+                let make = Box::new(move || how.apply(Box::new(pooled(lines))));
+                session.start(cx, |moved| Work::Send { make, moved }, "Here it comes", None);
+            }
+            Err(error) => refuse(cx, &error),
+        });
+    }
+
+    // ---- from 150 to the last reply ----------------------------------------------------------------
+
+    /// Whether there is a way for data; otherwise it is said.
+    fn is_ready(&mut self, cx: &mut Cx<'_>) -> bool {
+        match &self.channel {
+            Channel::None => say(cx, 425, "Say PASV, EPSV, PORT or EPRT first"),
+            Channel::Unbound => {
+                self.channel = Channel::None;
+                say(cx, 522, "The data connection must resume the TLS session of this one");
+            }
+            Channel::Target(_) if self.is_protected => {
+                self.channel = Channel::None;
+                say(cx, 425, "Protected data connections are passive ones, say PASV or EPSV");
+            }
+            _ => return true,
+        }
+        false
+    }
+
+    fn refuse_ascii_offset(&mut self, cx: &mut Cx<'_>, offset: u64) -> bool {
+        let refused = offset > 0 && (self.how.ascii || self.how.deflate.is_some());
+        if refused {
+            say(cx, 504, "A transfer is resumed in TYPE I and MODE S");
+        }
+        refused
+    }
+
+    fn start(
+        &mut self,
+        cx: &mut Cx<'_>,
+        work: impl FnOnce(Arc<AtomicU64>) -> Work,
+        text: &str,
+        record: Option<Record>,
+    ) {
+        let moved = Arc::<AtomicU64>::default();
+        let mut work = Some(work(Arc::clone(&moved)));
+        say(cx, 150, text);
+        match &self.channel {
+            Channel::Open(remote) => {
+                if let Some(work) = work.take() {
+                    cx.notify(remote.address(), Order::Begin(work));
+                }
+            }
+            Channel::Target(target) => {
+                self.serial += 1;
+                let session = DataSession::new(cx.remote(), self.serial);
+                self.channel = Channel::Connecting(cx.connect(*target, Box::new(session)));
+                cx.arm(DATA, PATIENCE);
+            }
+            _ => cx.arm(DATA, PATIENCE),
+        }
+        let (slot, began) = (cx.reserve(), cx.now());
+        let transfer = Transfer { slot, work, is_abandoned: false, moved, began, record };
+        self.transfer = Some(Box::new(transfer));
+        // It may have come, and been refused, while the storage was asked.
+        if matches!(self.channel, Channel::None) {
+            self.conclude(cx, Err(Failure::Lost));
+        } else if matches!(self.channel, Channel::Unbound) {
+            self.conclude(cx, Err(Failure::Insecure));
+        }
+    }
+
+    pub(super) fn reported(&mut self, cx: &mut Cx<'_>, report: Report) {
+        let Report { serial, event } = report;
+        if serial != self.serial {
+            return match event {
+                Event::Opened { remote, .. } => cx.notify(remote.address(), Order::Abandon),
+                // Nobody waits for it; a full pool drops it, which leaves nothing open either.
+                Event::Ended { left: Some(tray), .. } => drop(
+                    cx.offload(move || drop(tray.end(Ending::Cut)), |_: &mut FtpSession, _, ()| {}),
+                ),
+                Event::Ended { .. } => {}
+            };
+        }
+        match event {
+            Event::Opened { remote, tls } => {
+                if self.channel.connected().is_some() {
+                    return cx.notify(remote.address(), Order::Abandon);
+                }
+                self.data_opened(cx, remote, tls);
+                self.use_channel(cx);
+            }
+            Event::Ended { result, left: Some(tray) } => {
+                self.cut(cx, tray, result);
+            }
+            Event::Ended { result, left: None } => {
+                if self.transfer.is_some() {
+                    self.conclude(cx, result);
+                } else {
+                    // It left before it was used.
+                    self.channel = Channel::None;
+                }
+            }
+        }
+        self.go_on(cx);
+    }
+
+    /// The transfer that waited for its data connection begins, or can't.
+    fn use_channel(&mut self, cx: &mut Cx<'_>) {
+        let Some(transfer) = &mut self.transfer else { return };
+        cx.disarm(DATA);
+        match &self.channel {
+            Channel::Open(remote) => {
+                if let Some(work) = transfer.work.take() {
+                    cx.notify(remote.address(), Order::Begin(work));
+                }
+            }
+            _ => self.conclude(cx, Err(Failure::Insecure)),
+        }
+    }
+
+    /// Ends an upload that was broken off, in the pool.
+    fn cut(&mut self, cx: &mut Cx<'_>, tray: Tray, result: Result<(), Failure>) {
+        let work = move || {
+            if let Err(error) = tray.end(Ending::Cut) {
+                tracing::debug!(%error, "a broken upload could not be kept");
+            }
+        };
+        let done = move |session: &mut FtpSession, cx: &mut Cx<'_>, ()| {
+            session.conclude(cx, result);
+            session.go_on(cx);
+        };
+        if cx.offload(work, done).is_err() {
+            // The closures are lost, and with them what was gathered; not so the reply.
+            self.conclude(cx, Err(Failure::Stored(Error::Busy)));
+        }
+    }
+
+    /// Says how it ended.
+    fn conclude(&mut self, cx: &mut Cx<'_>, result: Result<(), Failure>) {
+        let Some(transfer) = self.transfer.take() else { return };
+        cx.disarm(DATA);
+        let Transfer { slot, is_abandoned, moved, began, record, work } = *transfer;
+        // An upload that never began is dropped here; it holds nothing that would take long to end.
+        drop(work);
+        let octets = moved.load(Ordering::Relaxed);
+        let (code, text) = match &result {
+            Ok(()) => (226, "Done".to_owned()),
+            Err(_) if is_abandoned => (426, "Broken off".to_owned()),
+            Err(failure) => told(failure),
+        };
+        if let Some(record) = record {
+            let elapsed = cx.now().saturating_duration_since(began);
+            record.finish(seconds(cx), elapsed, octets, result.is_ok());
+        }
+        let mut reply = Vec::new();
+        code::reply(&mut reply, code, &text);
+        cx.fulfil_bytes(slot, Bytes::from(reply));
+        if result.is_ok() {
+            // It is closing by itself.
+            self.channel = Channel::None;
+            self.serial += 1;
+        }
+        self.drop_channel(cx);
+    }
+
+    pub(super) fn data_never_came(&mut self, cx: &mut Cx<'_>) {
+        self.conclude(cx, Err(Failure::Unreachable));
+        self.go_on(cx);
+    }
+
+    /// ABOR, or nobody is there any more.
+    pub(super) fn abandon(&mut self, cx: &mut Cx<'_>) {
+        let Some(transfer) = &mut self.transfer else { return };
+        transfer.is_abandoned = true;
+        match &self.channel {
+            // It reports when it has ended.
+            Channel::Open(remote) if transfer.work.is_none() => {
+                cx.notify(remote.address(), Order::Abandon);
+            }
+            _ => self.conclude(cx, Err(Failure::Abandoned)),
+        }
+    }
+
+    /// STAT during a transfer: before the transfer's own last reply.
+    pub(super) fn tell_progress(&mut self, cx: &mut Cx<'_>) {
+        let Some(transfer) = &mut self.transfer else { return };
+        let moved = transfer.moved.load(Ordering::Relaxed);
+        let text = match transfer.work.is_some() {
+            true => "Waiting for the data connection".to_owned(),
+            false => format!("A transfer is under way, {moved} bytes so far"),
+        };
+        let mut reply = Vec::new();
+        code::reply(&mut reply, 213, &text);
+        // The place of the last reply is taken for this one, and another kept.
+        let slot = std::mem::replace(&mut transfer.slot, cx.reserve());
+        cx.fulfil_bytes(slot, Bytes::from(reply));
+    }
+
+    fn record(&self, cx: &Cx<'_>, direction: char, path: &[u8]) -> Option<Record> {
+        let sink = self.shared.access.as_ref()?;
+        let mark = if self.visit.is_some() && self.user == "anonymous" { 'a' } else { 'r' };
+        let record = Record::new(sink, path, self.how, direction, mark, &self.user);
+        Some(record.of(cx.peer().remote.ip()))
+    }
+}
+
+/// What a folder's or a file's lines are.
+fn lines_of(
+    storage: &dyn Storage,
+    path: &VirtualPath,
+    given: &[u8],
+    form: Form,
+) -> Result<Lines, Error> {
+    let info = storage.info(path)?;
+    if info.is_folder {
+        let lines = Lines::new(storage.list(path)?, form);
+        return Ok(match form {
+            // RFC 3659 §7.2.1: the folder itself, in front.
+            Form::Facts(..) => lines.beginning_with(Entry { name: path.to_absolute(), info }),
+            _ => lines,
+        });
+    }
+    match form {
+        Form::Facts(..) => Err(Error::NotAFolder),
+        _ => Ok(Lines::new(one_entry(given, info), form)),
+    }
+}
+
+fn one_entry(name: &[u8], info: Info) -> crate::storage::Entries {
+    Box::new(std::iter::once(Ok(Entry { name: name.to_vec(), info })))
+}
+
+/// Makes a file that has no other's name: `name`, `name.1`, `name.2`.
+fn unique(
+    storage: &dyn Storage,
+    path: &VirtualPath,
+) -> Result<(Box<dyn crate::storage::Upload>, VirtualPath), Error> {
+    let folder = path.parent().ok_or(Error::InvalidName)?;
+    let name = path.name().unwrap_or_default().to_vec();
+    for number in 0..NAMES {
+        let mut name = name.clone();
+        if number > 0 {
+            name.extend_from_slice(format!(".{number}").as_bytes());
+        }
+        let path = folder.join(&name, Above::Refuse)?;
+        match storage.write(&path, Start::New) {
+            Err(Error::Exists | Error::IsAFolder) => {}
+            Err(error) => return Err(error),
+            Ok(upload) => return Ok((upload, path)),
+        }
+    }
+    Err(Error::Exists)
+}
+
+/// LIST and NLST get the options of `ls` from many clients; they mean nothing here.
+pub(super) fn without_options(argument: &[u8]) -> &[u8] {
+    let mut rest = argument.trim_ascii_start();
+    if !rest.starts_with(b"-") {
+        return argument;
+    }
+    while rest.starts_with(b"-") {
+        let end = rest.iter().position(|&octet| octet == b' ').unwrap_or(rest.len());
+        rest = rest[end..].trim_ascii_start();
+    }
+    rest
+}
+
+fn told(failure: &Failure) -> (u16, String) {
+    let (code, text) = match failure {
+        Failure::Lost => (426, "The data connection was lost"),
+        Failure::Truncated => (426, "The data connection ended without TLS's close_notify"),
+        Failure::Abandoned => (426, "Broken off"),
+        Failure::Unreachable => (425, "There is no data connection"),
+        Failure::Insecure => (522, "The data connection's TLS is not as it should be"),
+        Failure::TimedOut => (426, "The data connection was too slow"),
+        Failure::Unreadable => (451, "It could not be read to its end"),
+        Failure::Stored(error) => return (error.code(), error.to_string()),
+    };
+    (code, text.to_owned())
+}
+
+/// The wall clock, for dates that people read.
+pub(super) fn seconds(cx: &Cx<'_>) -> i64 {
+    let since = cx.wall_clock().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
