@@ -77,9 +77,10 @@ pub(crate) struct RouteConfig {
     pub(crate) status: Option<StatusKey>,
     /// Who may have it.
     pub(crate) accounts: Option<Vec<String>>,
+    /// What Prometheus collects.
+    pub(crate) metrics: Option<bool>,
 
     // What belongs to the design and not to this build.
-    pub(crate) metrics: Option<IgnoredAny>,
     pub(crate) dns: Option<IgnoredAny>,
 }
 

@@ -256,6 +256,13 @@ impl<'a, 'c> Exchange<'a, 'c> {
         self.cx.peer()
     }
 
+    /// Has the shared counters know of all requests of this shard.
+    pub(crate) fn flush_counts(&self) {
+        if let Some(tally) = &self.shard.tally {
+            tally.flush();
+        }
+    }
+
     /// Says who asks, for the access log.
     pub fn set_user(&mut self, name: &str) {
         self.continuations.user = Some(name.into());

@@ -30,6 +30,7 @@ mod date;
 mod error;
 mod handler;
 mod head;
+mod monitor;
 mod origin;
 mod protected;
 mod request;
@@ -39,6 +40,7 @@ mod service;
 mod session;
 mod site;
 mod static_files;
+mod tally;
 mod to_tls;
 
 pub use body::BodyLength;
@@ -51,6 +53,7 @@ pub use handler::{
 };
 pub use head::{Authority, Fields, Head, HeadLimits, Known, Target};
 pub use http;
+pub use monitor::{MetricsPage, StatusPage};
 pub use protected::Protected;
 pub use request::Request;
 pub use response::{Body, FieldBlock, Response};

@@ -135,11 +135,10 @@ impl Router {
         if *request.method() == Method::OPTIONS {
             return Response::new(StatusCode::NO_CONTENT).allow(&allowed).into();
         }
-        // RFC 9110 §9.1: 405 is for methods that are known.
-        if !is_standard(request.method()) && !self.methods().contains(request.method()) {
-            return Response::fault(Fault::UnknownMethod).into();
+        if self.methods().contains(request.method()) {
+            return Response::method_not_allowed(&allowed).into();
         }
-        Response::method_not_allowed(&allowed).into()
+        refuse_method(request.method(), &allowed).into()
     }
 }
 
@@ -210,6 +209,15 @@ pub(crate) fn encoded_path(path: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// What a method is answered with that isn't among the allowed: 405 if it is known, 501 if it is one
+/// that nobody here knows (RFC 9110 §9.1).
+pub(crate) fn refuse_method(method: &Method, allowed: &[Method]) -> Response {
+    if is_standard(method) {
+        return Response::method_not_allowed(allowed);
+    }
+    Response::fault(Fault::UnknownMethod)
 }
 
 fn is_standard(method: &Method) -> bool {

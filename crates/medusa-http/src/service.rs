@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use medusa_core::metrics::{Metrics, ServiceMetrics};
 use medusa_core::tls::ServerTls;
 use medusa_core::{
     Acceptor, AccessSink, Limits, Listener, Network, Peer, Refusal, Service, Session,
@@ -18,6 +19,7 @@ use crate::error::Fault;
 use crate::handler::Handler;
 use crate::response::{Body, Response};
 use crate::session::{HttpLimits, HttpSession, Shard};
+use crate::tally::Tally;
 
 type MakeHandler = Arc<dyn Fn() -> Box<dyn Handler> + Send + Sync>;
 
@@ -29,6 +31,7 @@ pub struct HttpService {
     http_limits: HttpLimits,
     access: Option<Arc<dyn AccessSink>>,
     summary: String,
+    metrics: Option<Arc<ServiceMetrics>>,
     tls: Option<Arc<ServerTls>>,
     hsts: Vec<u8>,
     trusted: Vec<Network>,
@@ -60,6 +63,7 @@ impl HttpService {
             http_limits: HttpLimits::default(),
             access: None,
             summary: String::new(),
+            metrics: None,
             tls: None,
             hsts: Vec::new(),
             trusted: Vec::new(),
@@ -86,6 +90,13 @@ impl HttpService {
     #[must_use]
     pub fn with_access(mut self, sink: Option<Arc<dyn AccessSink>>) -> HttpService {
         self.access = sink;
+        self
+    }
+
+    /// Counts requests there, by the class of their status.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: &Metrics) -> HttpService {
+        self.metrics = Some(metrics.service(&self.name));
         self
     }
 
@@ -159,6 +170,7 @@ impl Service for HttpService {
                 limits: self.http_limits,
                 access: self.access.clone(),
                 dates: DateCache::default(),
+                tally: self.metrics.as_deref().map(Tally::new),
                 trusted: self.trusted.clone(),
                 hsts: self.hsts.clone(),
                 spare: Cell::default(),

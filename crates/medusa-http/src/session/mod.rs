@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use medusa_core::{
-    AccessSink, Cx, Deadline, Frame, Framing, Network, Note, ReplySlot, Session, TimerKey,
+    AccessSink, Cx, Deadline, Frame, Framing, Goodbye, Network, Note, ReplySlot, Session, TimerKey,
 };
 
 use crate::access::Record;
@@ -32,6 +32,7 @@ use crate::head::{Head, HeadLimits, Known, Target, canonical_path};
 use crate::origin::Origin;
 use crate::request::Request;
 use crate::response::Response;
+use crate::tally::Tally;
 use bodies::{BodyFraming, OpenBody};
 use states::{Event, Phase};
 
@@ -68,6 +69,7 @@ pub(crate) struct Shard {
     pub(crate) limits: HttpLimits,
     pub(crate) access: Option<Arc<dyn AccessSink>>,
     pub(crate) dates: DateCache,
+    pub(crate) tally: Option<Tally>,
     /// The proxies that are believed.
     pub(crate) trusted: Vec<Network>,
     /// Strict-Transport-Security, as a whole line: for responses over TLS.
@@ -204,6 +206,18 @@ impl Session for HttpSession {
         };
         if let Ok(Resumed { id }) = note.downcast::<Resumed>() {
             self.read_on(cx, id, Reading::More);
+        }
+    }
+
+    fn drained(&mut self, _: &mut Cx<'_>) {
+        if let Some(tally) = &self.shard.tally {
+            tally.flush();
+        }
+    }
+
+    fn closed(&mut self, _: &Goodbye) {
+        if let Some(tally) = &self.shard.tally {
+            tally.flush();
         }
     }
 

@@ -37,6 +37,9 @@ impl HttpSession {
         if let Some(misuse) = response.misuse {
             return self.respond_to_misuse(cx, asker, slot, misuse);
         }
+        if let Some(tally) = &self.shard.tally {
+            tally.count(response.status);
+        }
         let date = self.shard.dates.at(cx.wall_clock());
         let plan = Plan::new(asker.asked, &response);
         // RFC 6797 §7.2: never without TLS.

@@ -1,16 +1,20 @@
 //! Configurations that are refused, and where; and what the accepted ones do.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde::de::value::StrDeserializer;
 
-use medusa_accounts::{Directory, HashCost, Password, ThrottleLimits, User, Users};
+use medusa_accounts::{
+    Accounts, Directory, HashCost, Logins, Password, ThrottleLimits, User, Users,
+};
 use medusa_core::testing::{Client, Faults};
 use medusa_core::tls::{Certificate, ServerTls};
 use medusa_core::{Endpoint, Peer};
 
 use super::*;
-use crate::config::{ClientCertificate, RouteConfig as Route1};
+use crate::config::{ClientCertificate, RouteConfig as Route1, StatusKey};
 
 fn context() -> (tempfile::TempDir, BuildContext) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -72,7 +76,7 @@ fn what_is_refused_and_where() {
     }
     refused(with_route(Route1::default()), Some("route[1]"), "what is to be done");
     let both = Route1 { redirect: Some("/b".into()), ..files() };
-    refused(with_route(both), Some("route[1].redirect"), "not both");
+    refused(with_route(both), Some("route[1].redirect"), "one thing to do");
     let missing = Route1 { files: Some("nowhere".into()), ..Route1::default() };
     refused(with_route(missing), Some("route[1].files"), "no such");
     let status = |code| Some(StatusKey::Code(code));
@@ -211,15 +215,50 @@ fn service_clients(service: &HttpService) -> String {
 
 #[test]
 fn what_this_build_does_not_offer_is_refused_by_name() {
-    let set = Some(IgnoredAny);
-    for (key, config) in [
-        ("route[1].metrics", with_route(Route1 { metrics: set, ..Route1::default() })),
-        ("route[1].dns", with_route(Route1 { dns: set, ..Route1::default() })),
-    ] {
-        refused(config, Some(key), "not offered");
-    }
-    let page = Route1 { status: Some(StatusKey::Page(true)), ..Route1::default() };
-    refused(with_route(page), Some("route[1].status"), "not offered");
+    let dns = Route1 { dns: Some(IgnoredAny), ..Route1::default() };
+    refused(with_route(dns), Some("route[1].dns"), "not offered");
+}
+
+#[test]
+fn pages_about_the_server() {
+    let page = || Some(StatusKey::Page(true));
+    let status = || Route1 { path: Some("/status".into()), status: page(), ..Route1::default() };
+    let metrics =
+        || Route1 { path: Some("/metrics".into()), metrics: Some(true), ..Route1::default() };
+    refused(with_route(status()), Some("route[1].status"), "nothing is counted");
+    refused(with_route(metrics()), Some("route[1].metrics"), "nothing is counted");
+    let files = Some("public".into());
+    refused(
+        with_route(Route1 { files: files.clone(), ..status() }),
+        Some("route[1].status"),
+        "one thing to do",
+    );
+    refused(with_route(Route1 { files, ..metrics() }), Some("route[1].metrics"), "one thing to do");
+    refused(
+        with_route(Route1 { metrics: Some(true), ..status() }),
+        Some("route[1].metrics"),
+        "one thing to do",
+    );
+    refused(
+        with_route(Route1 { writable: Some(true), ..metrics() }),
+        Some("route[1].writable"),
+        "`files`",
+    );
+    let off = Route1 { metrics: Some(false), ..Route1::default() };
+    refused(with_route(off), Some("route[1]"), "what is to be done");
+
+    let (_folder, cx) = context();
+    let cx = cx.with_shared(Metrics::default());
+    let service = site(SiteConfig { route: vec![status(), metrics()], ..config() }, &cx);
+    let service = service.expect("accepted");
+    let peer = Peer::new(Endpoint::Unix, Endpoint::Unix);
+    let session = service.acceptor().accepted(&peer);
+    let mut client = Client::with(session, service.limits(), Faults::none());
+    client.send("GET /status?format=json HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.text().contains("{\"name\":\"http.site\","));
+    client.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    let line = "medusa_http_requests_total{service=\"http.site\",class=\"2xx\"} 1\n";
+    assert!(client.text().contains(line));
 }
 
 #[test]

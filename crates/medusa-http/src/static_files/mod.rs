@@ -45,6 +45,7 @@ use self::representation::{Content, Representation};
 use crate::handler::{Answer, Exchange, Handler};
 use crate::request::Request;
 use crate::response::Response;
+use crate::router::refuse_method;
 
 /// How long what is kept is served without a look at the disk.
 const FRESH: Duration = Duration::from_secs(1);
@@ -121,7 +122,7 @@ impl Handler for StaticFiles {
             Method::PUT if is_writable => upload::put(&self.shard, request, exchange),
             Method::DELETE if is_writable => upload::delete(&self.shard, request, exchange),
             Method::OPTIONS => Response::new(StatusCode::NO_CONTENT).allow(self.allowed()).into(),
-            _ => Response::method_not_allowed(self.allowed()).into(),
+            _ => refuse_method(request.method(), self.allowed()).into(),
         }
     }
 

@@ -5,6 +5,7 @@
 mod bounds;
 mod conversation;
 mod fixture;
+mod monitored;
 mod origin;
 mod predecessors;
 mod protected;

@@ -70,7 +70,9 @@ fn what_is_not_there_is_not_there() {
             assert_eq!(site.get(path, "").status, status, "{path}");
         }
     }
-    for (method, status) in [("POST", 405), ("PUT", 405), ("DELETE", 405), ("OPTIONS", 204)] {
+    for (method, status) in
+        [("POST", 405), ("PUT", 405), ("DELETE", 405), ("OPTIONS", 204), ("BREW", 501)]
+    {
         let reply = site.request(method, "/a/b.txt", "", "");
         assert_eq!(reply.status, status, "{method}");
         assert_eq!(reply.field("allow"), Some("GET, HEAD, OPTIONS"));
