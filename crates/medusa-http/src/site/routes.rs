@@ -114,7 +114,7 @@ fn guard(
         );
     };
     // Accounts that are kept elsewhere can't be asked for their names.
-    if let Some(accounts) = cx.shared::<Arc<Accounts>>() {
+    if let Some(accounts) = cx.shared::<Accounts>() {
         let directory = accounts.directory();
         for (at, name) in names.iter().enumerate() {
             if directory.identity(name).is_none() {

@@ -1,7 +1,5 @@
 //! Configurations that are refused, and where; and what the accepted ones do.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde::de::value::StrDeserializer;
@@ -186,9 +184,9 @@ fn accounts_that_are_not_there() {
     );
     let users = Users([("alice".to_owned(), user.expect("works"))].into());
     let directory = Directory::new(users, folder.path()).expect("works");
-    let accounts = Arc::new(Accounts::new(directory).expect("works"));
-    let logins = Logins::new(accounts.clone(), ThrottleLimits::default());
-    let cx = cx.with_shared(logins).with_shared(accounts);
+    let cx = cx.with_shared(Accounts::new(directory).expect("works"));
+    let accounts = cx.shared::<Accounts>().expect("shared");
+    let cx = cx.with_shared(Logins::new(accounts, ThrottleLimits::default()));
     let with = |names: &[&str]| SiteConfig { route: vec![route(names)], ..config() };
     let error = site(with(&["Alice", "bob"]), &cx).expect_err("refused");
     assert_eq!(error.key.as_deref(), Some("route[0].accounts[1]"));
