@@ -3,10 +3,11 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use medusa_accounts::Logins;
 use medusa_core::config::Listen;
-use medusa_core::tls::ServerTls;
+use medusa_core::tls::{ClientCertificates, ServerTls};
 use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
 use serde::Deserialize;
 
@@ -72,7 +73,14 @@ impl Plugin for Ftp {
 }
 
 fn service(config: FtpConfig, cx: &BuildContext) -> Result<FtpService, BuildError> {
-    let tls = cx.shared::<ServerTls>();
+    let tls = match cx.shared::<ServerTls>() {
+        // Tickets of another service are none of this one's.
+        Some(base) => Some(Arc::new(
+            base.for_service(&[], ClientCertificates::NotAsked)
+                .map_err(|error| BuildError::new(error.to_string()))?,
+        )),
+        None => None,
+    };
     let logins = cx.shared::<Logins>().map(|logins| (*logins).clone());
     let listeners = listeners(&config, cx, tls.is_some())?;
     if config.data_tls_binding.is_some() && tls.is_none() {

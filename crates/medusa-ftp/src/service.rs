@@ -77,6 +77,12 @@ impl FtpService {
         }
     }
 
+    /// What its sessions share, for tests without a shard.
+    #[cfg(test)]
+    pub(crate) fn into_shared(self) -> Arc<Shared> {
+        self.shared
+    }
+
     /// The limits of FTP where nothing else is said: five minutes of silence (vsftpd's
     /// idle_session_timeout).
     pub fn default_limits() -> Limits {
@@ -156,6 +162,13 @@ impl FtpBuilder {
     #[must_use]
     pub fn summary(mut self, summary: impl Into<String>) -> FtpBuilder {
         self.summary = summary.into();
+        self
+    }
+
+    /// As if there were certificates, for tests without a handshake.
+    #[cfg(test)]
+    pub(crate) fn offering_tls(mut self) -> FtpBuilder {
+        self.shared.has_tls = true;
         self
     }
 

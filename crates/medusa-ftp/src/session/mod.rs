@@ -435,3 +435,6 @@ fn after_abor(line: &[u8]) -> Option<&[u8]> {
     let (verb, rest) = line.split_at_checked(4)?;
     verb.eq_ignore_ascii_case(b"ABOR").then_some(rest)
 }
+
+#[cfg(test)]
+mod tests;

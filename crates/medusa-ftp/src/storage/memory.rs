@@ -69,6 +69,14 @@ impl Memory {
         self.lock().nodes.get(&path)?.content.clone()
     }
 
+    /// The same files, for another test.
+    #[cfg(test)]
+    pub(crate) fn deep_copy(&self) -> Memory {
+        let Shared { nodes, room, used } = &*self.lock();
+        let (nodes, room, used) = (nodes.clone(), *room, *used);
+        Memory { shared: Arc::new(Mutex::new(Shared { nodes, room, used })) }
+    }
+
     /// No code that holds the lock can leave the nodes half changed.
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)

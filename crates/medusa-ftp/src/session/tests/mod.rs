@@ -1,0 +1,7 @@
+//! The protocol by scripts, without a socket.
+
+mod conversation;
+mod fixture;
+mod safety;
+mod states;
+mod transfers;

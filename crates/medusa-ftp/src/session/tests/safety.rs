@@ -1,0 +1,290 @@
+//! Who may connect where, what TLS must prove, and what is never leaked.
+
+use medusa_core::testing::Faults;
+
+use super::fixture::{World, builder, check, check_in, check_outside, files, lines, play};
+use crate::passive::PortRange;
+use crate::service::FtpBuilder;
+use crate::storage::Memory;
+
+const PASSIVE: &str = "227 Entering Passive Mode (127,0,0,1,195,80)";
+
+fn secured(memory: &Memory) -> FtpBuilder {
+    builder(memory).offering_tls()
+}
+
+#[test]
+fn data_goes_to_the_peer_alone() {
+    let refused = "504 Data goes to your own address, and to no privileged port";
+    check(
+        &[
+            "PORT 192,0,2,1,200,1",
+            "PORT 127,0,0,1,0,22",
+            "PORT 127,0,0,1,3,255",
+            "EPRT |1|192.0.2.1|51201|",
+            "EPRT |2|::1|51201|",
+            "EPRT |2|::ffff:127.0.0.1|51201|",
+            "EPRT |3|x|1|",
+            "PORT 1,2,3",
+            "RETR hello.txt",
+        ],
+        &[
+            refused,
+            refused,
+            refused,
+            refused,
+            refused,
+            "200 There it will go",
+            "522 Network protocol not supported, use (1,2)",
+            "501 Syntax: PORT h1,h2,h3,h4,p1,p2",
+            "150 Here it comes (6 bytes)",
+            "[connects to 127.0.0.1:51201]",
+            "226 Done",
+        ],
+    );
+}
+
+#[test]
+fn a_stranger_takes_nobodys_place() {
+    check(
+        &["PASV", "RETR hello.txt", "@stranger", "@get", "@connect", "@get"],
+        &[PASSIVE, "150 Here it comes (6 bytes)", "[|]", "226 Done", "[hello\n|]"],
+    );
+}
+
+#[test]
+fn epsv_all_is_kept() {
+    check(
+        &[
+            "EPSV ALL",
+            "PASV",
+            "PORT 127,0,0,1,200,1",
+            "EPRT |1|127.0.0.1|51201|",
+            "EPSV 2",
+            "EPSV 1",
+        ],
+        &[
+            "200 EPSV it is from now on",
+            "503 It was said that EPSV is all that will be used",
+            "503 It was said that EPSV is all that will be used",
+            "503 It was said that EPSV is all that will be used",
+            "522 Network protocol not supported, use (1)",
+            "229 Entering Extended Passive Mode (|||50000|)",
+        ],
+    );
+}
+
+#[test]
+fn plaintext_behind_auth_is_thrown_away() {
+    // CVE-2011-0411: what was slipped in before TLS must not be taken for what came through it.
+    let script = ["@raw AUTH TLS\r\nUSER alice\r\nPASS secret\r\n", "@secure control", "PWD"];
+    let world = play(secured(&files()), &script, Faults::none());
+    assert_eq!(lines(&world)[1..], ["234 TLS begins", "530 Log in first"]);
+    // Nor does a name that was given before count.
+    let script = ["USER alice", "AUTH TLS", "@secure control", "PASS secret"];
+    let world = play(secured(&files()), &script, Faults::none());
+    assert_eq!(lines(&world)[3], "503 Not now: another command comes before it");
+}
+
+#[test]
+fn protection_is_asked_for_in_order() {
+    let script = [
+        "PBSZ 0",
+        "PROT P",
+        "AUTH GSSAPI",
+        "AUTH TLS",
+        "@secure control",
+        "PROT P",
+        "PBSZ x",
+        "PBSZ 100",
+        "PROT S",
+        "PROT X",
+        "PROT P",
+        "AUTH TLS",
+        "PROT C",
+        "CCC",
+    ];
+    let world = play(secured(&files()), &script, Faults::none());
+    assert_eq!(
+        lines(&world)[1..],
+        [
+            "503 AUTH TLS comes first",
+            "503 AUTH TLS and PBSZ come first",
+            "504 TLS is what is offered",
+            "234 TLS begins",
+            "503 AUTH TLS and PBSZ come first",
+            "501 A size is a number",
+            "200 PBSZ=0",
+            "536 C and P are what TLS has",
+            "504 C and P are what TLS has",
+            "200 Data will be protected",
+            "503 This connection is protected already",
+            "200 Data will be clear",
+            "533 The control connection stays protected",
+        ]
+    );
+    check_outside(&["AUTH TLS"], &["502 TLS is not offered"]);
+}
+
+#[test]
+fn a_data_connection_proves_whose_it_is() {
+    let login = ["AUTH TLS", "@secure control", "USER alice", "PASS secret", "PBSZ 0", "PROT P"];
+    let play_on = |rest: &[&'static str]| {
+        let mut script = login.to_vec();
+        script.extend_from_slice(rest);
+        let world = play(secured(&files()), &script, Faults::none());
+        lines(&world)[6..].iter().map(|line| (*line).to_owned()).collect::<Vec<_>>()
+    };
+    let passive = ["[listens for TLS]", PASSIVE];
+    assert_eq!(
+        play_on(&["PASV", "RETR hello.txt", "@resume control", "@get"])[..],
+        [&passive[..], &["150 Here it comes (6 bytes)", "226 Done", "[hello\n|]"]].concat()
+    );
+    // A ticket of a data connection that was right will do as well.
+    let told = play_on(&[
+        "PASV",
+        "@resume control",
+        "NLST",
+        "PASV",
+        "@resume data connection.",
+        "RETR hello.txt",
+    ]);
+    assert_eq!(told.last().unwrap(), "226 Done", "{told:?}");
+    // Somebody else's session, or none, before the command or behind it.
+    let refused = "522 The data connection's TLS is not as it should be";
+    for resumes in ["@resume another", "@resume"] {
+        let told = play_on(&["PASV", "RETR hello.txt", resumes, "@get"]);
+        assert_eq!(told[told.len() - 2..], [refused, "[|]"]);
+        let told = play_on(&["PASV", resumes, "RETR hello.txt", "NOOP"]);
+        let must = "522 The data connection must resume the TLS session of this one";
+        assert_eq!(told[told.len() - 2..], [must, "200 Here I am"]);
+    }
+    // A port that was told for clear data isn't used for protected data, nor the other way round.
+    let told = play_on(&["PASV", "PROT C", "@connect", "RETR hello.txt"]);
+    assert_eq!(told[told.len() - 2..], ["[refused]", "425 Say PASV, EPSV, PORT or EPRT first"]);
+    let told = play_on(&["PORT 127,0,0,1,200,1", "RETR hello.txt"]);
+    assert_eq!(told[1], "425 Protected data connections are passive ones, say PASV or EPSV");
+    // An upload that was cut off without TLS's word for it isn't whole.
+    let told = play_on(&["PASV", "STOR new", "@resume control", "@send part", "@truncate"]);
+    assert_eq!(told.last().unwrap(), "426 The data connection ended without TLS's close_notify");
+    let mut script = login.to_vec();
+    script.extend(["PASV", "RETR hello.txt", "@resume"]);
+    let world = play(secured(&files()).data_tls_binding(false), &script, Faults::none());
+    assert_eq!(*lines(&world).last().unwrap(), "226 Done");
+}
+
+#[test]
+fn a_letter_box_shows_nothing() {
+    let script = [
+        "USER drop",
+        "PASS secret",
+        "PASV",
+        "LIST",
+        "RETR hello.txt",
+        "SIZE hello.txt",
+        "STOR hello.txt",
+        "DELE hello.txt",
+        "STOR new",
+        "@connect",
+        "@send x",
+        "@end",
+        "STAT /",
+    ];
+    let world = play(builder(&files()), &script, Faults::none());
+    let no = "550 Not permitted";
+    let told = ["550 Exists already", no, "150 Send it", "226 Done", no];
+    assert_eq!(lines(&world)[4..], [&[no, no, no][..], &told].concat());
+}
+
+#[test]
+fn a_thousand_passive_opens_leave_one_port_lent() {
+    let mut world = play(builder(&files()), &["USER alice", "PASS secret"], Faults::none());
+    for _ in 0..1000 {
+        world.control.send("PASV\r\n");
+        world.settle();
+    }
+    assert_eq!(world.listened, 1000);
+    assert!(!world.transcript.contains("425"));
+    // Four ports: this session has one of them, three others find theirs.
+    assert_eq!(world.transcript.matches("227").count(), 1000);
+}
+
+#[test]
+fn ports_are_shared_and_given_back() {
+    let builder = builder(&files()).passive_ports(PortRange::new(50_000, 50_001));
+    let shared = builder.build().into_shared();
+    let mut worlds: Vec<World> = (0..3).map(|_| World::of(&shared, Faults::none())).collect();
+    let ask = |world: &mut World| {
+        world.control.send("EPSV\r\n");
+        world.settle();
+        world.transcript.lines().last().unwrap().to_owned()
+    };
+    for world in &mut worlds {
+        world.control.send("USER anonymous\r\nPASS\r\n");
+        world.settle();
+    }
+    assert!(ask(&mut worlds[0]).contains("50000"));
+    assert!(ask(&mut worlds[1]).contains("50001"));
+    assert_eq!(ask(&mut worlds[2]), "425 No port is free");
+    worlds[0].control.reset();
+    assert!(ask(&mut worlds[2]).contains("50000"));
+    // A port that another program has is passed over.
+    worlds[1].control.send("QUIT\r\n").end();
+    worlds[1].settle();
+    worlds[2].taken = vec![50_001];
+    assert!(ask(&mut worlds[2]).contains("50000"), "{}", worlds[2].transcript);
+    worlds[2].taken = vec![50_000, 50_001];
+    assert_eq!(ask(&mut worlds[2]), "425 No port is free");
+}
+
+#[test]
+fn names_forge_nothing() {
+    let memory = Memory::new(1000);
+    for name in ["a\r\n226 Done", "q\"q", "tab\there", &"n".repeat(255)] {
+        memory.insert(name, "x").unwrap();
+    }
+    let long = "n".repeat(255);
+    let size = format!("SIZE {long}");
+    check_in(
+        &memory,
+        builder,
+        &[
+            "SIZE q\"q",
+            &size,
+            "OPTS MLST size;",
+            "MLST q\"q",
+            "PASV",
+            "NLST",
+            "@connect",
+            "@get",
+            "MKD \u{ff}\u{ff}x\"",
+            "CWD \u{ff}x\"",
+            "PWD",
+            "CWD ..",
+            "CWD \0",
+            "MKD line\nfeed",
+        ],
+        &[
+            "213 1",
+            "213 1",
+            "200 MLST OPTS size;",
+            "250-Here it is",
+            " size=1; /q\"q",
+            "250 That is all",
+            PASSIVE,
+            "150 Here it comes",
+            "226 Done",
+            "[a??226 Done",
+            &long,
+            "q\"q",
+            "tab?here",
+            "|]",
+            "257 \"/\u{ff}\u{ff}x\"\"\" is there now",
+            "250 There you are",
+            "257 \"/\u{ff}\u{ff}x\"\"\" is where you are",
+            "250 There you are",
+            "553 That is no name for a file",
+            "257 \"/line?feed\" is there now",
+        ],
+    );
+}
