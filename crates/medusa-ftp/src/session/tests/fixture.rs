@@ -124,7 +124,7 @@ impl World {
                 data.run_jobs().deliver();
                 for one in data.asked() {
                     let Asked::Notify(_, note) = one else { panic!("data asks for nothing") };
-                    reports.push(note.downcast::<Report>().ok().expect("a report"));
+                    reports.push(note.downcast::<Report>().expect("a report"));
                 }
             }
             quiet &= reports.is_empty();
@@ -148,7 +148,7 @@ impl World {
     fn carry(&mut self, asked: Asked) {
         match asked {
             Asked::Notify(_, note) => {
-                let order = note.downcast::<Order>().ok().expect("an order");
+                let order = note.downcast::<Order>().expect("an order");
                 if let Some(data) = &mut self.data {
                     data.notify(order);
                 }
