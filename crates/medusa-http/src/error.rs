@@ -112,6 +112,8 @@ faults! {
     Version HTTP_VERSION_NOT_SUPPORTED "Only HTTP/1.0 and HTTP/1.1 are spoken here.";
     /// A method that nothing here implements.
     UnknownMethod NOT_IMPLEMENTED "The method isn't implemented.";
+    /// An answer that was put off didn't come in time.
+    AnswerTimeout SERVICE_UNAVAILABLE "The answer took too long; try again later.";
     /// A limit is reached for now.
     Busy SERVICE_UNAVAILABLE "The server is too busy; try again later.";
 }

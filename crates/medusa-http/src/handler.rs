@@ -189,6 +189,17 @@ impl<F: FnOnce(Vec<u8>, &mut Exchange<'_, '_>) -> Answer> BodyReader for Collect
     }
 }
 
+/// The timer of a ticket that waits. A session that has 32,768 of them at once has run out of other things
+/// first: the number of answers in flight is bounded far below.
+pub(crate) fn waiting_key(id: u32) -> TimerKey {
+    TimerKey(id as u16 & 0x7fff)
+}
+
+/// The timer by which a request must have been answered.
+pub(crate) fn deadline_key(number: u32) -> TimerKey {
+    TimerKey(number as u16 | 0x8000)
+}
+
 /// What waits for a ticket's work to be done.
 pub(crate) enum Continuation {
     Answer(Then<Answer>),
@@ -310,9 +321,7 @@ impl<'a, 'c> Exchange<'a, 'c> {
         then: impl FnOnce(&mut Exchange<'_, '_>) -> Answer + 'static,
     ) -> Answer {
         let ticket = self.continuations.ticket();
-        // A session that has 65,536 timers at once has run out of other things first: the number of
-        // answers in flight is bounded far below.
-        self.cx.arm(TimerKey(ticket.id as u16), wait);
+        self.cx.arm(waiting_key(ticket.id), wait);
         let then = Box::new(move |_: Box<dyn Any>, exchange: &mut Exchange<'_, '_>| then(exchange));
         self.continuations.waiting.push((ticket.id, Continuation::Answer(then)));
         Answer::Later(ticket)

@@ -13,6 +13,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use medusa_core::{
@@ -27,6 +28,7 @@ use crate::date::DateCache;
 use crate::error::Fault;
 use crate::handler::{
     Answer, Answered, Continuation, Continuations, Exchange, Handler, Reading, Resumed,
+    deadline_key, waiting_key,
 };
 use crate::head::{Head, HeadLimits, Known, Target, canonical_path};
 use crate::origin::Origin;
@@ -50,6 +52,9 @@ pub struct HttpLimits {
     /// Octets of a body that are read and dropped behind an answer that didn't wait for them, so that
     /// the connection can be kept. Beyond, it is closed. 64 KiB.
     pub unread: u64,
+    /// How long a handler may put an answer off, in all; then it is 503. `None`: an embedding program
+    /// knows best what it waits for.
+    pub answer: Option<Duration>,
 }
 
 impl Default for HttpLimits {
@@ -59,6 +64,7 @@ impl Default for HttpLimits {
             chunks: ChunkLimits::default(),
             body: None,
             unread: 64 * 1024,
+            answer: None,
         }
     }
 }
@@ -186,8 +192,13 @@ impl Session for HttpSession {
     }
 
     fn expired(&mut self, cx: &mut Cx<'_>, key: TimerKey) {
-        // The key is the ticket's low half.
-        let waiting = self.owed.iter().find(|owed| owed.id as u16 == key.0);
+        let overdue = self.owed.iter().find(|owed| deadline_key(owed.number) == key);
+        if let Some(id) = overdue.map(|owed| owed.id) {
+            // What it waits for may still come, and then finds nobody.
+            self.continuations.take(id);
+            return self.answered(cx, id, Response::fault(Fault::AnswerTimeout).into());
+        }
+        let waiting = self.owed.iter().find(|owed| waiting_key(owed.id) == key);
         if let Some(id) = waiting.map(|owed| owed.id) {
             self.resumed(cx, id, Box::new(()));
         }
@@ -377,19 +388,20 @@ impl HttpSession {
             }
             // The answer may turn out to end with the connection, which nothing can follow.
             (Answer::Later(ticket), None) if asker.asked.old_version => {
-                self.owe(ticket.id, asker, None, may_read);
+                self.owe(cx, ticket.id, asker, None, may_read);
                 self.enter(cx, Event::PutOff);
             }
             (Answer::Later(ticket), None) => {
                 let last = !asker.asked.persistent;
-                self.owe(ticket.id, asker, Some(cx.reserve()), may_read);
+                let slot = cx.reserve();
+                self.owe(cx, ticket.id, asker, Some(slot), may_read);
                 if last {
                     // What is owed is still sent.
                     self.enter(cx, Event::Last);
                 }
             }
             (Answer::Later(ticket), Some(body)) => {
-                self.owe(ticket.id, asker, None, may_read);
+                self.owe(cx, ticket.id, asker, None, may_read);
                 self.body = Some(body);
                 self.enter(cx, Event::PutOff);
             }
@@ -409,8 +421,18 @@ impl HttpSession {
         }
     }
 
-    fn owe(&mut self, id: u32, asker: Asker, slot: Option<ReplySlot>, may_read: bool) {
+    fn owe(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: u32,
+        asker: Asker,
+        slot: Option<ReplySlot>,
+        may_read: bool,
+    ) {
         self.requests = self.requests.wrapping_add(1);
+        if let Some(limit) = self.shard.limits.answer {
+            cx.arm(deadline_key(self.requests), limit);
+        }
         self.owed.push(Owed { id, asker, slot, number: self.requests, may_read });
     }
 
@@ -445,17 +467,22 @@ impl HttpSession {
     fn answered(&mut self, cx: &mut Cx<'_>, id: u32, answer: Answer) {
         let Some(at) = self.owed.iter().position(|owed| owed.id == id) else { return };
         let owed = self.owed.remove(at);
+        let goes_on =
+            matches!((&owed.slot, &answer), (_, Answer::Later(_)) | (Some(_), Answer::Read(_)));
+        if self.shard.limits.answer.is_some() && !goes_on {
+            cx.disarm(deadline_key(owed.number));
+        }
         match (owed.slot, answer) {
+            // Put off again: nothing else has changed.
+            (slot, Answer::Later(ticket)) => {
+                return self.owed.insert(at, Owed { id: ticket.id, slot, ..owed });
+            }
             (None, answer) => {
                 let body = self.body.take();
                 if body.is_none() {
                     self.enter(cx, Event::Whole);
                 }
                 self.settle(cx, owed.asker, answer, body, owed.may_read);
-            }
-            (slot, Answer::Later(ticket)) => {
-                self.owed.insert(at, Owed { id: ticket.id, slot, ..owed });
-                return;
             }
             (slot, Answer::Now(mut response)) => {
                 let mut asker = owed.asker;

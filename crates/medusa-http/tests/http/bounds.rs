@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use medusa_core::testing::{Client, Faults};
 use medusa_core::{Limits, Reason, Refusal, Service};
-use medusa_http::{HeadLimits, HttpLimits};
+use medusa_http::{HeadLimits, HttpLimits, Response};
 
 use crate::fixture::{
     Held, check, client, get, limited, raw, request, responses, service, session,
@@ -161,4 +161,48 @@ fn a_chunked_body_may_not_be_all_framing() {
         &[request("POST", "/count", "Transfer-Encoding: chunked\r\n", &trailers)],
         &["400 close", "closed"],
     );
+}
+
+#[test]
+fn an_answer_that_never_comes_has_a_deadline_where_one_is_set() {
+    let mut limits = HttpLimits::default();
+    limits.answer = Some(Duration::from_secs(10));
+    let held = Held::default();
+    let service = service(&held).with_http_limits(limits);
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let post = "POST /held HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    let mut client = client(&service, Faults::none());
+    client.send([&get("/held"), &get("/slow"), &get("/hello")].map(String::as_str).concat());
+    client.advance(Duration::from_secs(9));
+    assert_eq!(client.text(), "");
+    client.advance(Duration::from_secs(1));
+    let seen = |client: &mut Client| responses(&client.text(), &[]);
+    assert_eq!(seen(&mut client), ["503", "200 slow", "200 Hello, world!"]);
+    // The answer that comes after all is nobody's.
+    let late = held.lock().unwrap().remove(0);
+    let _ = late.answer(|| Response::text("late"));
+    client.deliver();
+    assert_eq!(client.text(), "");
+    // With a body that nobody has read, and in HTTP/1.0, where nothing follows.
+    client.send([post, &get("/hello")].concat());
+    client.advance(Duration::from_secs(10));
+    assert_eq!(seen(&mut client), ["503", "200 Hello, world!"]);
+    client.send("GET /held HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    client.advance(Duration::from_secs(10));
+    assert_eq!(seen(&mut client), ["503 keep-alive"]);
+    // Work that is put off in steps has one deadline, and a reader between them doesn't stop it.
+    client.send(get("/later"));
+    client.advance(Duration::from_secs(10));
+    assert_eq!(seen(&mut client), ["503"]);
+    client.run_jobs();
+    assert_eq!(client.text(), "");
+    // What was answered in time leaves no deadline behind.
+    client.send(get("/late")).run_jobs();
+    assert_eq!(seen(&mut client), ["200 late"]);
+    client.send(get("/slow"));
+    client.advance(Duration::from_secs(5));
+    assert_eq!(seen(&mut client), ["200 slow"]);
+    client.send(get("/held"));
+    client.advance(Duration::from_secs(9));
+    assert_eq!(client.text(), "");
 }
