@@ -1,0 +1,169 @@
+//! A server in this process, and a client that speaks lines.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use medusa_accounts::{Attempt, Authenticate, Denial, Identity, Logins, Password, ThrottleLimits};
+use medusa_core::config::Listen;
+use medusa_core::server::{Handle, Running};
+use medusa_core::{Listener, Server};
+use medusa_ftp::{Disk, FtpBuilder, FtpService, Rights, Visit, Visitor};
+
+/// Knows alice, whose password is `secret`.
+pub(crate) struct Alice;
+
+impl Authenticate for Alice {
+    fn authenticate(&self, attempt: &Attempt, password: &Password) -> Result<Identity, Denial> {
+        match (attempt.name.as_str(), password.reveal()) {
+            ("alice", "secret") => Ok(Identity::new("alice")),
+            _ => Err(Denial::Credentials),
+        }
+    }
+}
+
+/// A running server and its folder.
+pub(crate) struct Fixture {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) address: SocketAddr,
+    handle: Handle,
+    running: Option<Running>,
+}
+
+impl Fixture {
+    pub(crate) fn new(change: impl FnOnce(FtpBuilder) -> FtpBuilder) -> Fixture {
+        Fixture::with(false, false, change)
+    }
+
+    pub(crate) fn with(
+        atomic: bool,
+        implicit: bool,
+        change: impl FnOnce(FtpBuilder) -> FtpBuilder,
+    ) -> Fixture {
+        let folder = tempfile::tempdir().unwrap();
+        // Beside the root there is something that nobody may reach.
+        let root = folder.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(folder.path().join("secret.txt"), "top secret").unwrap();
+        let home = move |visitor: Visitor<'_>| {
+            let rights = match visitor {
+                Visitor::Anonymous => Rights::READ,
+                Visitor::Account(_) => Rights::ALL,
+            };
+            Ok(Visit::new(Disk::new(&root)?.atomic(atomic), rights))
+        };
+        let listener = Listener::new(Listen::Inet(SocketAddr::from(([127, 0, 0, 1], 0))));
+        let listener = if implicit { listener.secured() } else { listener };
+        let builder = FtpService::builder("ftp.test", vec![listener], home)
+            .anonymous(true)
+            .logins(Some(Logins::new(Arc::new(Alice), ThrottleLimits::default())));
+        let service = Box::new(change(builder).build());
+        let server = Server::builder().shards(2).mount(service).bind().unwrap();
+        let Listen::Inet(address) = server.bound()[0].address else { panic!("not TCP") };
+        let running = server.start().unwrap();
+        Fixture { folder, address, handle: running.handle(), running: Some(running) }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("root").join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    pub(crate) fn connect(&self) -> Control<TcpStream> {
+        let stream = connect(self.address);
+        let mut control = Control { reader: BufReader::new(stream) };
+        assert!(control.hear().starts_with("220 "));
+        control
+    }
+
+    pub(crate) fn alice(&self) -> Control<TcpStream> {
+        let mut control = self.connect();
+        control.login();
+        control
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(running) = self.running.take() {
+            running.join().unwrap();
+        }
+    }
+}
+
+/// A connection on which a test that hangs fails instead.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+/// A control connection.
+pub(crate) struct Control<S: Read + Write> {
+    pub(crate) reader: BufReader<S>,
+}
+
+impl<S: Read + Write> Control<S> {
+    pub(crate) fn say(&mut self, line: impl AsRef<[u8]>) {
+        let mut octets = line.as_ref().to_vec();
+        octets.extend_from_slice(b"\r\n");
+        self.reader.get_mut().write_all(&octets).unwrap();
+        self.reader.get_mut().flush().unwrap();
+    }
+
+    /// The last line of the next reply.
+    pub(crate) fn hear(&mut self) -> String {
+        loop {
+            let mut line = Vec::new();
+            self.reader.read_until(b'\n', &mut line).unwrap();
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            let is_last = line.len() < 4 || line.as_bytes()[3] == b' ';
+            if is_last && !line.starts_with(' ') {
+                return line;
+            }
+        }
+    }
+
+    pub(crate) fn ask(&mut self, line: impl AsRef<[u8]>) -> String {
+        self.say(line);
+        self.hear()
+    }
+
+    pub(crate) fn login(&mut self) {
+        assert_eq!(self.ask("USER alice"), "331 Send the password");
+        assert_eq!(self.ask("PASS secret"), "230 Welcome");
+    }
+
+    /// Where EPSV says that data goes.
+    pub(crate) fn passive(&mut self) -> SocketAddr {
+        let reply = self.ask("EPSV");
+        let port = reply.split('|').nth(3).unwrap_or_else(|| panic!("{reply}")).parse().unwrap();
+        SocketAddr::from(([127, 0, 0, 1], port))
+    }
+
+    pub(crate) fn fetch(&mut self, command: &str) -> Vec<u8> {
+        let mut data = connect(self.passive());
+        let reply = self.ask(command);
+        assert!(reply.starts_with("150 "), "{command}: {reply}");
+        let mut content = Vec::new();
+        data.read_to_end(&mut content).unwrap();
+        assert_eq!(self.hear(), "226 Done");
+        content
+    }
+
+    /// Sends a file; the last reply.
+    pub(crate) fn store(&mut self, command: &str, content: &[u8]) -> String {
+        let mut data = connect(self.passive());
+        let reply = self.ask(command);
+        assert!(reply.starts_with("150 "), "{command}: {reply}");
+        data.write_all(content).unwrap();
+        data.shutdown(Shutdown::Write).unwrap();
+        self.hear()
+    }
+}
