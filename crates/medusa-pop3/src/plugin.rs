@@ -1,0 +1,83 @@
+//! `[pop3.NAME]`: the keys, what they mean together, and everything that can be wrong with them, found
+//! before anything is served.
+
+use std::path::PathBuf;
+
+use medusa_accounts::Logins;
+use medusa_core::config::Listen;
+use medusa_core::tls::ServerTls;
+use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
+use medusa_mail::MaildirStore;
+use serde::Deserialize;
+
+use crate::service::{PlaintextLogin, Pop3Service};
+
+/// The plug-in: `[pop3.NAME]`.
+#[derive(Debug)]
+pub struct Pop3;
+
+/// One POP3 service as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pop3Config {
+    /// Where it listens, with STLS if there is a certificate.
+    #[serde(default)]
+    pub(crate) listen: Vec<Listen>,
+    /// Where it listens with TLS from the first octet.
+    #[serde(default)]
+    pub(crate) tls_listen: Vec<Listen>,
+    /// The folder with a Maildir for each account.
+    pub(crate) mailboxes: Option<PathBuf>,
+    /// Where passwords may be sent without TLS.
+    #[serde(default)]
+    pub(crate) plaintext_login: PlaintextLogin,
+}
+
+impl Plugin for Pop3 {
+    const KIND: &'static str = "pop3";
+    type Config = Pop3Config;
+
+    fn build(config: Pop3Config, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError> {
+        let tls = cx.shared::<ServerTls>();
+        let listeners = listeners(&config, cx, tls.is_some())?;
+        let logins = cx.shared::<Logins>().ok_or_else(|| {
+            BuildError::new("there are no accounts to log in to")
+                .hint("name a users file: `[accounts]` with `file = \"users.toml\"`")
+        })?;
+        let mailboxes = config.mailboxes.ok_or_else(|| {
+            BuildError::new("it doesn't say where the mail is")
+                .hint("name a folder: `mailboxes = \"mail\"`")
+        })?;
+        let folder = cx.path(&mailboxes);
+        // The host's name goes into the names of messages that are delivered; here none are.
+        let store = MaildirStore::open(&folder, "localhost").map_err(|error| {
+            let message = format!("can't keep mail in the folder `{}`: {error}", folder.display());
+            BuildError::at("mailboxes", message)
+        })?;
+        let service = Pop3Service::new(cx.service_name(), listeners, store, (*logins).clone())
+            .with_limits(cx.limits(Pop3Service::default_limits()))
+            .with_tls(tls)
+            .with_plaintext_login(config.plaintext_login)
+            .with_summary(mailboxes.display().to_string());
+        Ok(Box::new(service))
+    }
+}
+
+fn listeners(
+    config: &Pop3Config,
+    cx: &BuildContext,
+    has_tls: bool,
+) -> Result<Vec<Listener>, BuildError> {
+    if config.listen.is_empty() && config.tls_listen.is_empty() {
+        return Err(BuildError::new("it listens nowhere")
+            .hint("name an address: `listen = [\"127.0.0.1:1110\"]`"));
+    }
+    if !config.tls_listen.is_empty() && !has_tls {
+        return Err(BuildError::at("tls_listen", "there is no certificate for TLS")
+            .hint("name one: `[tls]` with `certificate = \"cert.pem\"` and `key = \"key.pem\"`"));
+    }
+    let mut listeners = cx.listeners("listen", &config.listen);
+    let secured = cx.listeners("tls_listen", &config.tls_listen);
+    listeners.extend(secured.into_iter().map(Listener::secured));
+    Ok(listeners)
+}

@@ -1,0 +1,540 @@
+//! One POP3 connection: the machine of RFC 1939. All of its transitions:
+//!
+//! | state | what comes | what is said | next |
+//! |---|---|---|---|
+//! | `Greeted`, `Named` | USER | `+OK`, whoever it is | `Named` |
+//! | `Named` | PASS | waits for the verdict | `Entering` |
+//! | `Greeted`, `Named` | AUTH | `+ ` and a challenge | `Exchanging` |
+//! | `Exchanging` | a line | as the mechanism wants | `Exchanging`, `Entering` |
+//! | `Entering` | a verdict, then the maildrop | `+OK` | `Transaction` |
+//! | `Exchanging`, `Entering` | a denial, no maildrop | `-ERR [AUTH]`, `[IN-USE]`, `[SYS/…]` | `Greeted` |
+//! | `Greeted`, `Named` | STLS | `+OK`, then TLS | `Greeted` |
+//! | `Transaction` | RETR, LIST, … | | `Transaction` |
+//! | `Transaction` | QUIT | waits until all before it is sent, then for the removals | `Leaving` |
+//! | `Leaving` | the removals are made, or not | `+OK`, `-ERR` | closed |
+//! | any | the connection ends otherwise | | nothing is removed (§6) |
+//!
+//! Pure: the maildrop is opened, read and changed in the offload pool.
+
+use std::mem::replace;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use medusa_accounts::sasl::{Mechanism, Nonce, Server, Step};
+use medusa_accounts::{
+    Answer, Asked, Credentials, Denial, Identity, Logins, Origin, Password, Question, Waiting,
+};
+use medusa_core::{Cx, Endpoint, Frame, Framing, Session, TimerKey};
+use medusa_mail::Error;
+use medusa_text::status::{err, err_with, ok};
+use medusa_text::{Line, Mismatch, States};
+
+use crate::commands::{Command, GREETED, NAMED, TABLE, TRANSACTION};
+use crate::replies::{TEMPORARY, busy, deny, refuse};
+use crate::retrieval::retrieval;
+use crate::visit::{Column, Visit, number_of};
+use crate::{Maildrops, PlaintextLogin};
+
+/// The longest line, without its end. RFC 2449 §4 has 255 octets for a command, and RFC 5034 §4 wants as
+/// much as the mechanisms need: PLAIN with two names of 255 octets and a password of 1,024 makes 2,048
+/// in base64, behind `AUTH PLAIN `.
+pub(crate) const LINE_OCTETS: usize = 2_100;
+
+/// So many commands that are none, or logins that fail, end a session (Dovecot allows 20).
+pub(crate) const ERRORS: u32 = 20;
+
+const LOGIN: TimerKey = TimerKey(0);
+const DELAY: TimerKey = TimerKey(1);
+
+/// What the sessions of one shard share.
+pub(crate) struct Shard {
+    pub(crate) maildrops: Arc<dyn Maildrops>,
+    pub(crate) logins: Logins,
+    pub(crate) service: Arc<str>,
+    pub(crate) plaintext: PlaintextLogin,
+    pub(crate) has_tls: bool,
+}
+
+pub(crate) struct Pop3Session {
+    shard: Rc<Shard>,
+    state: State,
+    /// A login that has to wait after failed ones.
+    waiting: Option<Waiting<Self>>,
+    errors: u32,
+}
+
+enum State {
+    Greeted,
+    Named(String),
+    Exchanging(Box<Server>),
+    Entering,
+    Transaction(Visit),
+    /// With what is to be removed yet.
+    Leaving(Option<Visit>),
+}
+
+impl Pop3Session {
+    pub(crate) fn new(shard: Rc<Shard>) -> Pop3Session {
+        Pop3Session { shard, state: State::Greeted, waiting: None, errors: 0 }
+    }
+}
+
+impl Session for Pop3Session {
+    fn opened(&mut self, cx: &mut Cx<'_>) {
+        cx.expect(Framing::line(LINE_OCTETS));
+        if let Some(login) = cx.limits().login {
+            cx.arm(LOGIN, login);
+        }
+        // Without a time stamp in angle brackets: APOP is not offered (RFC 1939 §7).
+        cx.compose(|out| ok(out, "Medusa POP3 ready"));
+    }
+
+    fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+        match replace(&mut self.state, State::Greeted) {
+            State::Exchanging(mut server) => {
+                let step = server.line(frame.bytes);
+                self.step(cx, server, step);
+            }
+            state => {
+                self.state = state;
+                self.command(cx, &Line::new(frame.bytes));
+            }
+        }
+    }
+
+    fn overlong(&mut self, cx: &mut Cx<'_>) {
+        if matches!(self.state, State::Exchanging(_)) {
+            self.state = State::Greeted;
+        }
+        self.error(cx, "the line is too long");
+    }
+
+    fn expired(&mut self, cx: &mut Cx<'_>, key: TimerKey) {
+        match key {
+            DELAY => {
+                let waiting = self.waiting.take();
+                if let Some(answer) = waiting.and_then(|waiting| waiting.go_on(cx)) {
+                    self.answered(cx, answer);
+                }
+            }
+            // As for any other time-out, without a word (RFC 1939 §3).
+            _ => cx.close(),
+        }
+    }
+
+    fn drained(&mut self, cx: &mut Cx<'_>) {
+        if let State::Leaving(visit @ Some(_)) = &mut self.state
+            && let Some(visit) = visit.take()
+        {
+            self.update(cx, &visit);
+        }
+    }
+
+    fn draining(&mut self, cx: &mut Cx<'_>) {
+        // Who has said QUIT hears how it went.
+        if !matches!(self.state, State::Leaving(_)) {
+            cx.close();
+        }
+    }
+
+    /// RFC 2595 §4: what was said before TLS counts for nothing.
+    fn secured(&mut self, _: &mut Cx<'_>) {
+        self.state = State::Greeted;
+    }
+}
+
+// ---- commands --------------------------------------------------------------------------------
+
+impl Pop3Session {
+    fn command(&mut self, cx: &mut Cx<'_>, line: &Line<'_>) {
+        let command = match TABLE.find(line, self.states()) {
+            Ok(row) => row.command,
+            Err(Mismatch::Unknown) => return self.error(cx, "no such command"),
+            Err(Mismatch::State(row)) => {
+                let text = match (row.command, &self.state) {
+                    (Command::Pass, State::Greeted) => "USER comes first",
+                    (_, State::Transaction(_)) => "you are logged in already",
+                    _ => "log in first",
+                };
+                return self.error(cx, text);
+            }
+            Err(Mismatch::Unexpected(row) | Mismatch::Missing(row)) => {
+                return self.error(cx, &format!("write it so: {}", row.syntax));
+            }
+        };
+        match command {
+            Command::Quit => self.quit(cx),
+            Command::Capa => self.capabilities(cx),
+            Command::User => self.user(cx, line.trimmed()),
+            Command::Pass => self.pass(cx, line.argument.unwrap_or_default()),
+            Command::Auth => self.auth(cx, line.trimmed()),
+            Command::Stls => self.stls(cx),
+            Command::Lang => language(cx, line.trimmed()),
+            command => {
+                if let State::Transaction(visit) = &mut self.state {
+                    transact(cx, visit, command, line.trimmed());
+                }
+            }
+        }
+    }
+
+    fn states(&self) -> States {
+        match self.state {
+            State::Transaction(_) => TRANSACTION,
+            State::Named(_) => NAMED,
+            _ => GREETED,
+        }
+    }
+
+    /// The peer's mistake. Too many of them end the session.
+    fn error(&mut self, cx: &mut Cx<'_>, text: &str) {
+        cx.compose(|out| err(out, text));
+        self.count_error(cx);
+    }
+
+    fn count_error(&mut self, cx: &mut Cx<'_>) {
+        self.errors += 1;
+        if self.errors >= ERRORS {
+            cx.close();
+        }
+    }
+
+    /// RFC 2449 §6, RFC 3206 §6, RFC 5034 §3, RFC 6856 §3. What isn't here isn't done.
+    fn capabilities(&self, cx: &mut Cx<'_>) {
+        let confidential = self.is_confidential(cx);
+        let is_inside = matches!(self.state, State::Transaction(_));
+        let stls = self.shard.has_tls && !cx.is_secured() && !is_inside;
+        let mechanisms = self.shard.logins.mechanisms(&self.shard.service, confidential);
+        cx.compose(|out| {
+            ok(out, "capabilities");
+            let mut say = |line: &str| {
+                out.extend_from_slice(line.as_bytes());
+                out.extend_from_slice(b"\r\n");
+            };
+            say(
+                "TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nLANG",
+            );
+            if confidential {
+                say("USER");
+            }
+            if !mechanisms.is_empty() {
+                let names: Vec<&str> = mechanisms.iter().map(|m| m.name()).collect();
+                say(&format!("SASL {}", names.join(" ")));
+            }
+            if stls {
+                say("STLS");
+            }
+            // RFC 2449 §6.9: only to those who have logged in.
+            if is_inside {
+                say("IMPLEMENTATION Medusa");
+            }
+            say(".");
+        });
+    }
+
+    fn quit(&mut self, cx: &mut Cx<'_>) {
+        match replace(&mut self.state, State::Leaving(None)) {
+            State::Transaction(visit) if !visit.deleted().is_empty() => {
+                cx.pause();
+                // A client that sends RETR, DELE and QUIT at once and is cut off within the message
+                // must find it again.
+                if cx.in_flight() == 0 && cx.unsent_bytes() == 0 {
+                    self.update(cx, &visit);
+                } else {
+                    self.state = State::Leaving(Some(visit));
+                }
+            }
+            // With the lock, before it is said: the next session may be waiting for that.
+            state => {
+                drop(state);
+                bye(cx);
+            }
+        }
+    }
+
+    /// The UPDATE state (RFC 1939 §6): removes what is marked, then lets go of the maildrop.
+    fn update(&mut self, cx: &mut Cx<'_>, visit: &Visit) {
+        let (maildrop, indices) = (Arc::clone(&visit.maildrop), visit.deleted());
+        let count = indices.len();
+        let service = Arc::clone(&self.shard.service);
+        let work = move || {
+            let removed = maildrop.remove(&indices);
+            // Before it is said: the next session may be waiting for the lock.
+            drop(maildrop);
+            if let Err(error) = &removed {
+                tracing::error!(service = &*service, %error, "messages can't be removed");
+            }
+            removed
+        };
+        let then = move |_: &mut Self, cx: &mut Cx<'_>, removed: Result<(), Error>| match removed {
+            Ok(()) => bye(cx),
+            Err(_) => {
+                let text = format!("some of the {count} deleted messages were not removed");
+                cx.compose(|out| err_with(out, TEMPORARY, &text));
+                cx.close();
+            }
+        };
+        if cx.offload(work, then).is_err() {
+            cx.compose(|out| err_with(out, TEMPORARY, "busy: nothing was removed"));
+            cx.close();
+        }
+    }
+
+    fn stls(&mut self, cx: &mut Cx<'_>) {
+        if !self.shard.has_tls {
+            self.error(cx, "TLS is not offered");
+        } else if cx.is_secured() {
+            // RFC 2595 §4.
+            self.error(cx, "TLS is there already");
+        } else {
+            cx.compose(|out| ok(out, "begin TLS"));
+            cx.start_tls();
+        }
+    }
+}
+
+/// What is allowed in the TRANSACTION state alone.
+fn transact(cx: &mut Cx<'_>, visit: &mut Visit, command: Command, argument: &[u8]) {
+    let mut words = argument.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
+    let number = words.next();
+    let index = number.and_then(|number| visit.index(number));
+    let lines = match command {
+        Command::Top => match words.next().and_then(number_of) {
+            None => return cx.compose(|out| err(out, "write it so: TOP message lines")),
+            lines => lines,
+        },
+        _ => None,
+    };
+    if words.next().is_some() {
+        return cx.compose(|out| err(out, "that is one word too many"));
+    }
+    match (command, index) {
+        (Command::Stat, _) => {
+            let text = format!("{} {}", visit.count(), visit.octets());
+            cx.compose(|out| ok(out, &text));
+        }
+        (Command::Noop, _) => cx.compose(|out| ok(out, "nothing done")),
+        (Command::Rset, _) => {
+            visit.reset();
+            let text = maildrop_has(visit);
+            cx.compose(|out| ok(out, &text));
+        }
+        (Command::List | Command::Uidl, _) if number.is_none() => {
+            let column = column(command);
+            let text = maildrop_has(visit);
+            cx.compose(|out| ok(out, &text));
+            cx.send(visit.rows(column));
+        }
+        (_, None) => cx.compose(|out| err(out, "no such message")),
+        (Command::List | Command::Uidl, Some(index)) => {
+            let row = visit.row(index, column(command));
+            cx.compose(|out| ok(out, &row));
+        }
+        (Command::Dele, Some(index)) => {
+            visit.delete(index);
+            cx.compose(|out| ok(out, "marked as deleted"));
+        }
+        (_, Some(index)) => cx.send(retrieval(Arc::clone(&visit.maildrop), index, lines)),
+    }
+}
+
+fn column(command: Command) -> Column {
+    if command == Command::List { Column::Size } else { Column::UniqueId }
+}
+
+fn maildrop_has(visit: &Visit) -> String {
+    format!("{} messages ({} octets)", visit.count(), visit.octets())
+}
+
+/// RFC 6856 §3: every reply is in English.
+fn language(cx: &mut Cx<'_>, range: &[u8]) {
+    let range = range.to_ascii_lowercase();
+    cx.compose(|out| match &range[..] {
+        b"" => {
+            ok(out, "languages:");
+            out.extend_from_slice(b"en English\r\n.\r\n");
+        }
+        // RFC 4647 §3.4: what is more special finds what is less so.
+        b"*" | b"en" | b"i-default" => ok(out, "en it is English"),
+        range if range.starts_with(b"en-") => ok(out, "en it is English"),
+        _ => err(out, "that language is not spoken here"),
+    });
+}
+
+fn bye(cx: &mut Cx<'_>) {
+    cx.compose(|out| ok(out, "bye"));
+    cx.close();
+}
+
+// ---- logging in ------------------------------------------------------------------------------
+
+impl Pop3Session {
+    /// Whether a password may be sent as it is.
+    fn is_confidential(&self, cx: &Cx<'_>) -> bool {
+        let is_local = match cx.peer().remote {
+            Endpoint::Unix => true,
+            _ => cx.peer().remote.ip().is_some_and(|ip| ip.is_loopback()),
+        };
+        cx.is_secured()
+            || match self.shard.plaintext {
+                PlaintextLogin::Never => false,
+                PlaintextLogin::Loopback => is_local,
+                PlaintextLogin::Always => true,
+            }
+    }
+
+    fn user(&mut self, cx: &mut Cx<'_>, name: &[u8]) {
+        if !self.is_confidential(cx) {
+            return self.error(cx, "no passwords without TLS");
+        }
+        match std::str::from_utf8(name) {
+            Ok(name) => {
+                self.state = State::Named(name.to_owned());
+                // Whether there is such a user, nobody learns (RFC 1939 §13).
+                cx.compose(|out| ok(out, "and the password?"));
+            }
+            Err(_) => self.error(cx, "a name is UTF-8"),
+        }
+    }
+
+    /// The password is all that follows the first space (RFC 1939 §7).
+    fn pass(&mut self, cx: &mut Cx<'_>, password: &[u8]) {
+        let State::Named(name) = replace(&mut self.state, State::Entering) else { return };
+        match Password::from_octets(password.to_vec()) {
+            Some(password) => {
+                let credentials = Credentials { name, authzid: None, password };
+                self.ask(cx, Question::Password(credentials));
+            }
+            None => self.denied(cx, &Denial::Credentials),
+        }
+    }
+
+    fn auth(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
+        let offered = self.shard.logins.mechanisms(&self.shard.service, self.is_confidential(cx));
+        let mut words = argument.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
+        let Some(name) = words.next() else {
+            // What clients sent before there was CAPA (RFC 1734's successors keep it).
+            return cx.compose(|out| {
+                ok(out, "mechanisms:");
+                for mechanism in &offered {
+                    out.extend_from_slice(mechanism.name().as_bytes());
+                    out.extend_from_slice(b"\r\n");
+                }
+                out.extend_from_slice(b".\r\n");
+            });
+        };
+        let (initial, rest) = (words.next(), words.next());
+        let mechanism = std::str::from_utf8(name).ok().and_then(Mechanism::parse);
+        match mechanism {
+            _ if rest.is_some() => self.error(cx, "write it so: AUTH mechanism response"),
+            Some(mechanism) if offered.contains(&mechanism) => match Nonce::random() {
+                Ok(nonce) => {
+                    let mut server = Box::new(Server::new(mechanism, nonce));
+                    let step = server.begin(initial);
+                    self.step(cx, server, step);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "no random numbers");
+                    cx.compose(busy);
+                }
+            },
+            Some(mechanism) if mechanism.reveals_password() => {
+                self.error(cx, "no passwords without TLS");
+            }
+            _ => self.denied(cx, &Denial::Mechanism),
+        }
+    }
+
+    fn step(&mut self, cx: &mut Cx<'_>, server: Box<Server>, step: Step) {
+        let challenge = step.challenge_line();
+        match step {
+            Step::Challenge(_) => {
+                self.state = State::Exchanging(server);
+                let challenge = challenge.unwrap_or_default();
+                cx.write(format!("+ {challenge}\r\n").as_bytes());
+            }
+            Step::Ask(question) => {
+                self.state = State::Exchanging(server);
+                self.ask(cx, question);
+            }
+            Step::Accepted(identity) => self.enter(cx, identity),
+            Step::Refused(denial) => self.denied(cx, &denial),
+        }
+    }
+
+    fn ask(&mut self, cx: &mut Cx<'_>, question: Question) {
+        let origin =
+            Origin { service: Arc::clone(&self.shard.service), peer: cx.peer().remote.ip() };
+        cx.pause();
+        let logins = self.shard.logins.clone();
+        match logins.ask(cx, &origin, question, Self::answered) {
+            Asked::Answered(answer) => self.answered(cx, answer),
+            Asked::Underway => {}
+            Asked::Wait(waiting) => {
+                cx.arm(DELAY, waiting.wait());
+                self.waiting = Some(waiting);
+            }
+        }
+    }
+
+    fn answered(&mut self, cx: &mut Cx<'_>, answer: Answer) {
+        cx.resume();
+        match replace(&mut self.state, State::Entering) {
+            State::Exchanging(mut server) => {
+                let step = server.answered(answer);
+                self.step(cx, server, step);
+            }
+            _ => match answer.verdict() {
+                Ok(identity) => self.enter(cx, identity),
+                Err(denial) => self.denied(cx, &denial),
+            },
+        }
+    }
+
+    fn denied(&mut self, cx: &mut Cx<'_>, denial: &Denial) {
+        self.state = State::Greeted;
+        cx.compose(|out| deny(out, denial));
+        self.count_error(cx);
+    }
+
+    /// Opens the maildrop of somebody who has logged in.
+    fn enter(&mut self, cx: &mut Cx<'_>, identity: Identity) {
+        self.state = State::Entering;
+        cx.pause();
+        let maildrops = Arc::clone(&self.shard.maildrops);
+        let service = Arc::clone(&self.shard.service);
+        let work = move || {
+            let opened = maildrops.open(identity.name());
+            if let Err(error) = &opened {
+                let (service, account) = (&*service, identity.name());
+                match error {
+                    Error::InUse => tracing::debug!(service, account, "the maildrop is in use"),
+                    error => tracing::error!(service, account, %error, "no maildrop"),
+                }
+            }
+            // Not on the shard: summing up a hundred thousand messages takes its time.
+            opened.map(Visit::new)
+        };
+        if cx.offload(work, Self::entered).is_err() {
+            self.state = State::Greeted;
+            cx.compose(busy);
+            cx.resume();
+        }
+    }
+
+    fn entered(&mut self, cx: &mut Cx<'_>, opened: Result<Visit, Error>) {
+        cx.resume();
+        match opened {
+            Ok(visit) => {
+                cx.disarm(LOGIN);
+                let text = maildrop_has(&visit);
+                self.state = State::Transaction(visit);
+                cx.compose(|out| ok(out, &text));
+            }
+            Err(error) => {
+                self.state = State::Greeted;
+                cx.compose(|out| refuse(out, &error));
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The TRANSACTION state (RFC 1939 §5): one account's messages, numbered from 1, and which of them are
+//! marked as deleted. Pure: nothing is removed here, and no message is read.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use medusa_core::{Outbox, Produced, Producer, producer::generated};
+use medusa_mail::{Maildrop, Message};
+
+/// So many rows of a listing are made in one call.
+const MAX_ROWS: usize = 512;
+
+/// An open maildrop and what is to become of it.
+pub(crate) struct Visit {
+    pub(crate) maildrop: Arc<dyn Maildrop>,
+    /// Shared with listings that are on their way: those show what held when they were asked for.
+    deleted: Arc<BTreeSet<usize>>,
+    octets: u64,
+}
+
+/// What a listing says of each message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Column {
+    Size,
+    UniqueId,
+}
+
+impl Visit {
+    pub(crate) fn new(maildrop: Box<dyn Maildrop>) -> Visit {
+        let maildrop: Arc<dyn Maildrop> = maildrop.into();
+        let octets = total(&*maildrop);
+        Visit { maildrop, deleted: Arc::default(), octets }
+    }
+
+    /// Messages that aren't marked.
+    pub(crate) fn count(&self) -> usize {
+        self.maildrop.messages().len() - self.deleted.len()
+    }
+
+    /// Their octets.
+    pub(crate) fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    /// The index of the message that a client names, if it is there and not marked.
+    pub(crate) fn index(&self, number: &[u8]) -> Option<usize> {
+        let index = usize::try_from(number_of(number)?).ok()?.checked_sub(1)?;
+        let is_there = index < self.maildrop.messages().len() && !self.deleted.contains(&index);
+        is_there.then_some(index)
+    }
+
+    /// Marks a message as deleted.
+    pub(crate) fn delete(&mut self, index: usize) {
+        if let Some(message) = self.maildrop.messages().get(index)
+            && Arc::make_mut(&mut self.deleted).insert(index)
+        {
+            self.octets -= message.wire_size;
+        }
+    }
+
+    /// Unmarks all.
+    pub(crate) fn reset(&mut self) {
+        self.deleted = Arc::default();
+        self.octets = total(&*self.maildrop);
+    }
+
+    /// The marked messages.
+    pub(crate) fn deleted(&self) -> Vec<usize> {
+        self.deleted.iter().copied().collect()
+    }
+
+    /// A message's row.
+    pub(crate) fn row(&self, index: usize, column: Column) -> String {
+        let mut row = Vec::new();
+        if let Some(message) = self.maildrop.messages().get(index) {
+            write_row(&mut row, index, message, column);
+        }
+        String::from_utf8_lossy(&row).into_owned()
+    }
+
+    /// The rows of all that aren't marked, and the end of a listing.
+    pub(crate) fn rows(&self, column: Column) -> impl Producer + 'static {
+        let (maildrop, deleted) = (Arc::clone(&self.maildrop), Arc::clone(&self.deleted));
+        let mut next = 0;
+        generated(move |out: &mut Outbox| {
+            let messages = maildrop.messages();
+            for _ in 0..MAX_ROWS {
+                let Some(message) = messages.get(next) else {
+                    out.push_slice(b".\r\n");
+                    return Ok(Produced::Done);
+                };
+                if !deleted.contains(&next) {
+                    out.compose(|row| {
+                        write_row(row, next, message, column);
+                        row.extend_from_slice(b"\r\n");
+                    });
+                }
+                next += 1;
+                if out.room() == 0 {
+                    break;
+                }
+            }
+            Ok(Produced::More)
+        })
+    }
+}
+
+/// A number as RFC 1939 §3 has them: digits.
+pub(crate) fn number_of(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
+}
+
+fn total(maildrop: &dyn Maildrop) -> u64 {
+    maildrop.messages().iter().map(|message| message.wire_size).sum()
+}
+
+fn write_row(out: &mut Vec<u8>, index: usize, message: &Message, column: Column) {
+    decimal(out, index as u64 + 1);
+    out.push(b' ');
+    match column {
+        Column::Size => decimal(out, message.wire_size),
+        Column::UniqueId => out.extend_from_slice(message.unique_id.as_bytes()),
+    }
+}
+
+fn decimal(out: &mut Vec<u8>, mut number: u64) {
+    let start = out.len();
+    loop {
+        out.push(b'0' + (number % 10) as u8);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out[start..].reverse();
+}
