@@ -15,6 +15,11 @@ pub trait MailStore: Send + Sync {
     /// [`Error::Full`], or that it can't be told.
     fn admit(&self, account: &str, size: u64) -> Result<(), Error>;
 
+    /// Whether [`admit`](Self::admit) can ever refuse: if not, nobody needs to ask, which blocks.
+    fn has_quota(&self) -> bool {
+        true
+    }
+
     /// Begins a message for these accounts. There must be one at least.
     ///
     /// # Errors

@@ -127,6 +127,10 @@ impl MailStore for MaildirStore {
         if used.saturating_add(size.max(1)) > quota { Err(Error::Full) } else { Ok(()) }
     }
 
+    fn has_quota(&self) -> bool {
+        self.quota.is_some()
+    }
+
     fn begin(&self, accounts: &[String]) -> Result<Box<dyn Incoming>, Error> {
         let shared = Arc::clone(&self.shared);
         let mut folders = accounts

@@ -1,0 +1,163 @@
+//! A configuration made into a service: what the keys mean, and everything that can be wrong with them,
+//! found before anything is served.
+
+use std::sync::Arc;
+
+use medusa_accounts::{Accounts, Logins};
+use medusa_core::tls::ServerTls;
+use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
+use medusa_mail::MaildirStore;
+
+use crate::address::is_host;
+use crate::config::SmtpConfig;
+use crate::service::{Directory, Role, SmtpLimits, SmtpService, default_limits};
+
+/// The plug-in: `[smtp.NAME]`.
+///
+/// It looks for these among what services share: [`Accounts`], [`Logins`] and, for TLS, [`ServerTls`].
+#[derive(Debug)]
+pub struct Smtp;
+
+impl Plugin for Smtp {
+    const KIND: &'static str = "smtp";
+    type Config = SmtpConfig;
+
+    fn build(config: SmtpConfig, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError> {
+        refuse_later_keys(&config)?;
+        let tls = cx.shared::<ServerTls>();
+        let listeners = listeners(&config, tls.is_some(), cx)?;
+        let hostname = hostname(&config)?;
+        let domains = domains(&config)?;
+        let Some(accounts) = cx.shared::<Accounts>() else {
+            return Err(BuildError::new(
+                "there is nobody to deliver to: no accounts are configured",
+            )
+            .hint("add `[accounts]` with `file = \"users.toml\"`"));
+        };
+        let store = store(&config, &hostname, cx)?;
+        let limits = cx.limits(default_limits());
+        let service = SmtpService::new(
+            cx.service_name(),
+            listeners,
+            hostname,
+            domains,
+            accounts as Arc<dyn Directory>,
+            Arc::new(store),
+        );
+        let service = service
+            .with_tls(tls)
+            .with_smtp_limits(smtp_limits(&config))
+            .with_smuggling(config.smuggling)
+            .with_limits(limits)
+            .with_access(cx.access());
+        match (config.role, config.plaintext_login) {
+            (Role::Mx, Some(_)) => Err(BuildError::at(
+                "plaintext_login",
+                "nobody logs in here: that is for `role = \"submission\"`",
+            )),
+            (Role::Mx, None) => Ok(service.build()),
+            (Role::Submission, plaintext) => match cx.shared::<Logins>() {
+                Some(logins) => Ok(service
+                    .with_submission((*logins).clone(), plaintext.unwrap_or_default())
+                    .build()),
+                None => {
+                    Err(BuildError::at("role", "nobody can log in: no accounts are configured")
+                        .hint("add `[accounts]` with `file = \"users.toml\"`"))
+                }
+            },
+        }
+    }
+}
+
+fn refuse_later_keys(config: &SmtpConfig) -> Result<(), BuildError> {
+    let keys = [
+        ("queue", config.queue.is_some()),
+        ("relay", config.relay.is_some()),
+        ("retry", config.retry.is_some()),
+        ("expire", config.expire.is_some()),
+    ];
+    match keys.into_iter().find(|(_, is_set)| *is_set) {
+        None => Ok(()),
+        Some((key, _)) => {
+            let message = format!("`{key}` is not offered by this build yet: it sends no mail on");
+            Err(BuildError::at(key, message)
+                .hint("leave it out; mail for other domains is refused, also from users"))
+        }
+    }
+}
+
+fn listeners(
+    config: &SmtpConfig,
+    has_tls: bool,
+    cx: &BuildContext,
+) -> Result<Vec<Listener>, BuildError> {
+    let plain = config.listen.as_deref().unwrap_or_default();
+    let secured = config.tls_listen.as_deref().unwrap_or_default();
+    if plain.is_empty() && secured.is_empty() {
+        let message = "it listens nowhere";
+        let error = match config.listen {
+            Some(_) => BuildError::at("listen", message),
+            None => BuildError::new(message),
+        };
+        return Err(error.hint("name an address: `listen = [\"127.0.0.1:2525\"]`"));
+    }
+    if !secured.is_empty() && !has_tls {
+        return Err(BuildError::at("tls_listen", "there is no certificate to show")
+            .hint("add `[tls]` with `certificate` and `key`"));
+    }
+    let mut listeners = cx.listeners("listen", plain);
+    listeners.extend(cx.listeners("tls_listen", secured).into_iter().map(Listener::secured));
+    Ok(listeners)
+}
+
+fn hostname(config: &SmtpConfig) -> Result<String, BuildError> {
+    match &config.hostname {
+        Some(name) if is_host(name) && name.is_ascii() => Ok(name.clone()),
+        Some(_) => Err(BuildError::at("hostname", "that is not a host's name")
+            .hint("write its full name, as in \"mx.example.test\"")),
+        None => Err(BuildError::new("it has no name: others are told one in the greeting")
+            .hint("add its full name: `hostname = \"mx.example.test\"`")),
+    }
+}
+
+fn domains(config: &SmtpConfig) -> Result<Vec<String>, BuildError> {
+    let domains = config.domains.clone().unwrap_or_default();
+    if domains.is_empty() {
+        return Err(BuildError::new("no domain's mail is for it")
+            .hint("name what stands behind the `@`: `domains = [\"example.test\"]`"));
+    }
+    match domains.iter().position(|domain| !is_host(domain) || domain.contains(['[', ':'])) {
+        Some(at) => Err(BuildError::at(format!("domains[{at}]"), "that is not a domain's name")),
+        None => Ok(domains),
+    }
+}
+
+fn store(
+    config: &SmtpConfig,
+    hostname: &str,
+    cx: &BuildContext,
+) -> Result<MaildirStore, BuildError> {
+    let Some(folder) = &config.mailboxes else {
+        return Err(BuildError::new("there is no place for mail")
+            .hint("name a folder: `mailboxes = \"mail\"`"));
+    };
+    let folder = cx.path(folder);
+    let store = MaildirStore::open(&folder, hostname).map_err(|error| {
+        let message = format!("can't keep mail in `{}`: {error}", folder.display());
+        BuildError::at("mailboxes", message)
+    })?;
+    Ok(store.with_quota(config.quota.and_then(|quota| quota.value()).map(|size| size.0)))
+}
+
+fn smtp_limits(config: &SmtpConfig) -> SmtpLimits {
+    let mut limits = SmtpLimits::default();
+    if let Some(message) = config.max_message {
+        limits.message = message.value().map(|size| size.0);
+    }
+    if let Some(recipients) = config.max_recipients {
+        limits.recipients = recipients.value();
+    }
+    limits.greeting_wait =
+        config.greeting_wait.map(|period| period.0).filter(|wait| !wait.is_zero());
+    limits
+}

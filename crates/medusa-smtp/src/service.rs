@@ -1,0 +1,265 @@
+//! SMTP as a service of the core: what a program that embeds this crate mounts, and what the plug-in makes
+//! from a configuration.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use medusa_accounts::{Accounts, Logins, Recipient};
+use medusa_core::tls::ServerTls;
+use medusa_core::{Acceptor, AccessSink, Limits, Listener, Peer, Refusal, Service, Session};
+use medusa_mail::MailStore;
+
+use crate::inspect::Smuggling;
+use crate::policy::Policy;
+use crate::replies::Reply;
+use crate::session::{Shard, Shared, SmtpSession};
+
+/// What a server is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Takes mail for its domains from everybody.
+    #[default]
+    Mx,
+    /// Takes mail from those who log in (RFC 6409).
+    Submission,
+}
+
+/// Whether passwords may be sent without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlaintextLogin {
+    /// Never.
+    Never,
+    /// From this machine.
+    #[default]
+    Loopback,
+    /// From everywhere.
+    Always,
+}
+
+/// Knows whose an address is. Asked on an event loop: it must not block.
+pub trait Directory: Send + Sync {
+    /// Whom mail for `local@domain` belongs to. The local part comes without its quotes.
+    fn recipient(&self, local: &str, domain: &str) -> Recipient;
+}
+
+impl Directory for Accounts {
+    fn recipient(&self, local: &str, domain: &str) -> Recipient {
+        Accounts::recipient(self, local, domain)
+    }
+}
+
+impl<D: Directory + ?Sized> Directory for Arc<D> {
+    fn recipient(&self, local: &str, domain: &str) -> Recipient {
+        (**self).recipient(local, domain)
+    }
+}
+
+/// How large messages and conversations may be. `None` means unlimited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SmtpLimits {
+    /// Octets of a message. Default 25 MiB.
+    pub message: Option<u64>,
+    /// Recipients of a message. Default 1000 (Postfix's `smtpd_recipient_limit`).
+    pub recipients: Option<usize>,
+    /// Octets of a line of a message. Default 64 KiB: far more than the 1,000 that RFC 5321 §4.5.3.1.6
+    /// lets a client count on, as many programs don't count.
+    pub line: Option<usize>,
+    /// Servers that a message may have been through. Default 100 (RFC 5321 §6.3).
+    pub hops: Option<usize>,
+    /// Commands that may be refused on a connection. Default 20 (Postfix's `smtpd_hard_error_limit`).
+    pub errors: Option<u32>,
+    /// How long the greeting is held back, to catch those who don't wait for it. Default none.
+    pub greeting_wait: Option<Duration>,
+}
+
+impl Default for SmtpLimits {
+    fn default() -> Self {
+        SmtpLimits {
+            message: Some(25 << 20),
+            recipients: Some(1000),
+            line: Some(64 << 10),
+            hops: Some(100),
+            errors: Some(20),
+            greeting_wait: None,
+        }
+    }
+}
+
+/// The core's limits as SMTP has them: 5 minutes of silence (RFC 5321 §4.5.3.2.7).
+pub fn default_limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.idle = Some(Duration::from_secs(5 * 60));
+    limits
+}
+
+/// An SMTP server, to be mounted.
+pub struct SmtpService {
+    shared: Shared,
+    listeners: Vec<Listener>,
+    limits: Limits,
+    tls: Option<Arc<ServerTls>>,
+}
+
+impl std::fmt::Debug for SmtpService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SmtpService")
+            .field("name", &self.shared.service)
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SmtpService {
+    /// A server that takes mail from everybody for `domains`: to the accounts of `directory`, into `store`.
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        listeners: Vec<Listener>,
+        hostname: impl Into<String>,
+        domains: Vec<String>,
+        directory: Arc<dyn Directory>,
+        store: Arc<dyn MailStore>,
+    ) -> SmtpService {
+        let shared = Shared {
+            service: name.into(),
+            hostname: hostname.into(),
+            role: Role::Mx,
+            domains,
+            store,
+            directory,
+            logins: None,
+            policy: None,
+            limits: SmtpLimits::default(),
+            smuggling: Smuggling::default(),
+            plaintext_login: PlaintextLogin::default(),
+            offers_tls: false,
+            access: None,
+        };
+        SmtpService { shared, listeners, limits: default_limits(), tls: None }
+    }
+
+    /// Takes mail from those alone who log in.
+    #[must_use]
+    pub fn with_submission(mut self, logins: Logins, plaintext: PlaintextLogin) -> SmtpService {
+        self.shared.role = Role::Submission;
+        self.shared.logins = Some(logins);
+        self.shared.plaintext_login = plaintext;
+        self
+    }
+
+    /// Offers STARTTLS, and TLS from the first octet on listeners that are secured.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Arc<ServerTls>>) -> SmtpService {
+        self.shared.offers_tls = tls.is_some();
+        self.tls = tls;
+        self
+    }
+
+    /// Asks a policy at each step.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Arc<dyn Policy>) -> SmtpService {
+        self.shared.policy = Some(policy);
+        self
+    }
+
+    /// Sets how large messages may be.
+    #[must_use]
+    pub fn with_smtp_limits(mut self, limits: SmtpLimits) -> SmtpService {
+        self.shared.limits = limits;
+        self
+    }
+
+    /// Sets what is done about line ends that aren't CRLF.
+    #[must_use]
+    pub fn with_smuggling(mut self, smuggling: Smuggling) -> SmtpService {
+        self.shared.smuggling = smuggling;
+        self
+    }
+
+    /// Sets what connections may use.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> SmtpService {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets where a line goes for each message.
+    #[must_use]
+    pub fn with_access(mut self, sink: Option<Arc<dyn AccessSink>>) -> SmtpService {
+        self.shared.access = sink;
+        self
+    }
+
+    /// The service, to be mounted.
+    pub fn build(self) -> Box<dyn Service> {
+        Box::new(Built {
+            shared: Arc::new(self.shared),
+            listeners: self.listeners,
+            limits: self.limits,
+            tls: self.tls,
+        })
+    }
+}
+
+struct Built {
+    shared: Arc<Shared>,
+    listeners: Vec<Listener>,
+    limits: Limits,
+    tls: Option<Arc<ServerTls>>,
+}
+
+impl Service for Built {
+    fn name(&self) -> &str {
+        &self.shared.service
+    }
+
+    fn listeners(&self) -> Vec<Listener> {
+        self.listeners.clone()
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.clone()
+    }
+
+    fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.tls.clone()
+    }
+
+    fn summary(&self) -> String {
+        let domains = self.shared.domains.join(", ");
+        match self.shared.role {
+            Role::Mx => format!("mail for {domains}"),
+            Role::Submission => format!("submission to {domains}"),
+        }
+    }
+
+    fn acceptor(&self) -> Box<dyn Acceptor> {
+        let shard = Shard { shared: Arc::clone(&self.shared), count: Cell::new(0) };
+        Box::new(SmtpAcceptor { shard: Rc::new(shard) })
+    }
+}
+
+struct SmtpAcceptor {
+    shard: Rc<Shard>,
+}
+
+impl Acceptor for SmtpAcceptor {
+    fn accepted(&mut self, _: &Peer) -> Box<dyn Session> {
+        Box::new(SmtpSession::new(Rc::clone(&self.shard)))
+    }
+
+    fn refused(&mut self, refusal: Refusal) -> Bytes {
+        let reply = match refusal {
+            Refusal::Draining => Reply::Draining,
+            _ => Reply::TooManyConnections,
+        };
+        let mut out = Vec::new();
+        reply.write(&mut out);
+        out.into()
+    }
+}

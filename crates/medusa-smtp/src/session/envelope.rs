@@ -1,0 +1,171 @@
+//! MAIL and RCPT: who sends, who is here, and who may not.
+
+use medusa_accounts::Recipient;
+use medusa_core::Cx;
+use medusa_mail::Error as MailError;
+
+use super::message::Mail;
+use super::{SmtpSession, Verdict};
+use crate::address::{self, Domain, Mailbox};
+use crate::commands::{Command, Event};
+use crate::params;
+use crate::replies::Reply;
+use crate::service::Role;
+
+/// Where the postmaster's mail goes if no account has that address: it must go somewhere (RFC 5321 §4.5.1).
+const POSTMASTER: &str = "postmaster";
+
+/// Refusals of further recipients before the connection is ended (Postfix's
+/// `smtpd_recipient_overshoot_limit`).
+const OVERSHOOT: u32 = 1000;
+
+/// Somebody who is here.
+pub(super) struct Found {
+    account: String,
+    address: String,
+}
+
+impl SmtpSession {
+    pub(super) fn mail(&mut self, cx: &mut Cx<'_>, argument: &str) {
+        let shared = &self.shard.shared;
+        if shared.role == Role::Submission && self.identity.is_none() {
+            return self.refuse(cx, Reply::LoginFirst);
+        }
+        let Some((mailbox, rest)) = behind("FROM:", argument).and_then(address::path) else {
+            return self.refuse(cx, Reply::BadSender);
+        };
+        if mailbox.as_ref().is_some_and(|mailbox| mailbox.domain.is_none()) {
+            return self.refuse(cx, Reply::BadSender);
+        }
+        let parameters = match params::mail(rest, shared.logins.is_some()) {
+            Ok(parameters) => parameters,
+            Err(reply) => return self.refuse(cx, reply),
+        };
+        if !parameters.smtputf8 && mailbox.as_ref().is_some_and(Mailbox::needs_utf8) {
+            return self.refuse(cx, Reply::NeedsUtf8);
+        }
+        if shared.limits.message.is_some_and(|limit| parameters.size > Some(limit)) {
+            return self.refuse(cx, Reply::TooLarge);
+        }
+        let sender = mailbox.map(|mailbox| mailbox.to_string()).unwrap_or_default();
+        let peer = cx.peer().clone();
+        let verdict = self.judged(&peer, |policy, client| policy.sender(client, &sender));
+        if self.refused_by(cx, &verdict) {
+            return;
+        }
+        let mut mail = Mail::new(sender, parameters);
+        mail.discarded = verdict == Verdict::Discard;
+        self.mail = Some(Box::new(mail));
+        self.step(Event::Done(Command::Mail));
+        self.say(cx, Reply::Sender);
+    }
+
+    pub(super) fn rcpt(&mut self, cx: &mut Cx<'_>, argument: &str) {
+        let Some((Some(mailbox), rest)) = behind("TO:", argument).and_then(address::path) else {
+            return self.refuse(cx, Reply::BadRecipient);
+        };
+        if let Err(reply) = params::rcpt(rest) {
+            return self.refuse(cx, reply);
+        }
+        let Some(mail) = &self.mail else { return self.refuse(cx, Reply::MailFirst) };
+        if !mail.parameters.smtputf8 && mailbox.needs_utf8() {
+            return self.refuse(cx, Reply::NeedsUtf8);
+        }
+        let (taken, size) = (mail.recipients.len(), mail.parameters.size.unwrap_or(0));
+        if self.shared().limits.recipients.is_some_and(|limit| taken >= limit) {
+            self.overshoot += 1;
+            return match self.overshoot > OVERSHOOT {
+                true => self.end(cx, Reply::TooManyErrors),
+                false => self.say(cx, Reply::TooManyHere),
+            };
+        }
+        let found = match self.find(cx, &mailbox) {
+            Ok(found) => found,
+            Err(reply) => return self.refuse(cx, reply),
+        };
+        let sender = mail.sender.clone();
+        let peer = cx.peer().clone();
+        let verdict =
+            self.judged(&peer, |policy, client| policy.recipient(client, &sender, &found.address));
+        if self.refused_by(cx, &verdict) {
+            return;
+        }
+        if verdict == Verdict::Discard {
+            return self.take_recipient(cx, None, found.address);
+        }
+        let store = self.shared().store.clone();
+        if !store.has_quota() {
+            return self.take_recipient(cx, Some(found.account), found.address);
+        }
+        self.wait(cx);
+        let asked = cx.offload(
+            move || (store.admit(&found.account, size), found),
+            |session: &mut SmtpSession, cx, (admitted, found)| {
+                session.admitted(cx, admitted, found)
+            },
+        );
+        if asked.is_err() {
+            self.listen(cx);
+            self.say(cx, Reply::Busy);
+        }
+    }
+
+    fn admitted(&mut self, cx: &mut Cx<'_>, admitted: Result<(), MailError>, found: Found) {
+        match admitted {
+            Ok(()) => self.take_recipient(cx, Some(found.account), found.address),
+            Err(error) => self.say(cx, Reply::stored(&error)),
+        }
+        self.listen(cx);
+        self.settled(cx);
+    }
+
+    fn take_recipient(&mut self, cx: &mut Cx<'_>, account: Option<String>, address: String) {
+        if let Some(mail) = &mut self.mail {
+            mail.recipients.push(address);
+            // An account gets a message once, however many of its addresses it is for.
+            mail.accounts.extend(account.filter(|account| !mail.accounts.contains(account)));
+        }
+        self.step(Event::Done(Command::Rcpt));
+        self.say(cx, Reply::Recipient);
+    }
+
+    /// Whose address this is.
+    fn find(&self, cx: &Cx<'_>, mailbox: &Mailbox) -> Result<Found, Reply> {
+        let shared = self.shared();
+        let first = shared.domains.first().map_or("", String::as_str);
+        let domain = match &mailbox.domain {
+            None => first,
+            Some(Domain::Name(name)) => {
+                let ours = shared.domains.iter().find(|domain| same(domain, name));
+                ours.ok_or(Reply::NoRelay)?
+            }
+            // This server's own address stands for its first domain.
+            Some(Domain::Literal(address)) => {
+                let ours = cx.peer().local.ip() == Some(address.to_canonical());
+                ours.then_some(first).ok_or(Reply::NoRelay)?
+            }
+        };
+        let address = mailbox.to_string();
+        match shared.directory.recipient(&mailbox.local, domain) {
+            Recipient::Account { identity, .. } => {
+                Ok(Found { account: identity.name().to_owned(), address })
+            }
+            Recipient::Disabled => Err(Reply::Disabled),
+            Recipient::Unknown if mailbox.local.eq_ignore_ascii_case(POSTMASTER) => {
+                Ok(Found { account: POSTMASTER.into(), address })
+            }
+            Recipient::Unknown => Err(Reply::NoSuchUser),
+        }
+    }
+}
+
+/// What stands behind `FROM:` or `TO:`. A space may follow the colon: too many clients send one.
+fn behind<'a>(keyword: &str, argument: &'a str) -> Option<&'a str> {
+    let (head, rest) = argument.trim_start().split_at_checked(keyword.len())?;
+    head.eq_ignore_ascii_case(keyword).then(|| rest.trim_start())
+}
+
+/// Names of domains are compared without their case.
+fn same(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other) || one.to_lowercase() == other.to_lowercase()
+}
