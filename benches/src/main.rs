@@ -3,6 +3,7 @@
 mod bare;
 mod canned;
 mod client;
+mod datagrams;
 mod handler;
 mod http;
 mod idle;
@@ -26,6 +27,8 @@ use measure::Effort;
 enum Command {
     /// Measures HTTP: small replies, files, gzip, idle connections.
     Http(Options),
+    /// Measures datagrams that are sent back by the core and by a bare loop in C.
+    Datagrams(datagrams::Options),
     /// Serves a canned reply from a bare epoll loop.
     #[command(hide = true)]
     ServeBare {
@@ -41,6 +44,12 @@ enum Command {
     /// Serves the same reply from a handler on medusa-http.
     #[command(hide = true)]
     ServeHandler {
+        /// Where to listen.
+        address: SocketAddr,
+    },
+    /// Sends datagrams back from the core.
+    #[command(hide = true)]
+    ServeDatagrams {
         /// Where to listen.
         address: SocketAddr,
     },
@@ -86,8 +95,10 @@ impl Options {
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Http(options) => http::run(&options),
+        Command::Datagrams(options) => datagrams::run(&options),
         Command::ServeBare { address } => bare::serve(address),
         Command::ServeCanned { address } => canned::serve(address),
         Command::ServeHandler { address } => handler::serve(address),
+        Command::ServeDatagrams { address } => datagrams::serve(address),
     }
 }
