@@ -182,7 +182,9 @@ impl Measured {
     ) -> Result<(usize, Spent)> {
         let numbers = [load.sockets, load.window, size, count].map(|number| number.to_string());
         let before = self.process.spent()?;
-        let output = Command::new(bare).args(["load", &self.port]).args(numbers).output()?;
+        let mut command = Command::new(bare);
+        let output =
+            command.args(["load", &self.port]).args(numbers).stderr(Stdio::inherit()).output()?;
         let spent = self.process.spent()?.since(before);
         ensure!(output.status.success(), "the load failed");
         let returned: usize = std::str::from_utf8(&output.stdout)?.trim().parse()?;
