@@ -38,11 +38,19 @@ pub(crate) enum Command {
         /// A TOML file
         config: PathBuf,
     },
+    /// Set an account's password, which is asked for twice, or read from a pipe
+    Passwd {
+        /// The users file; it is made where there is none
+        #[arg(long, value_name = "FILE", default_value = "users.toml")]
+        accounts: PathBuf,
+        /// The account; it is added where there is none
+        name: String,
+    },
 }
 
 const SIGNALS: &str = "\
 Signals: TERM or INT lets open sessions finish and ends, a second one ends at once; HUP opens the access
-log anew.
+log anew and reads certificates and accounts again.
 
 Exit status: 0 after a drain, 1 when something failed while serving, 2 when the configuration or the
 command line was wrong.";
@@ -76,6 +84,13 @@ mod tests {
         assert_eq!(command(&["serve"]), Command::Serve { config: None });
         assert_eq!(command(&["serve", "a.toml"]), Command::Serve { config: Some("a.toml".into()) });
         assert_eq!(command(&["check", "a.toml"]), Command::Check { config: "a.toml".into() });
+        let passwd = |accounts: &str| Command::Passwd {
+            accounts: accounts.into(),
+            name: "alice".to_owned(),
+        };
+        assert_eq!(command(&["passwd", "alice"]), passwd("users.toml"));
+        assert_eq!(command(&["passwd", "--accounts", "a", "alice"]), passwd("a"));
+        assert!(Arguments::try_parse_from(["medusa", "passwd"]).is_err());
         assert!(Arguments::try_parse_from(["medusa", "check"]).is_err());
         assert!(Arguments::try_parse_from(["medusa", "a.toml"]).is_err());
     }

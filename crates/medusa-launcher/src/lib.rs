@@ -19,15 +19,20 @@
 //! `Server`.
 
 mod access;
+mod accounts;
 mod builtin;
 mod cli;
 mod config;
+mod files;
 mod kinds;
 mod logs;
 pub mod passwd;
 mod plan;
+mod reload;
 mod serving;
+mod shared;
 mod table;
+mod tls;
 mod user;
 
 use std::io::{IsTerminal, Write};
@@ -38,9 +43,10 @@ use clap::Parser;
 use medusa_core::Plugin;
 
 use cli::{Arguments, Command};
-use config::diagnostic::Diagnostics;
+use config::diagnostic::{Diagnostics, Gravity};
 use config::document::Document;
 use kinds::Kinds;
+use passwd::Change;
 use plan::Plan;
 
 /// A server for any number of protocols, with the command line of `medusa`.
@@ -57,6 +63,8 @@ enum Failure {
     Usage(String),
     /// Something failed while serving.
     Runtime(anyhow::Error),
+    /// Something that was told already.
+    Told,
 }
 
 impl Launcher {
@@ -85,6 +93,7 @@ impl Launcher {
             Command::Serve { config: Some(path) } => self.serve_file(&path, &arguments),
             Command::Serve { config: None } => self.serve_builtin(&arguments),
             Command::Check { config } => self.check(&config),
+            Command::Passwd { accounts, name } => set_password(&accounts, &name),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
@@ -97,14 +106,17 @@ impl Launcher {
         let document = Document::parse(&source)?;
         let plan = Plan::make(&document, &self.kinds, &plan::folder_of(path), serving::no_access)?;
         serving::identity(&plan)?;
-        let mut table = table::Table::default();
-        for mount in &plan.mounts {
-            for listener in mount.service.listeners() {
-                table.push(mount.service.name(), &listener.address, &mount.service.summary());
+        let grave = plan.warnings.iter().any(|one| one.gravity == Gravity::Served);
+        let mut outcome = format!("{}: no errors\n", source.name);
+        if !plan.warnings.is_empty() {
+            let told = Diagnostics::new(source.clone(), plan.warnings.clone());
+            if grave {
+                outcome.clear();
             }
+            Failure::from(told).tell();
         }
-        print_out(&format!("{table}{}: no errors\n", source.name));
-        Ok(())
+        print_out(&format!("{}{outcome}", plan.told()));
+        if grave { Err(Failure::Told) } else { Ok(()) }
     }
 
     fn serve_file(&self, path: &Path, arguments: &Arguments) -> Result<(), Failure> {
@@ -135,6 +147,7 @@ impl Failure {
             }
             Self::Usage(message) => (format!("medusa: {message}\n"), 2),
             Self::Runtime(error) => (format!("medusa: {error:#}\n"), 1),
+            Self::Told => (String::new(), 2),
         };
         // Nobody may be reading any more; the exit code is there still.
         let _ = std::io::stderr().write_all(text.as_bytes());
@@ -146,6 +159,15 @@ impl From<Diagnostics> for Failure {
     fn from(errors: Diagnostics) -> Self {
         Self::Configuration(Box::new(errors))
     }
+}
+
+fn set_password(file: &Path, name: &str) -> Result<(), Failure> {
+    let done = match passwd::run(file, name)? {
+        Change::Changed(name) => format!("the password of {name} is changed"),
+        Change::Added(name) => format!("{name} is added"),
+    };
+    print_out(&format!("{done} in {}\n", file.display()));
+    Ok(())
 }
 
 /// To the standard output stream, whether somebody reads it or not.

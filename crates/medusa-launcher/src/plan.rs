@@ -9,20 +9,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use medusa_core::config::Listen;
-use medusa_core::{AccessSink, BuildContext, LimitsConfig, Service};
+use medusa_core::{AccessSink, LimitsConfig, Service};
 
-use crate::config::diagnostic::{Diagnostic, Diagnostics, Source, nearest, quoted_list};
+use crate::accounts::{self, Services};
+use crate::config::diagnostic::{Diagnostic, Diagnostics, Gravity, Source, nearest, quoted_list};
 use crate::config::document::{Document, Entry, Table};
-use crate::config::read::read;
+use crate::config::own::{self, not_a_table};
 use crate::config::tables::{LogTable, ServerTable};
 use crate::kinds::{Configured, Kinds};
-
-/// Tables that belong to the design and not yet to this build.
-const NOT_OFFERED: &[(&str, &str)] =
-    &[("accounts", "users and passwords"), ("tls", "TLS and its certificates")];
+use crate::shared::Shared;
+use crate::table::{Table as Rows, serves};
+use crate::tls;
 
 /// Tables that are not services.
-const SERVER_TABLES: &[&str] = &["server", "log", "limits"];
+const SERVER_TABLES: &[&str] = &["server", "log", "limits", accounts::TABLE, tls::TABLE];
 
 /// The key of a service's own limits, which belong to the launcher and not to the plug-in.
 const LIMITS: &str = "limits";
@@ -37,6 +37,10 @@ pub(crate) struct Plan<'s> {
     pub log: LogTable,
     /// The services in the order in which they are written.
     pub mounts: Vec<Mount<'s>>,
+    /// What they share.
+    pub shared: Shared,
+    /// What is wrong and needn't keep anybody from serving.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// One service and the table that asked for it.
@@ -50,6 +54,8 @@ pub(crate) struct Mount<'s> {
 /// What is read before anything is built: the access log must stand before the services.
 struct Draft<'s> {
     services: Vec<DraftService<'s>>,
+    /// Of all services, those that can't be read included.
+    names: Vec<String>,
 }
 
 struct DraftService<'s> {
@@ -71,22 +77,38 @@ impl<'s> Plan<'s> {
     ) -> Result<Self, Diagnostics> {
         let mut errors = Vec::new();
         let root = document.root();
-        let server: Option<ServerTable> = own_table(&root, "server", &mut errors);
-        let mut log: Option<LogTable> = own_table(&root, "log", &mut errors);
+        let server: Option<ServerTable> = own::or_default(&root, "server", &mut errors);
+        let mut log: Option<LogTable> = own::or_default(&root, "log", &mut errors);
         if let Some(path) = log.as_mut().and_then(|log| log.access.as_mut()) {
             *path = folder.join(&path);
             check_log_path(path, || root.find("log.access"), &mut errors);
         }
         let draft = Draft::read(&root, kinds, &mut errors);
         let sink = log.as_ref().and_then(|log| log.access.as_deref()).map(access);
-        let mounts = draft.build(folder, sink, &mut errors);
+        let shared = Shared::read(&root, folder, draft.services_beside(kinds), &mut errors);
+        let mounts = draft.build(&shared, sink, &mut errors);
         refuse_shared_addresses(&mounts, &mut errors);
+        let fatal = errors.iter().any(|one| one.gravity == Gravity::Fatal);
         match (server, log) {
-            (Some(server), Some(log)) if errors.is_empty() => {
-                Ok(Self { document, server, log, mounts })
+            (Some(server), Some(log)) if !fatal => {
+                Ok(Self { document, server, log, mounts, shared, warnings: errors })
             }
             _ => Err(Diagnostics::new(document.source.clone(), errors)),
         }
+    }
+
+    /// What would be served, as tables: services, certificates, and how many accounts there are.
+    pub(crate) fn told(&self) -> String {
+        let mut services = Rows::of_services();
+        for Mount { service, .. } in &self.mounts {
+            let listeners = service.listeners().into_iter().map(|listener| (listener, false));
+            let datagrams = service.datagram_listeners().into_iter().map(|one| (one, true));
+            for (listener, datagrams) in listeners.chain(datagrams) {
+                let serves = serves(&service.summary(), listener.secured, datagrams);
+                services.push(service.name(), &listener.address, &serves);
+            }
+        }
+        format!("{services}{}", self.shared.told())
     }
 
     /// The complaint about a key of the file, `server.user` for instance.
@@ -107,7 +129,7 @@ impl<'s> Plan<'s> {
 impl<'s> Draft<'s> {
     fn read(root: &Table<'s, 's>, kinds: &Kinds, errors: &mut Vec<Diagnostic>) -> Self {
         let limits = limits_of(root, errors);
-        let mut drafts = Vec::new();
+        let (mut drafts, mut names) = (Vec::new(), Vec::new());
         let mut seen = false;
         for entry in root.in_order() {
             if SERVER_TABLES.contains(&entry.key) {
@@ -127,6 +149,7 @@ impl<'s> Draft<'s> {
                     errors.push(unnamed(entry.key, &service));
                     continue;
                 };
+                names.push(table.name.clone());
                 let limits = limits_of(&table, errors).or(&limits);
                 if let Some(config) = kind.read(&table, &[LIMITS], errors) {
                     let (kind, name) = (entry.key, service.key);
@@ -141,23 +164,29 @@ impl<'s> Draft<'s> {
                     .hint(format!("add a table such as `[{example}.main]`")),
             );
         }
-        Self { services: drafts }
+        Self { services: drafts, names }
+    }
+
+    /// The services that accounts may name. Those whose own tables can't be read are named too.
+    fn services_beside(&self, kinds: &Kinds) -> Services {
+        Services { kinds: kinds.names().map(str::to_owned).collect(), names: self.names.clone() }
     }
 
     fn build(
         self,
-        folder: &Path,
+        shared: &Shared,
         access: Option<Arc<dyn AccessSink>>,
         errors: &mut Vec<Diagnostic>,
     ) -> Vec<Mount<'s>> {
-        let mut shared = BuildContext::new("", "", folder);
-        if let Some(access) = access {
-            shared = shared.with_access(access);
-        }
+        let context = shared.context(access);
         let mut mounts = Vec::new();
         for DraftService { kind, name, table, limits, config } in self.services {
-            match config.build(&shared.for_service(kind, name).with_limits(limits)) {
-                Ok(service) => mounts.push(Mount { table, service }),
+            match config.build(&context.for_service(kind, name).with_limits(limits)) {
+                Ok(service) => {
+                    errors.extend(without_certificate(&*service, &table));
+                    mounts.push(Mount { table, service });
+                }
+                Err(error) if shared.explains(&error) => {}
                 Err(error) => {
                     let place =
                         error.key.as_deref().map_or(table.span.clone(), |key| table.find(key));
@@ -167,6 +196,17 @@ impl<'s> Draft<'s> {
         }
         mounts
     }
+}
+
+/// A service that listens with TLS and has no certificate would refuse everybody.
+fn without_certificate(service: &dyn Service, table: &Table<'_, '_>) -> Option<Diagnostic> {
+    let listeners = service.listeners();
+    let secured = listeners.iter().find(|listener| listener.secured)?;
+    service.tls().is_none().then(|| {
+        Diagnostic::new(format!("`{}` has no certificate to speak TLS with", service.name()))
+            .at(table.find(&secured.key))
+            .hint("add a table `[tls]` with `certificate` and `key`".to_owned())
+    })
 }
 
 /// The folder that relative paths of the configuration at `path` begin at.
@@ -208,24 +248,8 @@ fn similar_file(path: &Path) -> Option<String> {
     Some(format!("did you mean `{}`?", path.with_file_name(near).display()))
 }
 
-/// One of the launcher's own tables, or its defaults where it is left out.
-fn own_table<T: Default + serde::de::DeserializeOwned>(
-    root: &Table<'_, '_>,
-    name: &str,
-    errors: &mut Vec<Diagnostic>,
-) -> Option<T> {
-    let Some(entry) = root.entry(name) else { return Some(T::default()) };
-    match root.below(&entry) {
-        Some(table) => read(&table, &[], errors),
-        None => {
-            errors.push(not_a_table(&entry, &format!("[{name}]")));
-            None
-        }
-    }
-}
-
 fn limits_of(table: &Table<'_, '_>, errors: &mut Vec<Diagnostic>) -> LimitsConfig {
-    own_table(table, LIMITS, errors).unwrap_or_default()
+    own::or_default(table, LIMITS, errors).unwrap_or_default()
 }
 
 fn check_log_path(
@@ -245,16 +269,10 @@ fn check_log_path(
 }
 
 fn unknown_kind(entry: &Entry<'_, '_>, kinds: &Kinds) -> Diagnostic {
-    let offered = || quoted_list(kinds.names());
-    if let Some((name, what)) = NOT_OFFERED.iter().find(|(name, _)| *name == entry.key) {
-        return Diagnostic::new(format!("`[{name}]` ({what}) is not offered by this build yet"))
-            .at(entry.key_span.clone())
-            .hint(format!("leave it out; the kinds of service that there are: {}", offered()));
-    }
     let known = SERVER_TABLES.iter().copied().chain(kinds.names());
     let hint = match nearest(entry.key, known) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the kinds of service that there are: {}", offered()),
+        None => format!("the kinds of service that there are: {}", quoted_list(kinds.names())),
     };
     let message = match entry.value.get_ref().is_table() {
         true => format!("this build has no plug-in for `{}`", entry.key),
@@ -263,25 +281,11 @@ fn unknown_kind(entry: &Entry<'_, '_>, kinds: &Kinds) -> Diagnostic {
     Diagnostic::new(message).at(entry.key_span.clone()).hint(hint)
 }
 
-fn not_a_table(entry: &Entry<'_, '_>, header: &str) -> Diagnostic {
-    Diagnostic::new(format!("`{}` is a table, not {}", entry.key, type_in_words(entry)))
-        .at(entry.key_span.clone())
-        .hint(format!("write `{header}` on a line of its own"))
-}
-
 /// `[http] listen = …`: the service's name was forgotten.
 fn unnamed(kind: &str, entry: &Entry<'_, '_>) -> Diagnostic {
     Diagnostic::new(format!("`{}` belongs to a service, and this one has no name", entry.key))
         .at(entry.key_span.clone())
         .hint(format!("write `[{kind}.main]` instead of `[{kind}]`; any name will do"))
-}
-
-fn type_in_words(entry: &Entry<'_, '_>) -> String {
-    match entry.value.get_ref().type_str() {
-        "array" => "a list".to_owned(),
-        "integer" => "an integer".to_owned(),
-        other => format!("a {other}"),
-    }
 }
 
 /// Two services can't have one address. Port 0 is another port each time.
@@ -308,7 +312,9 @@ fn refuse_shared_addresses(mounts: &[Mount<'_>], errors: &mut Vec<Diagnostic>) {
 
 #[cfg(test)]
 mod tests {
-    use medusa_core::{Acceptor, BuildError, Cx, Frame, Listener, Peer, Plugin, Session};
+    use medusa_core::{
+        Acceptor, BuildContext, BuildError, Cx, Frame, Listener, Peer, Plugin, Session,
+    };
     use proptest::prelude::*;
     use serde::Deserialize;
 
@@ -324,6 +330,9 @@ mod tests {
     #[derive(Deserialize)]
     struct Config {
         listen: Vec<Listen>,
+        #[serde(default)]
+        tls_listen: Vec<Listen>,
+        asks: Option<String>,
         root: Option<PathBuf>,
         #[serde(default)]
         menu: Vec<Item>,
@@ -361,8 +370,14 @@ mod tests {
             if config.listen.is_empty() {
                 return Err(BuildError::new("listens nowhere"));
             }
+            if config.asks.is_some() && cx.shared::<medusa_accounts::Logins>().is_none() {
+                return Err(BuildError::at("asks", "nobody can log in")
+                    .hint("add a table `[accounts]` with a `file`"));
+            }
             let idle = cx.limits(medusa_core::Limits::default()).idle;
-            let listen = cx.listeners("listen", &config.listen);
+            let mut listen = cx.listeners("listen", &config.listen);
+            let secured = cx.listeners("tls_listen", &config.tls_listen);
+            listen.extend(secured.into_iter().map(Listener::secured));
             Ok(Box::new(Gopher { name: cx.service_name(), listen, idle }))
         }
     }
@@ -450,12 +465,6 @@ mod tests {
         );
         check("[gofer.x]\n", 1, &["no plug-in for `gofer`", "did you mean `gopher`?"]);
         check("sever = 1\n", 1, &["unknown key `sever`", "did you mean `server`?"]);
-        check(
-            "[accounts]\nfile = \"x\"\n",
-            1,
-            &["`[accounts]` (users and passwords) is not offered"],
-        );
-        check("[tls]\n", 1, &["not offered by this build yet"]);
     }
 
     #[test]
@@ -492,6 +501,26 @@ mod tests {
             );
         }
         check("[gopher.a]\nlisten = [\"127.0.0.1:0\"]\nlimits = 5\n", 1, &["`limits` is a table"]);
+    }
+
+    #[test]
+    fn what_services_share_is_told_about_once() {
+        let gopher = "[gopher.a]\nlisten = [\"127.0.0.1:0\"]\n";
+        check(
+            &format!("[accounts]\nfile = \"none.toml\"\n{gopher}asks = \"accounts\"\n"),
+            1,
+            &["there is no users file", "m.toml:2:8"],
+        );
+        check(
+            &format!("{gopher}asks = \"accounts\"\n"),
+            1,
+            &["nobody can log in", "add a table `[accounts]`", "m.toml:3:8"],
+        );
+        check(
+            &format!("{gopher}tls_listen = [\"127.0.0.1:0\"]\n"),
+            1,
+            &["`gopher.a` has no certificate to speak TLS with", "m.toml:3:15"],
+        );
     }
 
     #[test]

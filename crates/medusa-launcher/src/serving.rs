@@ -21,7 +21,8 @@ use crate::config::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::config::document::Document;
 use crate::kinds::Kinds;
 use crate::plan::Plan;
-use crate::table::Table;
+use crate::reload::Watched;
+use crate::table::{Table, serves};
 use crate::user::{Identity, raise_file_limit};
 use crate::{Failure, logs, print_out};
 
@@ -58,6 +59,12 @@ pub(crate) fn serve(
         None => None,
     };
 
+    for warning in &plan.warnings {
+        tracing::warn!(at = warning.place(source), "{}", warning.message);
+    }
+    let watched = Watched { tls: plan.shared.tls.clone(), accounts: plan.shared.accounts.take() };
+    let watch = watched.start().context("the thread that reloads")?;
+
     let bound = server.bound().to_vec();
     let running = server.start().context("the shards can't be started")?;
     // One write, and its last line tells whoever waits for it that connections are taken now.
@@ -71,12 +78,19 @@ pub(crate) fn serve(
 
     let (handle, drain) = (running.handle(), plan.server.drain());
     let closer = signals.handle();
+    let reload = watch.asker();
     let listening = std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
             let mut draining = false;
             for signal in signals.forever() {
-                draining = heed(signal, draining, &handle, drain, access.as_deref());
+                draining = heed(signal, draining, &handle, drain, || {
+                    if let Some(access) = &access {
+                        access.reopen();
+                    }
+                    // It is there as long as the shards are.
+                    let _ = reload.as_ref().map(|reload| reload.send(()));
+                });
             }
         })
         .context("the thread for signals")?;
@@ -85,6 +99,7 @@ pub(crate) fn serve(
     if listening.join().is_err() {
         tracing::error!("the thread for signals panicked");
     }
+    drop(watch);
     // What is still in its buffer is written now.
     drop(writer);
     ended.context("a shard failed")?;
@@ -98,13 +113,11 @@ fn heed(
     draining: bool,
     handle: &Handle,
     drain: std::time::Duration,
-    access: Option<&AccessLog>,
+    look_again: impl FnOnce(),
 ) -> bool {
     match signal {
         SIGHUP => {
-            if let Some(access) = access {
-                access.reopen();
-            }
+            look_again();
             return draining;
         }
         _ if draining => {
@@ -137,7 +150,7 @@ pub(crate) fn no_access(_: &Path) -> Arc<dyn AccessSink> {
 }
 
 fn bind(plan: &mut Plan<'_>, shards: NonZeroUsize) -> Result<Server, Failure> {
-    let mut builder = Server::builder().shards(shards.get());
+    let mut builder = Server::builder().shards(shards.get()).metrics(&plan.shared.metrics);
     let mut tables = Vec::new();
     for mount in plan.mounts.drain(..) {
         tables.push((mount.service.name().to_owned(), mount.table));
@@ -182,9 +195,10 @@ fn why_not_bound(error: &BindError) -> (String, Option<String>) {
 }
 
 fn table_of(bound: &[Bound]) -> Table {
-    let mut table = Table::default();
+    let mut table = Table::of_services();
     for bound in bound {
-        table.push(&bound.service, &bound.address, &bound.summary);
+        let serves = serves(&bound.summary, bound.secured, bound.datagrams);
+        table.push(&bound.service, &bound.address, &serves);
     }
     table
 }

@@ -1,15 +1,17 @@
 //! What is wrong with a configuration, and how it is shown: file, line, caret and a suggestion.
 //!
-//! A `Diagnostic` is one complaint; `Diagnostics` gathers all of a file's, so that one run of
-//! `medusa check` is enough to mend them. Nothing here knows what the keys mean.
+//! A `Diagnostic` is one complaint; `Diagnostics` gathers all of them, those about files that the
+//! configuration names included, so that one run of `medusa check` is enough to mend them. Nothing here
+//! knows what the keys mean.
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 /// A configuration's text and the name it is shown under.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Source {
     /// The file's path as the operator wrote it, or `<built-in>`.
     pub name: String,
@@ -28,6 +30,23 @@ pub(crate) struct Diagnostic {
     pub label: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
+    /// How bad it is.
+    pub gravity: Gravity,
+    /// The file that it is about, where that isn't the configuration itself.
+    pub elsewhere: Option<Arc<Source>>,
+}
+
+/// How bad a complaint is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Gravity {
+    /// Nothing is served.
+    #[default]
+    Fatal,
+    /// An error when the configuration is checked, and a warning when it is served: a certificate that
+    /// has expired must not keep a server from starting in the night.
+    Served,
+    /// A warning.
+    Advice,
 }
 
 /// All the complaints about one configuration; never empty when it is returned as an error.
@@ -40,7 +59,36 @@ pub(crate) struct Diagnostics {
 impl Diagnostic {
     /// A complaint about the file as a whole.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), span: None, label: None, hint: None }
+        Self {
+            message: message.into(),
+            span: None,
+            label: None,
+            hint: None,
+            gravity: Gravity::Fatal,
+            elsewhere: None,
+        }
+    }
+
+    /// Sets how bad it is.
+    #[must_use]
+    pub(crate) fn gravity(mut self, gravity: Gravity) -> Self {
+        self.gravity = gravity;
+        self
+    }
+
+    /// Says which other file it is about.
+    #[must_use]
+    pub(crate) fn elsewhere(mut self, source: &Arc<Source>) -> Self {
+        self.elsewhere = Some(Arc::clone(source));
+        self
+    }
+
+    /// Where it is, in the form of compilers, `medusa.toml:3`, for a line of the log.
+    pub(crate) fn place(&self, source: &Source) -> String {
+        let source = self.elsewhere.as_deref().unwrap_or(source);
+        let Some(span) = &self.span else { return source.name.clone() };
+        let before = &source.text[..visible(&source.text, span).start];
+        format!("{}:{}", source.name, before.matches('\n').count() + 1)
     }
 
     /// Points at `span`.
@@ -66,11 +114,18 @@ impl Diagnostic {
 }
 
 impl Diagnostics {
-    /// Complaints about `source`, shown in the order of their lines.
+    /// Complaints about `source`, shown in the order of their lines; those about other files after them.
     pub(crate) fn new(source: Source, mut list: Vec<Diagnostic>) -> Self {
-        list.sort_by_key(|one| one.span.as_ref().map_or(0, |span| span.start));
+        list.sort_by_key(|one| {
+            (one.elsewhere.is_some(), one.span.as_ref().map_or(0, |span| span.start))
+        });
         list.dedup();
         Self { source, list }
+    }
+
+    /// The complaints alone.
+    pub(crate) fn into_list(self) -> Vec<Diagnostic> {
+        self.list
     }
 
     /// The text to print; `styled` with colours for a terminal.
@@ -78,18 +133,20 @@ impl Diagnostics {
         let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let mut text = String::new();
         for one in &self.list {
-            let group = Level::ERROR.primary_title(&one.message);
+            let source = one.elsewhere.as_deref().unwrap_or(&self.source);
+            let level = match one.gravity {
+                Gravity::Fatal | Gravity::Served => Level::ERROR,
+                Gravity::Advice => Level::WARNING,
+            };
+            let group = level.primary_title(&one.message);
             let group = match &one.span {
                 Some(span) => {
-                    let span = visible(&self.source.text, span);
+                    let span = visible(&source.text, span);
                     let caret = AnnotationKind::Primary.span(span).label(one.label.as_deref());
-                    group.element(
-                        Snippet::source(&self.source.text)
-                            .path(&self.source.name)
-                            .annotation(caret),
-                    )
+                    group
+                        .element(Snippet::source(&source.text).path(&source.name).annotation(caret))
                 }
-                None => group.element(annotate_snippets::Origin::path(&self.source.name)),
+                None => group.element(annotate_snippets::Origin::path(&source.name)),
             };
             let group = match &one.hint {
                 Some(hint) => group.element(Level::HELP.message(hint)),
@@ -98,15 +155,30 @@ impl Diagnostics {
             text.push_str(&renderer.render(&[group]));
             text.push_str("\n\n");
         }
-        text.push_str(&format!(
-            "{}: {}, nothing is served\n",
-            self.source.name,
-            match self.list.len() {
-                1 => "1 error".to_owned(),
-                count => format!("{count} errors"),
-            }
-        ));
+        text.push_str(&format!("{}: {}\n", self.source.name, self.summary()));
         text
+    }
+
+    /// `2 errors, nothing is served`.
+    fn summary(&self) -> String {
+        let count = |gravities: &[Gravity], noun: &str| match self
+            .list
+            .iter()
+            .filter(|one| gravities.contains(&one.gravity))
+            .count()
+        {
+            0 => None,
+            1 => Some(format!("1 {noun}")),
+            count => Some(format!("{count} {noun}s")),
+        };
+        let errors = count(&[Gravity::Fatal, Gravity::Served], "error");
+        let warnings = count(&[Gravity::Advice], "warning");
+        let counts: Vec<String> = errors.into_iter().chain(warnings).collect();
+        let outcome = match self.list.iter().any(|one| one.gravity == Gravity::Fatal) {
+            true => "nothing is served",
+            false => "it is served all the same",
+        };
+        format!("{}, {outcome}", counts.join(", "))
     }
 }
 
@@ -207,6 +279,26 @@ mod tests {
     fn a_complaint_about_the_whole_file_names_it() {
         let shown = shown("", vec![Diagnostic::new("nothing to serve")]);
         assert!(shown.contains("nothing to serve") && shown.contains("--> m.toml"), "{shown}");
+    }
+
+    #[test]
+    fn warnings_and_other_files_are_told_apart() {
+        let users = Source { name: "users.toml".into(), text: "[alice]\nmail = 5\n".into() };
+        let users = Arc::new(users);
+        let advice = Diagnostic::new("take care").at(0..1).gravity(Gravity::Advice);
+        let other = Diagnostic::new("not a list").at(15..16).elsewhere(&users);
+        let source = Source { name: "m.toml".into(), text: "a=1\n".into() };
+        assert_eq!(other.place(&source), "users.toml:2");
+        assert_eq!(advice.place(&source), "m.toml:1");
+        assert_eq!(Diagnostic::new("whole").place(&source), "m.toml");
+        let all = shown("a=1\n", vec![other, advice.clone()]);
+        for part in ["warning: take care", "m.toml:1:1", "users.toml:2:8", "error: not a list"] {
+            assert!(all.contains(part), "{part} is not in:\n{all}");
+        }
+        assert!(all.ends_with("m.toml: 1 error, 1 warning, nothing is served\n"), "{all}");
+        let expired = Diagnostic::new("expired").gravity(Gravity::Served);
+        let all = shown("a=1\n", vec![advice, expired]);
+        assert!(all.ends_with("1 error, 1 warning, it is served all the same\n"), "{all}");
     }
 
     #[test]

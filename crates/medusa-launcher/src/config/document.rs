@@ -94,27 +94,57 @@ impl<'d, 's> Table<'d, 's> {
     /// Where `path` stands (`root`, `route[1].files`): the value where there is one, else the
     /// nearest thing around it that is written. A plug-in may name a key that was left out.
     pub(crate) fn find(&self, path: &str) -> Range<usize> {
-        let mut place = self.span.clone();
-        let mut entries = self.entries;
-        for segment in path.split('.') {
+        let segments = path.split('.').flat_map(|segment| {
             let (key, indexes) = segment.split_once('[').unwrap_or((segment, ""));
-            let Some((key, value)) = entries.get_key_value(key) else { return place };
-            place = header(&Entry { key: key.get_ref(), key_span: key.span(), value });
-            let mut value = value;
-            for index in indexes.split(['[', ']']).filter_map(|text| text.parse::<usize>().ok()) {
-                let Some(item) = value.get_ref().as_array().and_then(|list| list.get(index)) else {
-                    return place;
-                };
-                value = item;
-                place = nonempty(item.span(), &place);
-            }
-            match value.get_ref().as_table() {
-                Some(table) => entries = table,
-                None => return place,
-            }
+            let indexes = indexes.split(['[', ']']).filter_map(|text| text.parse().ok());
+            std::iter::once(Step::Key(key)).chain(indexes.map(Step::Index))
+        });
+        self.find_steps(segments)
+    }
+
+    /// The same for a path whose keys may hold dots.
+    pub(crate) fn find_steps<'p>(&self, path: impl IntoIterator<Item = Step<'p>>) -> Range<usize> {
+        let mut place = self.span.clone();
+        let mut within = Within::Table(self.entries);
+        for step in path {
+            let value = match (step, within) {
+                (Step::Key(key), Within::Table(table)) => {
+                    let Some((key, value)) = table.get_key_value(key) else { return place };
+                    place = header(&Entry { key: key.get_ref(), key_span: key.span(), value });
+                    value
+                }
+                (Step::Index(index), Within::List(list)) => {
+                    let Some(item) = list.get(index) else { return place };
+                    place = nonempty(item.span(), &place);
+                    item
+                }
+                _ => return place,
+            };
+            within = match value.get_ref() {
+                DeValue::Table(table) => Within::Table(table),
+                DeValue::Array(list) => Within::List(list),
+                _ => Within::Leaf,
+            };
         }
         place
     }
+}
+
+/// One step of a path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step<'p> {
+    /// A key of a table.
+    Key(&'p str),
+    /// An item of a list, counted from 0.
+    Index(usize),
+}
+
+/// What a step begins at.
+#[derive(Clone, Copy)]
+enum Within<'d, 's> {
+    Table(&'d DeTable<'s>),
+    List(&'d [Spanned<DeValue<'s>>]),
+    Leaf,
 }
 
 /// Where an entry is shown: at its value, or at its key when the value is a table that has no
@@ -173,6 +203,19 @@ files = \"private\"
         assert_eq!(found("root.deeper.still"), "\"public\"");
         assert_eq!(found(""), "[http.site]");
         assert_eq!(found("]][[x"), "[http.site]");
+    }
+
+    #[test]
+    fn keys_with_dots_are_found_by_their_steps() {
+        let text = "[\"al@example.test\"]\nmail = [\"a\", \"bb\"]\n";
+        let source = Source { name: "users.toml".into(), text: text.into() };
+        let document = Document::parse(&source).expect("valid");
+        let path = [Step::Key("al@example.test"), Step::Key("mail"), Step::Index(1)];
+        assert_eq!(&text[document.root().find_steps(path)], "\"bb\"");
+        assert_eq!(
+            &text[document.root().find_steps(path[..1].iter().copied())],
+            "[\"al@example.test\"]"
+        );
     }
 
     #[test]

@@ -3,5 +3,6 @@
 pub(crate) mod diagnostic;
 pub(crate) mod document;
 mod fault;
+pub(crate) mod own;
 pub(crate) mod read;
 pub(crate) mod tables;

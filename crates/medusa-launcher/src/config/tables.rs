@@ -1,5 +1,5 @@
-//! The tables of a configuration that belong to the launcher: `[server]` and `[log]`. `[limits]` is the
-//! core's, the tables of the services belong to their plug-ins.
+//! The tables of a configuration that belong to the launcher: `[server]`, `[log]`, `[accounts]` and
+//! `[tls]`. `[limits]` is the core's, the tables of the services belong to their plug-ins.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -28,6 +28,36 @@ pub(crate) struct LogTable {
     pub format: Option<LogFormat>,
     /// The access log's path; none where it is left out.
     pub access: Option<PathBuf>,
+}
+
+/// `[accounts]`.
+#[derive(Deserialize, Debug)]
+pub(crate) struct AccountsTable {
+    /// The users file.
+    pub file: PathBuf,
+}
+
+/// `[tls]`.
+#[derive(Deserialize, Debug)]
+pub(crate) struct TlsTable {
+    /// The chain that is shown where no name says otherwise.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Others, by name.
+    #[serde(default)]
+    pub name: Vec<TlsName>,
+}
+
+/// `[[tls.name]]`.
+#[derive(Deserialize, Debug)]
+pub(crate) struct TlsName {
+    /// The name that clients ask for: `www.example.org`, or `*.example.org`.
+    pub host: String,
+    /// The chain that is shown to them.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// How much is logged.

@@ -1,0 +1,120 @@
+//! Certificates and accounts that change while a server runs: looked at every few seconds, and at HUP.
+//!
+//! What can't be used is told once, and what was read before stays in use. Nothing else of the
+//! configuration is read again.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use medusa_accounts::Accounts;
+use medusa_core::tls::ServerTls;
+
+use crate::accounts::{Look, UsersFile};
+use crate::config::diagnostic::{Diagnostic, Source};
+
+/// How often files are looked at. A look costs a stat(2) for each, and a certificate that was renewed
+/// or a password that was changed should not need a signal (Caddy and Traefik watch theirs).
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// What may change, and how.
+pub(crate) struct Watched {
+    /// The certificates, where there are any.
+    pub tls: Option<Arc<ServerTls>>,
+    /// The accounts and their file, where there is one.
+    pub accounts: Option<(UsersFile, Arc<Accounts>)>,
+}
+
+/// The thread that looks; it ends when this is dropped.
+pub(crate) struct Watch {
+    wishes: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watched {
+    /// Looks at everything every few seconds from now on.
+    pub(crate) fn start(self) -> io::Result<Watch> {
+        let (wishes, wished) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("reload".into())
+            .spawn(move || self.watch(&wished, PERIOD))?;
+        Ok(Watch { wishes: Some(wishes), thread: Some(thread) })
+    }
+
+    fn watch(mut self, wished: &Receiver<()>, period: Duration) {
+        loop {
+            let asked = match wished.recv_timeout(period) {
+                Ok(()) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            self.look(asked);
+        }
+    }
+
+    /// Reads what has changed; with `asked` the users file in any case, and says so.
+    fn look(&mut self, asked: bool) {
+        if let Some(tls) = &self.tls {
+            match tls.refresh() {
+                Ok(true) => {
+                    tracing::info!("the certificates were read again");
+                    for warning in tls.warnings(SystemTime::now()) {
+                        tracing::warn!("{warning}");
+                    }
+                }
+                Ok(false) if asked => tracing::info!("the certificates are unchanged"),
+                Ok(false) => {}
+                Err(errors) => {
+                    for error in errors {
+                        tracing::error!("the certificates in use stay: {error}");
+                    }
+                }
+            }
+        }
+        if let Some((file, accounts)) = &mut self.accounts {
+            match file.look(accounts, asked) {
+                Look::Same => {}
+                Look::Read(advice) => {
+                    let count = accounts.directory().len();
+                    tracing::info!(accounts = count, "{} was read again", file.name());
+                    advice.iter().for_each(warn);
+                }
+                Look::Refused(errors) => {
+                    for error in &errors {
+                        let at = error.place(&nowhere());
+                        tracing::error!(at, "the accounts in use stay: {}", error.message);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// Has everything looked at now.
+    pub(crate) fn asker(&self) -> Option<Sender<()>> {
+        self.wishes.clone()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.wishes = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that reloads panicked");
+        }
+    }
+}
+
+fn warn(one: &Diagnostic) {
+    tracing::warn!(at = one.place(&nowhere()), "{}", one.message);
+}
+
+/// For complaints about other files, which name them themselves.
+fn nowhere() -> Source {
+    Source { name: String::new(), text: String::new() }
+}
