@@ -1,5 +1,6 @@
 //! Real clients: programs that people use, run and read.
 
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::PATIENCE;
@@ -63,6 +64,25 @@ pub fn curl(arguments: &[&str]) -> Option<Answer> {
         body: output.stdout,
         exit: output.status.code().unwrap_or(-1),
     })
+}
+
+/// Runs openssl with this input and returns all that it says; `None` where it may be missing.
+pub fn openssl(arguments: &[&str], input: &str) -> Option<String> {
+    if !require("openssl") {
+        return None;
+    }
+    let mut child = Command::new("openssl")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl runs");
+    // It may have ended without reading any of it.
+    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("openssl ends");
+    let said = [output.stdout, output.stderr].concat();
+    Some(String::from_utf8_lossy(&said).into_owned())
 }
 
 impl Answer {

@@ -3,10 +3,12 @@
 //! Every wait has an end: a test that would hang fails instead. Servers listen on loopback, on ports that
 //! the system chooses.
 
+mod certificates;
 mod client;
 mod server;
 
-pub use client::{Answer, curl, require};
+pub use certificates::Authority;
+pub use client::{Answer, curl, openssl, require};
 pub use rustix::process::Signal;
 pub use server::{Server, Site};
 

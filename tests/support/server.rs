@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
@@ -37,6 +38,14 @@ impl Site {
         let path = self.path(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
         fs::write(path, content).expect("a file");
+        self
+    }
+
+    /// Writes a file that nobody else may read.
+    pub fn write_private(&self, path: &str, content: impl AsRef<[u8]>) -> &Self {
+        self.write(path, content);
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(self.path(path), private).expect("a private file");
         self
     }
 
@@ -85,10 +94,20 @@ impl Server {
 
     /// The first TCP address of a service.
     pub fn address(&self, service: &str) -> SocketAddr {
-        let mut rows = self.table.lines().map(str::split_whitespace);
-        let address =
-            rows.find_map(|mut row| (row.next()? == service).then(|| row.next()?.parse().ok())?);
-        address.unwrap_or_else(|| panic!("no address of {service} in {:?}", self.table))
+        self.address_in(service, |_| true)
+    }
+
+    /// The first address where a service speaks TLS from the first octet.
+    pub fn secured_address(&self, service: &str) -> SocketAddr {
+        self.address_in(service, |row| row.ends_with("TLS"))
+    }
+
+    fn address_in(&self, service: &str, wanted: impl Fn(&str) -> bool) -> SocketAddr {
+        let address = self.table.lines().filter(|row| wanted(row)).find_map(|row| {
+            let mut row = row.split_whitespace();
+            (row.next()? == service).then(|| row.next()?.parse().ok())?
+        });
+        address.unwrap_or_else(|| panic!("no such address of {service} in {:?}", self.table))
     }
 
     /// A connection to a service; what is read from it comes within the test's patience.
