@@ -1,13 +1,15 @@
 //! A data connection: a session of its own on the shard of its control connection, which it is told by
 //! and reports to by notes.
 //!
-//! What comes in is gathered and written in the pool, and reading rests meanwhile; what goes out is a
-//! producer. Which peer and which TLS session are right is the control connection's to judge, but for
-//! the address, which is looked at before anything is read.
+//! What comes in is gathered and written in the pool. Reading goes on meanwhile, within bounds, and from
+//! the beginning: who only sends may reset the connection when it has sent all, because it has left our
+//! TLS tickets unread, and what is read by then counts. What goes out is a producer. Which peer and which
+//! TLS session are right is the control connection's to judge, but for the address, which is looked at
+//! before anything is read.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use medusa_core::producer::hooked;
@@ -23,6 +25,8 @@ use crate::stream::{Counted, Sink};
 
 /// So much is gathered before the pool is asked to write it.
 const PIECE: usize = 128 * 1024;
+/// So much is held at most, while the pool writes or before it is known what the connection is for.
+const AHEAD: usize = 512 * 1024;
 /// After how long a full pool is asked again.
 const RETRY: Duration = Duration::from_millis(10);
 const RETRY_KEY: TimerKey = TimerKey(1);
@@ -100,40 +104,62 @@ impl Tray {
     }
 }
 
-/// Where a tray is while it isn't in the pool: a closure that a full pool refuses is lost, this isn't.
-type Shelf = Arc<Mutex<Option<Tray>>>;
+/// What session and pool share of an upload.
+#[derive(Default)]
+struct Shelf {
+    /// Gone while the pool has it. A closure that a full pool refuses is lost, this isn't.
+    tray: Option<Tray>,
+    /// The connection has gone while the pool had the tray: what it had gathered since, and why it went.
+    orphaned: Option<(Vec<u8>, Failure)>,
+}
 
-fn take(shelf: &Shelf) -> Option<Tray> {
-    shelf.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
+    // No code that holds the lock can leave it half changed.
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One data connection.
 pub(crate) struct DataSession {
     control: Remote,
     serial: u64,
-    shelf: Shelf,
+    shelf: Arc<Mutex<Shelf>>,
+    gathered: Vec<u8>,
     moved: Arc<AtomicU64>,
-    /// What the pool is to do as soon as it has room.
-    owed: Option<Owed>,
+    phase: Phase,
+    /// The peer has sent all, and whether it said so.
+    end: Option<End>,
+    /// The pool has work of this connection.
+    in_pool: bool,
     is_abandoned: bool,
+    /// How it ended was told, or will be by the pool.
     has_reported: bool,
 }
 
-#[derive(Clone, Copy)]
-enum Owed {
-    Write,
-    End,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It wasn't told what it is for.
+    Waiting,
+    Sending,
+    Receiving,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Complete,
+    Truncated,
 }
 
 impl DataSession {
     pub(crate) fn new(control: Remote, serial: u64) -> DataSession {
-        let (shelf, moved) = (Shelf::default(), Arc::default());
         DataSession {
             control,
             serial,
-            shelf,
-            moved,
-            owed: None,
+            shelf: Arc::default(),
+            gathered: Vec::new(),
+            moved: Arc::default(),
+            phase: Phase::Waiting,
+            end: None,
+            in_pool: false,
             is_abandoned: false,
             has_reported: false,
         }
@@ -143,6 +169,7 @@ impl DataSession {
         cx.disarm(PATIENCE_KEY);
         match work {
             Work::Send { make, moved } => {
+                self.phase = Phase::Sending;
                 let (control, serial) = (self.control.clone(), self.serial);
                 // Told when the socket has taken everything; `closed` tells of the rest.
                 let hook = move |delivered: Delivered| {
@@ -154,56 +181,117 @@ impl DataSession {
                 cx.close();
             }
             Work::Receive { tray, moved } => {
-                self.shelf = Arc::new(Mutex::new(Some(tray)));
+                self.phase = Phase::Receiving;
+                lock(&self.shelf).tray = Some(tray);
                 self.moved = moved;
+                self.moved.fetch_add(self.gathered.len() as u64, Ordering::Relaxed);
                 // Bytes as they come, with the minimum rate of a body: a stream has none.
                 cx.expect(Framing::length(u64::MAX));
-                cx.resume();
+                self.go_on(cx);
             }
         }
     }
 
-    /// Has the pool do what is owed, now or when it has room.
-    fn settle(&mut self, cx: &mut Cx<'_>, owed: Owed) {
-        cx.pause();
-        let shelf = Arc::clone(&self.shelf);
-        let submitted = match owed {
-            Owed::Write => cx.offload(
-                move || {
-                    let mut tray = take(&shelf)?;
-                    match tray.write() {
-                        Ok(()) => {
-                            *shelf.lock().unwrap_or_else(PoisonError::into_inner) = Some(tray)
-                        }
-                        Err(error) => {
-                            let undone = tray.sink.end(Ending::Failed);
-                            return Some(undone.err().unwrap_or(error));
-                        }
-                    }
-                    None
-                },
-                |session: &mut DataSession, cx, failed: Option<Error>| match failed {
-                    None => cx.resume(),
-                    Some(error) => session.ended(cx, Err(Failure::Stored(error))),
-                },
-            ),
-            Owed::End => cx.offload(
-                move || take(&shelf).map_or(Ok(()), |tray| tray.end(Ending::Complete)),
-                |session: &mut DataSession, cx, result: Result<(), Error>| {
-                    session.ended(cx, result.map_err(Failure::Stored));
-                },
-            ),
+    /// Has the pool do what is to be done, if it isn't at it, and reads as far as there is room.
+    fn go_on(&mut self, cx: &mut Cx<'_>) {
+        if self.phase == Phase::Receiving && !self.in_pool && !self.has_reported {
+            match self.end {
+                Some(End::Truncated) => self.ended(cx, Failure::Truncated),
+                Some(End::Complete) => self.finish(cx),
+                None if self.gathered.len() >= PIECE => self.write(cx),
+                None => {}
+            }
+        }
+        match self.gathered.len() >= AHEAD {
+            true => cx.pause(),
+            false => cx.resume(),
+        }
+    }
+
+    /// Writes what was gathered.
+    fn write(&mut self, cx: &mut Cx<'_>) {
+        if let Some(tray) = &mut lock(&self.shelf).tray {
+            // It is empty but where a full pool has refused it before.
+            tray.gathered.append(&mut self.gathered);
+        }
+        let (shelf, control, serial) = (Arc::clone(&self.shelf), self.control.clone(), self.serial);
+        let work = move || {
+            let Some(mut tray) = lock(&shelf).tray.take() else { return false };
+            let written = tray.write();
+            let mut shelf = lock(&shelf);
+            let result = match (written, shelf.orphaned.take()) {
+                (Ok(()), None) => {
+                    shelf.tray = Some(tray);
+                    return true;
+                }
+                (Ok(()), Some((rest, failure))) => {
+                    drop(shelf);
+                    tray.gathered = rest;
+                    // What can't be kept isn't.
+                    let _ = tray.end(Ending::Cut);
+                    failure
+                }
+                (Err(error), _) => {
+                    drop(shelf);
+                    let undone = tray.sink.end(Ending::Failed);
+                    Failure::Stored(undone.err().unwrap_or(error))
+                }
+            };
+            report(&control, serial, Event::Ended { result: Err(result), left: None });
+            false
         };
-        self.owed = None;
-        if submitted.is_err() {
-            self.owed = Some(owed);
+        self.submit(cx, work, |session, cx, goes_on| match goes_on {
+            true => session.go_on(cx),
+            false => {
+                session.has_reported = true;
+                cx.close();
+            }
+        });
+    }
+
+    /// All has come: writes what is left and ends the upload. The pool tells how that went, whether this
+    /// connection is still there or not.
+    fn finish(&mut self, cx: &mut Cx<'_>) {
+        if let Some(tray) = &mut lock(&self.shelf).tray {
+            tray.gathered.append(&mut self.gathered);
+        }
+        let (shelf, control, serial) = (Arc::clone(&self.shelf), self.control.clone(), self.serial);
+        let work = move || {
+            let tray = lock(&shelf).tray.take();
+            let ended = tray.map_or(Ok(()), |tray| tray.end(Ending::Complete));
+            let result = ended.map_err(Failure::Stored);
+            report(&control, serial, Event::Ended { result, left: None });
+        };
+        self.has_reported = true;
+        self.submit(cx, work, |_, cx, ()| cx.close());
+    }
+
+    fn submit<T: Send + 'static>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(&mut DataSession, &mut Cx<'_>, T) + Send + 'static,
+    ) {
+        self.in_pool = true;
+        let done = move |session: &mut DataSession, cx: &mut Cx<'_>, value: T| {
+            session.in_pool = false;
+            then(session, cx, value);
+        };
+        if cx.offload(work, done).is_err() {
+            // What it was to work on is on the shelf still.
+            self.in_pool = false;
+            self.has_reported = false;
             cx.arm(RETRY_KEY, RETRY);
         }
     }
 
-    fn ended(&mut self, cx: &mut Cx<'_>, result: Result<(), Failure>) {
+    fn ended(&mut self, cx: &mut Cx<'_>, failure: Failure) {
         self.has_reported = true;
-        let event = Event::Ended { result, left: take(&self.shelf) };
+        let mut left = lock(&self.shelf).tray.take();
+        if let Some(tray) = &mut left {
+            tray.gathered.append(&mut self.gathered);
+        }
+        let event = Event::Ended { result: Err(failure), left };
         cx.notify(self.control.address(), Report { serial: self.serial, event });
         cx.close();
     }
@@ -211,31 +299,21 @@ impl DataSession {
 
 impl Session for DataSession {
     fn opened(&mut self, cx: &mut Cx<'_>) {
-        cx.pause();
+        cx.expect(Framing::stream());
         cx.arm(PATIENCE_KEY, PATIENCE);
         let event = Event::Opened { remote: cx.remote(), tls: cx.peer().tls.clone() };
         cx.notify(self.control.address(), Report { serial: self.serial, event });
     }
 
     fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
-        let gathered = match &mut *self.shelf.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(tray) => {
-                tray.gathered.extend_from_slice(frame.bytes);
-                tray.gathered.len()
-            }
-            None => 0,
-        };
+        self.gathered.extend_from_slice(frame.bytes);
         self.moved.fetch_add(frame.bytes.len() as u64, Ordering::Relaxed);
-        if gathered >= PIECE {
-            self.settle(cx, Owed::Write);
-        }
+        self.go_on(cx);
     }
 
     fn half_closed(&mut self, cx: &mut Cx<'_>) {
-        match cx.is_truncated() {
-            true => self.ended(cx, Err(Failure::Truncated)),
-            false => self.settle(cx, Owed::End),
-        }
+        self.end = Some(if cx.is_truncated() { End::Truncated } else { End::Complete });
+        self.go_on(cx);
     }
 
     fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
@@ -250,15 +328,16 @@ impl Session for DataSession {
     }
 
     fn expired(&mut self, cx: &mut Cx<'_>, key: TimerKey) {
-        match (key, self.owed) {
-            (RETRY_KEY, Some(owed)) => self.settle(cx, owed),
-            (PATIENCE_KEY, _) => cx.abort(),
-            _ => {}
+        match key {
+            RETRY_KEY => self.go_on(cx),
+            _ => cx.abort(),
         }
     }
 
     fn timed_out(&mut self, cx: &mut Cx<'_>, _: Deadline) {
-        self.ended(cx, Err(Failure::TimedOut));
+        if !self.in_pool && !self.has_reported {
+            self.ended(cx, Failure::TimedOut);
+        }
         cx.abort();
     }
 
@@ -279,8 +358,21 @@ impl Session for DataSession {
             Reason::Failed(_) => Failure::Unreadable,
             _ => Failure::Lost,
         };
+        let mut shelf = lock(&self.shelf);
+        let left = match shelf.tray.take() {
+            Some(mut tray) => {
+                tray.gathered.append(&mut self.gathered);
+                Some(tray)
+            }
+            // The pool tells when it is done.
+            None if self.in_pool => {
+                return shelf.orphaned = Some((std::mem::take(&mut self.gathered), failure));
+            }
+            None => None,
+        };
+        drop(shelf);
         // What is left is the control connection's to end, in the pool: here is an event loop.
-        let event = Event::Ended { result: Err(failure), left: take(&self.shelf) };
+        let event = Event::Ended { result: Err(failure), left };
         report(&self.control, self.serial, event);
     }
 }

@@ -1,0 +1,240 @@
+//! FTP with Python's ftplib, curl and lftp: plain, active, with TLS from AUTH on and from the first octet.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use medusa_accounts::{Attempt, Authenticate, Denial, Identity, Logins, Password, ThrottleLimits};
+use medusa_core::config::Listen;
+use medusa_core::server::{Handle, Running};
+use medusa_core::tls::{Certificate, ServerTls};
+use medusa_core::{Listener, Server};
+use medusa_ftp::{Disk, FtpService, Rights, Visit, Visitor};
+use medusa_tests::{PATIENCE, require};
+
+/// Knows alice, whose password is `secret`.
+struct Alice;
+
+impl Authenticate for Alice {
+    fn authenticate(&self, attempt: &Attempt, password: &Password) -> Result<Identity, Denial> {
+        match (attempt.name.as_str(), password.reveal()) {
+            ("alice", "secret") => Ok(Identity::new("alice")),
+            _ => Err(Denial::Credentials),
+        }
+    }
+}
+
+/// A server of a folder, on a port with TLS when it is asked for and another with TLS at once.
+struct Ftp {
+    folder: tempfile::TempDir,
+    explicit: SocketAddr,
+    implicit: SocketAddr,
+    handle: Handle,
+    running: Option<Running>,
+}
+
+impl Ftp {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("secret.txt"), "secret").expect("a file");
+        for name in ["root", "local", "fetched"] {
+            std::fs::create_dir(folder.path().join(name)).expect("a folder");
+        }
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]);
+        let made = made.expect("a certificate");
+        let (chain, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        std::fs::write(&chain, made.cert.pem()).expect("a file");
+        std::fs::write(&key, made.signing_key.serialize_pem()).expect("a file");
+        let certificate = Certificate { hosts: Vec::new(), chain, key };
+        let tls = Arc::new(ServerTls::new(vec![certificate]).expect("TLS"));
+        let root = folder.path().join("root");
+        let home = move |visitor: Visitor<'_>| match visitor {
+            Visitor::Anonymous => Ok(Visit::new(Disk::new(&root)?, Rights::READ)),
+            Visitor::Account(_) => Ok(Visit::new(Disk::new(&root)?, Rights::ALL)),
+        };
+        let listener = || Listener::new(Listen::Inet(SocketAddr::from(([127, 0, 0, 1], 0))));
+        let service = FtpService::builder("ftp.test", vec![listener(), listener().secured()], home)
+            .anonymous(true)
+            .logins(Some(Logins::new(Arc::new(Alice), ThrottleLimits::default())))
+            .tls(Some(tls))
+            .build();
+        let server = Server::builder().shards(2).mount(Box::new(service)).bind().expect("bound");
+        let address = |at: usize| match server.bound()[at].address {
+            Listen::Inet(address) => address,
+            _ => panic!("not TCP"),
+        };
+        let (explicit, implicit) = (address(0), address(1));
+        let running = server.start().expect("it runs");
+        Self { folder, explicit, implicit, handle: running.handle(), running: Some(running) }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn content(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+}
+
+impl Drop for Ftp {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(running) = self.running.take() {
+            running.join().expect("it ends well");
+        }
+    }
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().expect("it runs")
+}
+
+/// Two megabytes in which every place looks different.
+fn large() -> Vec<u8> {
+    (0..2_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+#[test]
+fn ftplib_does_all_it_can() {
+    if !require("python3") {
+        return;
+    }
+    for mode in ["plain", "active", "explicit", "implicit"] {
+        let ftp = Ftp::new();
+        let address = if mode == "implicit" { ftp.implicit } else { ftp.explicit };
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("support/ftp.py");
+        let output = run(Command::new("python3")
+            .arg(script)
+            .arg(address.ip().to_string())
+            .arg(address.port().to_string())
+            .arg(ftp.path("fetched"))
+            .arg(mode));
+        let told = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(told.trim(), "all as it should be", "{mode}: {complaint}");
+        assert!(ftp.content("fetched/ftplib.bin") == ftp.content("root/big.bin"));
+    }
+}
+
+#[test]
+fn curl_sends_and_fetches() {
+    if !require("curl") {
+        return;
+    }
+    let ftp = Ftp::new();
+    std::fs::write(ftp.path("local/large.bin"), large()).expect("a file");
+    let curl = |arguments: &[&str], address: SocketAddr, scheme: &str, path: &str| {
+        let patience = PATIENCE.as_secs().to_string();
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--insecure", "--noproxy", "*", "--max-time"]);
+        command.arg(patience).args(["--user", "alice:secret"]).args(arguments);
+        run(command.arg(format!("{scheme}://{address}/{path}")))
+    };
+    let local = ftp.path("local/large.bin");
+    let local = local.to_str().expect("a path");
+    let (explicit, implicit) = (ftp.explicit, ftp.implicit);
+    let ways: [(&[&str], SocketAddr, &str); 5] = [
+        (&[], explicit, "ftp"),
+        (&["--disable-epsv"], explicit, "ftp"),
+        (&["--ftp-port", "-"], explicit, "ftp"),
+        (&["--ssl-reqd"], explicit, "ftp"),
+        (&[], implicit, "ftps"),
+    ];
+    for (number, (options, address, scheme)) in ways.into_iter().enumerate() {
+        let name = format!("new%20folder/{number}.bin");
+        let mut arguments = options.to_vec();
+        arguments.extend(["--ftp-create-dirs", "--upload-file", local]);
+        let sent = curl(&arguments, address, scheme, &name);
+        assert!(sent.status.success(), "{number}: {sent:?}");
+        assert!(ftp.content(&format!("root/new folder/{number}.bin")) == large());
+        let fetched = curl(options, address, scheme, &name);
+        assert!(fetched.stdout == large(), "{number}: {:?}", fetched.stderr);
+        let mut arguments = options.to_vec();
+        arguments.extend(["--continue-at", "1999990"]);
+        let resumed = curl(&arguments, address, scheme, &name);
+        assert_eq!(resumed.stdout, &large()[1_999_990..], "{number}: {:?}", resumed.stderr);
+        let listed = curl(options, address, scheme, "new%20folder/");
+        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+        assert!(text.contains(&format!("{number}.bin")), "{number}: {listed:?}");
+    }
+    // An upload that was cut off is resumed where it ends.
+    std::fs::write(ftp.path("root/part.bin"), &large()[..1_234_567]).expect("a file");
+    let resumed =
+        curl(&["--continue-at", "-", "--upload-file", local], explicit, "ftp", "part.bin");
+    assert!(resumed.status.success(), "{resumed:?}");
+    assert!(ftp.content("root/part.bin") == large());
+    let refused = curl(&[], explicit, "ftp", "%2e%2e/secret.txt");
+    assert!(!refused.status.success() && refused.stdout.is_empty(), "{refused:?}");
+}
+
+#[test]
+fn lftp_mirrors_both_ways() {
+    if !require("lftp") {
+        return;
+    }
+    let ftp = Ftp::new();
+    for (name, content) in [
+        ("one.txt", b"1".to_vec()),
+        ("deep/er/two.bin", large()),
+        ("deep/a \"quoted\" name", b"q".to_vec()),
+        ("deep/\u{e4}\u{20ac}.txt", b"utf8".to_vec()),
+    ] {
+        let path = ftp.path("local").join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("folders");
+        std::fs::write(path, content).expect("a file");
+    }
+    let lftp = |address: SocketAddr, scheme: &str, settings: &str, script: &str| {
+        let script = format!(
+            "set net:max-retries 1; set net:timeout 20; set ssl:verify-certificate no; \
+             set cmd:fail-exit yes; {settings}; open -u alice,secret {scheme}://{address}; {script}"
+        );
+        run(Command::new("lftp").current_dir(ftp.folder.path()).args(["--norc", "-c", &script]))
+    };
+    let (explicit, implicit) = (ftp.explicit, ftp.implicit);
+    let clear = "set ftp:ssl-allow no";
+    let protected = "set ftp:ssl-force yes; set ftp:ssl-protect-data yes";
+    for (number, (address, scheme, settings)) in [
+        (explicit, "ftp", clear),
+        (explicit, "ftp", "set ftp:ssl-allow no; set ftp:passive-mode no"),
+        (explicit, "ftp", "set ftp:ssl-allow no; set ftp:use-mode-z yes"),
+        (explicit, "ftp", protected),
+        (implicit, "ftps", "set ftp:ssl-protect-data yes"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let up = format!("mirror --reverse --parallel=2 local mirror-{number}");
+        let sent = lftp(address, scheme, settings, &up);
+        assert!(sent.status.success(), "{number}: {sent:?}");
+        let down = format!("mirror mirror-{number} fetched/{number}");
+        let fetched = lftp(address, scheme, settings, &down);
+        assert!(fetched.status.success(), "{number}: {fetched:?}");
+        for name in
+            ["one.txt", "deep/er/two.bin", "deep/a \"quoted\" name", "deep/\u{e4}\u{20ac}.txt"]
+        {
+            let local = ftp.content(&format!("local/{name}"));
+            assert!(ftp.content(&format!("root/mirror-{number}/{name}")) == local, "{name}");
+            assert!(ftp.content(&format!("fetched/{number}/{name}")) == local, "{name}");
+        }
+        let times = |path: String| std::fs::metadata(ftp.path(&path)).and_then(|m| m.modified());
+        let (ours, theirs) =
+            (times("local/one.txt".into()), times(format!("root/mirror-{number}/one.txt")));
+        let (ours, theirs) = (ours.expect("a time"), theirs.expect("a time"));
+        let apart = ours.duration_since(theirs).unwrap_or_default();
+        assert!(apart.as_secs() < 2, "{number}: MFMT keeps the time");
+    }
+    // Both directions go on where they ended.
+    std::fs::write(ftp.path("root/part"), &large()[..1_000_000]).expect("a file");
+    std::fs::write(ftp.path("fetched/part"), &large()[..500_000]).expect("a file");
+    let script = "put -c local/deep/er/two.bin -o part; get -c part -o fetched/part; \
+                  chmod 600 part; rm -r mirror-0; cls -1";
+    let done = lftp(explicit, "ftp", clear, script);
+    assert!(done.status.success(), "{done:?}");
+    assert!(ftp.content("root/part") == large());
+    assert!(ftp.content("fetched/part") == large());
+    assert!(!ftp.path("root/mirror-0").exists());
+    let listed = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(listed.contains("part") && listed.contains("mirror-1/"), "{listed}");
+}
