@@ -12,11 +12,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::env::Env;
 use crate::mailbox::{Address, Message, Note, Remote};
+use crate::metrics::DatagramCounts;
 use crate::offload::Busy;
 use crate::session::{Command, Session};
 use crate::timer::{Deadlines, TimerKey};
@@ -148,6 +148,16 @@ impl ClientSocket {
         ClientSocket { local, remote: None }
     }
 
+    /// Where it is bound; port 0 for any.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The one peer that it is for, if it is.
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.remote
+    }
+
     /// Binds it to an address of ours.
     #[must_use]
     pub fn bound_to(mut self, local: SocketAddr) -> Self {
@@ -193,43 +203,6 @@ pub struct DatagramLimits {
 impl Default for DatagramLimits {
     fn default() -> Self {
         DatagramLimits { datagram_bytes: 4096, unsent_bytes: 1 << 20, client_sockets: 1024 }
-    }
-}
-
-/// What went through a datagram service on one shard, since it began. May be read from any thread.
-#[derive(Debug, Default)]
-pub struct DatagramCounts {
-    pub(crate) received: AtomicU64,
-    pub(crate) truncated: AtomicU64,
-    pub(crate) sent: AtomicU64,
-    pub(crate) dropped: AtomicU64,
-}
-
-impl DatagramCounts {
-    /// Datagrams received.
-    pub fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
-    }
-
-    /// Those of them that were longer than the service takes.
-    pub fn truncated(&self) -> u64 {
-        self.truncated.load(Ordering::Relaxed)
-    }
-
-    /// Datagrams that the kernel took.
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// Datagrams that were to be sent and were dropped: too many waited already, or the kernel refused
-    /// them.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn add(counter: &AtomicU64, count: usize) {
-        // One thread writes, so this needs no locked instruction.
-        counter.store(counter.load(Ordering::Relaxed) + count as u64, Ordering::Relaxed);
     }
 }
 
@@ -375,7 +348,7 @@ impl DatagramCx<'_> {
         &self.state.listeners
     }
 
-    /// What went through this service on this shard.
+    /// What went through this service, over all shards.
     pub fn counts(&self) -> &Arc<DatagramCounts> {
         &self.state.counts
     }
@@ -543,7 +516,7 @@ impl DatagramCx<'_> {
         if !wanted {
             self.outgoing.recycle(letter.bytes);
         } else if self.outgoing.bytes + letter.cost() > room {
-            DatagramCounts::add(&self.state.counts.dropped, 1);
+            self.state.counts.dropped.add(1);
             self.outgoing.recycle(letter.bytes);
         } else {
             self.outgoing.push(letter);

@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::datagram::{
-    Datagram, DatagramCounts, DatagramCx, DatagramService, DatagramState, Failure, Outgoing,
-    SocketId,
+    Datagram, DatagramCx, DatagramService, DatagramState, Failure, Outgoing, SocketId,
 };
 use crate::env::Env;
 use crate::limits::Limits;
 use crate::mailbox::{Note, ResumeDatagrams};
+use crate::metrics::DatagramCounts;
 use crate::timer::{Deadlines, Millis};
 
 /// The longest UDP datagram that there can be (RFC 768), with a little to spare.
@@ -37,6 +37,7 @@ impl Desk {
         token: u64,
         limits: Arc<Limits>,
         owner: Option<u64>,
+        counts: Arc<DatagramCounts>,
     ) -> Self {
         let mut own = service.limits();
         own.datagram_bytes = own.datagram_bytes.clamp(1, LARGEST);
@@ -47,7 +48,7 @@ impl Desk {
             clients: HashSet::new(),
             timers: Deadlines::default(),
             closing: false,
-            counts: Arc::default(),
+            counts,
         };
         Desk { service, state, limits, owner, wakes_at: None }
     }

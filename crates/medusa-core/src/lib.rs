@@ -34,8 +34,7 @@ mod timer;
 mod transport;
 
 pub use datagram::{
-    ClientSocket, Datagram, DatagramCounts, DatagramCx, DatagramLimits, DatagramService, Failure,
-    Sender, SocketId,
+    ClientSocket, Datagram, DatagramCx, DatagramLimits, DatagramService, Failure, Sender, SocketId,
 };
 pub use framing::{Delimiter, Delivery, Frame, Framing, Terminator};
 pub use limits::{Limits, LimitsConfig, Refusal};

@@ -1,7 +1,7 @@
 //! What services have done so far, counted over all shards: for a status page and for monitoring.
 //!
-//! Counting costs an atomic addition when a connection comes or goes, and nothing per request: what a
-//! protocol counts itself goes into its own [`Counter`]s.
+//! Counting costs an atomic addition when a connection comes or goes or a batch of datagrams is moved, and
+//! nothing per request: what a protocol counts itself goes into its own [`Counter`]s.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -35,8 +35,24 @@ pub struct ServiceMetrics {
     pub received_octets: Counter,
     /// Octets sent on connections that have ended.
     pub sent_octets: Counter,
+    /// Datagrams.
+    pub datagrams: Arc<DatagramCounts>,
     /// The protocol's own, with names such as `requests`.
     own: Mutex<Vec<(&'static str, Arc<Counter>)>>,
+}
+
+/// What went through a datagram service.
+#[derive(Debug, Default)]
+pub struct DatagramCounts {
+    /// Datagrams received.
+    pub received: Counter,
+    /// Those of them that were longer than the service takes.
+    pub truncated: Counter,
+    /// Datagrams that the kernel took.
+    pub sent: Counter,
+    /// Datagrams that were to be sent and were dropped: too many waited already, or the kernel refused
+    /// them.
+    pub dropped: Counter,
 }
 
 impl ServiceMetrics {

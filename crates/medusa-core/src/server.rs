@@ -199,6 +199,7 @@ impl Server {
             let pool = Arc::clone(&pool);
             let services = self.services.clone();
             let censuses = censuses.clone();
+            let metrics = self.metrics.clone();
             let run = move || {
                 let mut shard = Shard::new(index as u16, poll, mailboxes, pool);
                 for (service, census) in services.iter().zip(censuses) {
@@ -220,7 +221,8 @@ impl Server {
                     let theirs: Vec<_> = theirs.map(|(_, socket)| socket).collect();
                     if let Some(datagrams) = service.datagram_service() {
                         let limits = Arc::new(service.limits());
-                        shard.serve_datagrams(datagrams, limits, theirs)?;
+                        let counts = Arc::clone(&metrics.service(service.name()).datagrams);
+                        shard.serve_datagrams(datagrams, limits, counts, theirs)?;
                     } else if !theirs.is_empty() {
                         let message = "a service listens for datagrams and doesn't serve them";
                         return Err(io::Error::other(message));

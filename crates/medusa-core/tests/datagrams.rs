@@ -102,8 +102,9 @@ impl DatagramService for LabDatagrams {
             }
             ("wait", _) => self.last = Some(sender),
             ("counts", _) => {
-                let (received, truncated) = (cx.counts().received(), cx.counts().truncated());
-                let (sent, dropped) = (cx.counts().sent(), cx.counts().dropped());
+                let (received, truncated) =
+                    (cx.counts().received.value(), cx.counts().truncated.value());
+                let (sent, dropped) = (cx.counts().sent.value(), cx.counts().dropped.value());
                 cx.reply(sender, |out| {
                     write!(out, "{received} {truncated} {sent} {dropped}").unwrap();
                 });

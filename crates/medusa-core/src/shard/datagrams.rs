@@ -20,6 +20,7 @@ use crate::datagram::{
 use crate::desk::Desk;
 use crate::env::Env;
 use crate::limits::Limits;
+use crate::metrics::DatagramCounts;
 use crate::sys::{Arrivals, Departures};
 use crate::timer::Millis;
 
@@ -71,10 +72,11 @@ impl Shard {
         &mut self,
         service: Box<dyn DatagramService>,
         limits: Arc<Limits>,
+        counts: Arc<DatagramCounts>,
         listeners: Vec<UdpSocket>,
     ) -> io::Result<()> {
         let address = self.env.allocate();
-        let mut desk = Box::new(Desk::new(service, address.token, limits, None));
+        let mut desk = Box::new(Desk::new(service, address.token, limits, None, counts));
         for socket in listeners {
             let id = SocketId(self.env.allocate());
             let (limits, counts) = (desk.state.limits, desk.counts());
@@ -98,7 +100,8 @@ impl Shard {
         match self.surroundings_of(owner) {
             Some((limits, _)) => {
                 let owner = Some(owner.token);
-                self.open_desk(Box::new(Desk::new(service, id.token, limits, owner)));
+                let counts = Arc::default();
+                self.open_desk(Box::new(Desk::new(service, id.token, limits, owner, counts)));
             }
             None => self.env.release(id.token),
         }

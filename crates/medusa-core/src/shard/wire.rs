@@ -14,9 +14,8 @@ use mio::{Interest, Registry, Token};
 use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
-use crate::datagram::{
-    ClientSocket, DatagramCounts, DatagramLimits, Failure, Letter, Outgoing, SocketId,
-};
+use crate::datagram::{ClientSocket, DatagramLimits, Failure, Letter, Outgoing, SocketId};
+use crate::metrics::DatagramCounts;
 use crate::sys::{Arrivals, BATCH, Departure, Departures, tell_local_addresses};
 
 /// The receive buffer asked for; the kernel caps it at net.core.rmem_max. NSD asks for 1 MiB as well.
@@ -104,8 +103,11 @@ impl Wire {
         match arrivals.receive(&self.socket, self.datagram_bytes) {
             Ok(count) => {
                 self.readable = count == BATCH || self.erring;
-                DatagramCounts::add(&self.counts.received, count);
-                DatagramCounts::add(&self.counts.truncated, arrivals.truncated());
+                self.counts.received.add(count as u64);
+                let truncated = arrivals.truncated();
+                if truncated > 0 {
+                    self.counts.truncated.add(truncated as u64);
+                }
                 Ok(count)
             }
             Err(error) => match error.kind() {
@@ -213,7 +215,7 @@ impl Backlog {
         };
         for letter in &mut letters[sent..] {
             if self.bytes + letter.cost() > self.most_bytes {
-                DatagramCounts::add(&self.counts.dropped, 1);
+                self.counts.dropped.add(1);
                 if !std::mem::replace(&mut self.dropping, true) {
                     tracing::warn!("the kernel takes datagrams too slowly; some are dropped");
                 }
@@ -270,7 +272,7 @@ impl Backlog {
                     _ if self.connected && earlier.is_none() => earlier = Some(error),
                     _ => {
                         told(Failure::Unsent { to: letters[done].to, error });
-                        DatagramCounts::add(&self.counts.dropped, 1);
+                        self.counts.dropped.add(1);
                         earlier = None;
                         done += 1;
                     }
@@ -280,7 +282,7 @@ impl Backlog {
         if let Some(error) = earlier {
             told(Failure::Unreachable(error));
         }
-        DatagramCounts::add(&self.counts.sent, sent);
+        self.counts.sent.add(sent as u64);
         done
     }
 }
@@ -402,7 +404,7 @@ mod tests {
         // While some wait, none overtakes them: the kernel isn't asked.
         let mut kernel = Kernel::new(&[]);
         backlog.send(&mut letters(&["d", "e"]), |letters| kernel.take(letters), &mut told);
-        assert_eq!(backlog.counts.dropped(), 1);
+        assert_eq!(backlog.counts.dropped.value(), 1);
         assert!(backlog.dropping);
         // The kernel takes two more, then the last.
         backlog.blocked = false;
@@ -414,7 +416,7 @@ mod tests {
         backlog.blocked = false;
         backlog.resend(&mut outgoing, |letters| kernel.take(letters), &mut told);
         assert_eq!((kernel.text(), backlog.bytes, backlog.dropping), ("d", 0, false));
-        assert_eq!((backlog.counts.sent(), backlog.counts.dropped()), (4, 1));
+        assert_eq!((backlog.counts.sent.value(), backlog.counts.dropped.value()), (4, 1));
     }
 
     #[test]
@@ -429,7 +431,7 @@ mod tests {
         );
         assert_eq!(kernel.text(), "ac");
         assert_eq!(words(&failures), ["unsent: PermissionDenied"]);
-        assert_eq!((backlog.counts.sent(), backlog.counts.dropped()), (2, 1));
+        assert_eq!((backlog.counts.sent.value(), backlog.counts.dropped.value()), (2, 1));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Sessions tested without a socket: a scripted [`Client`], a linked [`Pair`], [`Faults`] and a clock
-//! that moves only when it is told to.
+//! that moves only when it is told to; and [`Datagrams`] for datagram services.
 //!
 //! Everything here is deterministic and runs in one thread. Offloaded work waits until
 //! [`Client::run_jobs`], time stands still until [`Client::advance`].
 
+mod datagrams;
 mod faults;
 mod pair;
 mod secured;
@@ -14,6 +15,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use datagrams::{Datagrams, Sent};
 pub use faults::Faults;
 pub use pair::Pair;
 pub use secured::SecuredStream;
@@ -62,6 +64,22 @@ pub enum Asked {
     Unlisten(Address),
     /// A datagram service of the session's own.
     OpenDatagrams(Address, Box<dyn crate::DatagramService>),
+}
+
+impl Asked {
+    fn of(command: Command) -> Option<Self> {
+        Some(match command {
+            Command::Notify { to, note } => Asked::Notify(to, note),
+            Command::Connect { id, target, session, .. } => Asked::Connect(id, target, session),
+            Command::Listen { id, bind, acceptor, secured, .. } => {
+                Asked::Listen(id, bind, acceptor, secured)
+            }
+            Command::Unlisten(id) => Asked::Unlisten(id),
+            Command::OpenDatagrams { id, service, .. } => Asked::OpenDatagrams(id, service),
+            // Sockets are a datagram service's own.
+            Command::OpenSocket { .. } | Command::CloseSocket(_) => return None,
+        })
+    }
 }
 
 impl Client {
@@ -384,19 +402,7 @@ impl Client {
     }
 
     fn record(&mut self) {
-        for command in self.env.commands.drain(..) {
-            self.commands.push(match command {
-                Command::Notify { to, note } => Asked::Notify(to, note),
-                Command::Connect { id, target, session, .. } => Asked::Connect(id, target, session),
-                Command::Listen { id, bind, acceptor, secured, .. } => {
-                    Asked::Listen(id, bind, acceptor, secured)
-                }
-                Command::Unlisten(id) => Asked::Unlisten(id),
-                Command::OpenDatagrams { id, service, .. } => Asked::OpenDatagrams(id, service),
-                // Sockets are a datagram service's own.
-                Command::OpenSocket { .. } | Command::CloseSocket(_) => continue,
-            });
-        }
+        self.commands.extend(self.env.commands.drain(..).filter_map(Asked::of));
     }
 
     fn part(&mut self, reason: Reason) {
