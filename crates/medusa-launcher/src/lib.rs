@@ -75,7 +75,10 @@ impl Launcher {
 
     /// The launcher that `medusa` is: every protocol of the house.
     pub fn standard() -> Self {
-        Self::new().with::<medusa_http::Http>().with::<medusa_ftp::Ftp>()
+        Self::new()
+            .with::<medusa_http::Http>()
+            .with::<medusa_ftp::Ftp>()
+            .with::<medusa_pop3::Pop3>()
     }
 
     /// Adds a protocol; one of the same kind is replaced.
