@@ -5,6 +5,7 @@ mod ascii;
 mod pooled;
 mod sink;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +18,7 @@ pub(crate) use ascii::{Ascii, added_by_ascii};
 pub(crate) use pooled::{Generate, pooled};
 pub(crate) use sink::Sink;
 
-/// What a Reader's thread reads at once.
+/// What is read at once from a storage that has no file.
 const PIECE: usize = 64 * 1024;
 
 /// How what is stored becomes what is sent.
@@ -68,14 +69,16 @@ impl Generate for Reading {
         if out.is_empty() {
             return Ok(false);
         }
-        let count = self.reader.read_at(out, self.offset)?;
-        if count == 0 {
-            // Shorter than it was said to be: a truncated reply must look truncated.
-            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        let mut filled = 0;
+        while filled < out.len() {
+            match self.reader.read_at(&mut out[filled..], self.offset + filled as u64)? {
+                // Shorter than it was said to be: a truncated reply must look truncated.
+                0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                count => filled += count,
+            }
         }
-        out.truncate(count);
-        self.offset += count as u64;
-        self.left -= count as u64;
+        self.offset += filled as u64;
+        self.left -= filled as u64;
         Ok(self.left > 0)
     }
 }
