@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 
-use medusa_tests::{Server, Signal, Site, until};
+use medusa_tests::{Server, Signal, Site, curl, until};
 
 const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
 
@@ -70,10 +70,30 @@ fn without_a_configuration_a_welcome_page_is_served() {
     assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("Medusa is running"), "{page}");
     assert!(site.read("medusa-data/http/index.html").contains("Medusa is running"));
 
+    // TLS and a login, with what was printed.
+    let password = site.read("medusa-data/password.txt").trim_end().to_owned();
+    assert!(
+        server.table().contains(&format!("log in as demo, password {password} ")),
+        "{}",
+        server.table()
+    );
+    let port = server.secured_address("http.welcome").port();
+    let certificate = site.path("medusa-data/tls/cert.pem");
+    for (login, status) in [(format!("demo:{password}"), 200), ("demo:wrong".to_owned(), 401)] {
+        let certificate = certificate.to_str().expect("a path");
+        let url = format!("https://localhost:{port}/private/hello.txt");
+        let to = format!("localhost:{port}:127.0.0.1");
+        let arguments = ["--cacert", certificate, "--resolve", &to, "--user", &login, &url];
+        if let Some(answer) = curl(&arguments) {
+            assert_eq!(answer.status, status, "{answer:?}");
+        }
+    }
+
     // Another one beside it takes the next port, says so, and leaves the data alone.
     site.write("medusa-data/http/index.html", "changed");
     let second = Server::start(site.command(MEDUSA, &["serve"]));
     assert!(second.table().contains("is taken; http has"), "{}", second.table());
+    assert!(second.table().contains(&password), "{}", second.table());
     assert_ne!(server.address("http.welcome"), second.address("http.welcome"));
     assert!(get(&second, "http.welcome", "/").ends_with("changed"));
     assert!(get(&second, "http.welcome", "/mine.txt").ends_with("mine"));

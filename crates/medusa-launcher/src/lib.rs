@@ -129,9 +129,8 @@ impl Launcher {
 
     fn serve_builtin(&self, arguments: &Arguments) -> Result<(), Failure> {
         let folder = Path::new(".");
-        builtin::write_data(&self.kinds, folder)
-            .map_err(|error| Failure::Usage(format!("can't write ./medusa-data: {error}")))?;
-        let (source, notes) = builtin::source(&self.kinds);
+        let (source, notes) = builtin::prepare(&self.kinds, folder)
+            .map_err(|error| Failure::Usage(format!("can't write ./medusa-data: {error:#}")))?;
         for note in notes {
             print_out(&format!("{note}\n"));
         }

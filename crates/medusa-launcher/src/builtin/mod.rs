@@ -4,6 +4,8 @@
 //! It is a configuration like any other and is read like one. Files are written only where there are
 //! none; a port that somebody has is passed over for the next free one, and that is said.
 
+mod demo;
+
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,34 +14,66 @@ use std::path::Path;
 use crate::config::diagnostic::Source;
 use crate::kinds::Kinds;
 
+use demo::Demo;
+
 /// One service of the built-in configuration.
 struct Builtin {
     kind: &'static str,
-    /// Its table, with `{port}` where the port belongs.
+    /// Its table.
     table: &'static str,
-    /// High enough to need no rights, and what people try first.
-    port: u16,
+    /// What its table has besides while there is the demo account.
+    for_demo: &'static str,
+    /// What stands for a port in its table, and the port: high enough to need no rights, and what people
+    /// try first.
+    ports: &'static [(&'static str, u16)],
     /// What is written below the current folder, by path.
     files: &'static [(&'static str, &'static str)],
+    /// How to log in, with `{password}` where that belongs.
+    login: &'static str,
 }
 
 const BUILTINS: &[Builtin] = &[Builtin {
     kind: "http",
-    table: "[http.welcome]\nlisten = [\"127.0.0.1:{port}\"]\nroot = \"medusa-data/http\"\nlisting = true\n",
-    port: 8080,
-    files: &[("medusa-data/http/index.html", include_str!("index.html"))],
+    table: "
+[http.welcome]
+listen = [\"127.0.0.1:{port}\"]
+tls_listen = [\"127.0.0.1:{tls_port}\"]
+root = \"medusa-data/http\"
+listing = true
+",
+    for_demo: "
+[[http.welcome.route]]
+path = \"/private/\"
+files = \"medusa-data/private\"
+listing = true
+accounts = [\"demo\"]
+",
+    ports: &[("{port}", 8080), ("{tls_port}", 8443)],
+    files: &[
+        ("medusa-data/http/index.html", include_str!("index.html")),
+        ("medusa-data/private/hello.txt", "Only those who have logged in read this.\n"),
+    ],
+    login: "\
+http://127.0.0.1:{port}/private/ wants a login; over TLS, with the certificate that was made for it:
+  curl --cacert medusa-data/tls/cert.pem --user demo:{password} https://localhost:{tls_port}/private/hello.txt",
 }];
 
 /// How many ports are tried after the first.
 const TRIES: u16 = 100;
 
-/// The configuration for those of `kinds` that are built in, and a line for each port that was taken.
-pub(crate) fn source(kinds: &Kinds) -> (Source, Vec<String>) {
-    compose(kinds, |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+/// Makes the data's folders and files, but for what is there already; then the configuration for those
+/// of `kinds` that are built in, and lines that say how to log in and which ports were taken.
+pub(crate) fn prepare(kinds: &Kinds, folder: &Path) -> anyhow::Result<(Source, Vec<String>)> {
+    let demo = write_data(kinds, folder)?;
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    Ok(compose(kinds, demo.as_ref(), is_free))
 }
 
-/// Makes the data's folders and files; what is there already is left alone.
-pub(crate) fn write_data(kinds: &Kinds, folder: &Path) -> io::Result<()> {
+/// Makes the data; the account that there is then, if anything built in is served at all.
+fn write_data(kinds: &Kinds, folder: &Path) -> anyhow::Result<Option<Demo>> {
+    if mounted(kinds).next().is_none() {
+        return Ok(None);
+    }
     for (path, text) in mounted(kinds).flat_map(|builtin| builtin.files) {
         let path = folder.join(path);
         if let Some(parent) = path.parent() {
@@ -48,33 +82,63 @@ pub(crate) fn write_data(kinds: &Kinds, folder: &Path) -> io::Result<()> {
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(mut file) => file.write_all(text.as_bytes())?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    demo::write(folder).map(Some)
 }
 
 fn mounted(kinds: &Kinds) -> impl Iterator<Item = &'static Builtin> {
     BUILTINS.iter().filter(|builtin| kinds.names().any(|name| name == builtin.kind))
 }
 
-fn compose(kinds: &Kinds, mut is_free: impl FnMut(u16) -> bool) -> (Source, Vec<String>) {
+fn compose(
+    kinds: &Kinds,
+    demo: Option<&Demo>,
+    mut is_free: impl FnMut(u16) -> bool,
+) -> (Source, Vec<String>) {
     let mut text = String::from("# What Medusa serves without a configuration.\n");
-    let mut notes = Vec::new();
-    for builtin in mounted(kinds) {
-        let ports = builtin.port..=builtin.port.saturating_add(TRIES);
-        // With none free the first is asked for, and refused with the reason.
-        let port = ports.into_iter().find(|port| is_free(*port)).unwrap_or(builtin.port);
-        if port != builtin.port {
-            notes.push(format!(
-                "port {} is taken; {} has {port} instead",
-                builtin.port, builtin.kind
-            ));
-        }
-        text.push('\n');
-        text.push_str(&builtin.table.replace("{port}", &port.to_string()));
+    if demo.is_some() {
+        text.push_str(demo::TABLES);
     }
-    (Source { name: "<built-in>".to_owned(), text }, notes)
+    let (mut taken, mut logins) = (Vec::new(), Vec::new());
+    for builtin in mounted(kinds) {
+        let mut table = builtin.table.to_owned();
+        if matches!(demo, Some(Demo::Open(_) | Demo::Changed)) {
+            table.push_str(builtin.for_demo);
+        }
+        let mut login = builtin.login.to_owned();
+        for (name, first) in builtin.ports {
+            let mut ports = *first..=first.saturating_add(TRIES);
+            // With none free the first is asked for, and refused with the reason.
+            let port = ports.find(|port| is_free(*port)).unwrap_or(*first);
+            if port != *first {
+                taken.push(format!("port {first} is taken; {} has {port} instead", builtin.kind));
+            }
+            table = table.replace(name, &port.to_string());
+            login = login.replace(name, &port.to_string());
+        }
+        text.push_str(&table);
+        logins.push(login);
+    }
+    let notes = taken.into_iter().chain(demo.into_iter().flat_map(|demo| how(demo, &logins)));
+    (Source { name: "<built-in>".to_owned(), text }, notes.collect())
+}
+
+/// How to log in.
+fn how(demo: &Demo, logins: &[String]) -> Vec<String> {
+    let (first, password) = match demo {
+        Demo::Open(password) => (
+            format!("log in as {}, password {password} ({})", demo::NAME, demo::PASSWORD_FILE),
+            password.as_str(),
+        ),
+        Demo::Changed => {
+            (format!("log in as {}, with the password you have set", demo::NAME), "PASSWORD")
+        }
+        Demo::Gone => return Vec::new(),
+    };
+    let logins = logins.iter().map(|login| login.replace("{password}", password));
+    std::iter::once(first).chain(logins).collect()
 }
 
 #[cfg(test)]
@@ -103,19 +167,35 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_is_passed_over_and_told() {
-        let (source, notes) = compose(&kinds(), |_| true);
+        let (source, notes) = compose(&kinds(), None, |_| true);
         assert!(source.text.contains("127.0.0.1:8080") && notes.is_empty(), "{}", source.text);
-        let (source, notes) = compose(&kinds(), |port| port > 8081);
+        let (source, notes) = compose(&kinds(), None, |port| port > 8081);
         assert!(source.text.contains("127.0.0.1:8082"), "{}", source.text);
         assert_eq!(notes, ["port 8080 is taken; http has 8082 instead"]);
-        let (source, _) = compose(&kinds(), |_| false);
+        let (source, _) = compose(&kinds(), None, |_| false);
         assert!(source.text.contains("127.0.0.1:8080"));
         assert!(Document::parse(&source).is_ok());
     }
 
     #[test]
+    fn who_may_log_in_is_told_how() {
+        let told = |demo: Demo| {
+            let (source, notes) = compose(&kinds(), Some(&demo), |_| true);
+            assert!(source.text.contains("[tls]") && source.text.contains("[accounts]"));
+            assert!(Document::parse(&source).is_ok(), "{}", source.text);
+            (source.text.contains("accounts = [\"demo\"]"), notes.join("\n"))
+        };
+        let (private, notes) = told(Demo::Open("bukado".into()));
+        assert!(private && notes.contains("log in as demo, password bukado"), "{notes}");
+        assert!(notes.contains("--user demo:bukado https://localhost:8443/private/"), "{notes}");
+        let (private, notes) = told(Demo::Changed);
+        assert!(private && notes.contains("the password you have set"), "{notes}");
+        assert_eq!(told(Demo::Gone), (false, String::new()));
+    }
+
+    #[test]
     fn only_what_is_mounted_is_served() {
-        let (source, _) = compose(&Kinds::default(), |_| true);
+        let (source, _) = compose(&Kinds::default(), None, |_| true);
         assert!(!source.text.contains("http"), "{}", source.text);
     }
 
