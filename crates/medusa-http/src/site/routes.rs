@@ -113,8 +113,10 @@ fn guard(
             BuildError::at(key("accounts"), message).hint("add a table `[accounts]` with `file`")
         );
     };
-    // Accounts that are kept elsewhere can't be asked for their names.
-    if let Some(accounts) = cx.shared::<Accounts>() {
+    // Accounts that are kept elsewhere can't be asked for their names. Those of a users file may be
+    // shared by whoever goes on holding them, too.
+    let held = || cx.shared::<Arc<Accounts>>().map(|held| (*held).clone());
+    if let Some(accounts) = cx.shared::<Accounts>().or_else(held) {
         let directory = accounts.directory();
         for (at, name) in names.iter().enumerate() {
             if directory.identity(name).is_none() {
