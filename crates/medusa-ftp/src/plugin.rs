@@ -157,3 +157,94 @@ fn listeners(
     listeners.extend(cx.listeners("tls_listen", secured).into_iter().map(Listener::secured));
     Ok(listeners)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use medusa_accounts::{Attempt, Authenticate, Denial, Identity, Password, ThrottleLimits};
+    use medusa_core::tls::Certificate;
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Authenticate for Nobody {
+        fn authenticate(&self, _: &Attempt, _: &Password) -> Result<Identity, Denial> {
+            Err(Denial::Credentials)
+        }
+    }
+
+    fn logins() -> Logins {
+        Logins::new(Arc::new(Nobody), ThrottleLimits::default())
+    }
+
+    fn tls(folder: &Path) -> ServerTls {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (chain, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+        std::fs::write(&chain, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        ServerTls::new(vec![Certificate { hosts: Vec::new(), chain, key }]).unwrap()
+    }
+
+    fn config(change: impl FnOnce(&mut FtpConfig)) -> FtpConfig {
+        let mut config = FtpConfig {
+            listen: Some(vec!["127.0.0.1:0".parse().unwrap()]),
+            root: Some(".".into()),
+            anonymous: Anonymous::Read,
+            ..FtpConfig::default()
+        };
+        change(&mut config);
+        config
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let cx = BuildContext::new("ftp", "files", folder.path());
+        let check = |change: fn(&mut FtpConfig), key: Option<&str>, part: &str| {
+            let error = service(config(change), &cx).expect_err(part);
+            assert_eq!(error.key.as_deref(), key, "{error}");
+            assert!(error.message.contains(part), "{error}");
+        };
+        check(|config| config.listen = None, None, "listens nowhere");
+        check(
+            |config| config.tls_listen.clone_from(&config.listen),
+            Some("tls_listen"),
+            "no certificate",
+        );
+        check(
+            |config| config.data_tls_binding = Some(Binding::Off),
+            Some("data_tls_binding"),
+            "no TLS",
+        );
+        check(|config| config.anonymous = Anonymous::No, None, "nobody could log in");
+        check(|config| config.root = Some("none".into()), Some("root"), "can't serve the folder");
+        check(|config| config.root = None, Some("anonymous"), "no folder");
+        let unix = |config: &mut FtpConfig| config.listen = Some(vec!["unix:a".parse().unwrap()]);
+        check(unix, Some("listen[0]"), "IP addresses");
+    }
+
+    #[test]
+    fn accounts_and_tls_are_taken_from_what_is_shared() {
+        let folder = tempfile::tempdir().unwrap();
+        let cx = BuildContext::new("ftp", "files", folder.path())
+            .with_shared(logins())
+            .with_shared(tls(folder.path()));
+        let service = service(
+            config(|config| {
+                config.tls_listen.clone_from(&config.listen);
+                config.anonymous = Anonymous::No;
+                config.root = None;
+                config.data_tls_binding = Some(Binding::Require);
+            }),
+            &cx,
+        )
+        .unwrap();
+        assert_eq!((service.name(), service.summary()), ("ftp.files", "accounts".to_owned()));
+        let secured: Vec<bool> = service.listeners().iter().map(|one| one.secured).collect();
+        assert_eq!(secured, [false, true]);
+        assert!(service.tls().is_some());
+        assert_eq!(service.limits().idle, Some(std::time::Duration::from_secs(300)));
+    }
+}

@@ -50,7 +50,7 @@ impl FtpSession {
             Asked::Underway => {}
             Asked::Wait(waiting) => {
                 cx.arm(LOGIN, waiting.wait());
-                self.login = Some(waiting);
+                self.login = Some(Box::new(waiting));
             }
         }
     }

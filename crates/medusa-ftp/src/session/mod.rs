@@ -70,7 +70,7 @@ pub(crate) struct FtpSession {
     /// The name of USER, then of who is logged in.
     user: String,
     visit: Option<Visit>,
-    login: Option<Waiting<FtpSession>>,
+    login: Option<Box<Waiting<FtpSession>>>,
     cwd: VirtualPath,
     how: Representation,
     /// The level of MODE Z.

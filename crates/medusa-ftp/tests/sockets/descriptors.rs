@@ -6,10 +6,12 @@ use medusa_ftp::PortRange;
 
 use super::fixture::{Fixture, connect};
 
-/// Ports that are likely to be free, and three of them.
+/// Three ports that nobody has, below those that the system gives out by itself (Linux begins at 32768).
 fn three_ports() -> PortRange {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let first = listener.local_addr().unwrap().port().min(65_000);
+    let start = 20_000 + (std::process::id() % 3_000) as u16 * 4;
+    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let mut firsts = (start..32_000).step_by(3);
+    let first = firsts.find(|&first| (first..first + 3).all(is_free)).expect("free ports");
     PortRange::new(first, first + 2).unwrap()
 }
 
@@ -108,4 +110,23 @@ fn an_idle_port_takes_its_own_client_alone() {
     std::io::Read::read_to_end(&mut data, &mut octets).unwrap();
     assert_eq!(octets, b"hello");
     assert_eq!(control.hear(), "226 Done");
+}
+
+#[test]
+fn a_client_that_does_not_listen_is_told() {
+    let fixture = Fixture::new(|builder| builder);
+    fixture.write("a", "hello");
+    let mut control = fixture.alice();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let line = format!("PORT 127,0,0,1,{},{}", port >> 8, port & 0xff);
+    assert_eq!(control.ask(&line), "200 There it will go");
+    assert!(control.ask("RETR a").starts_with("150 "));
+    let mut octets = Vec::new();
+    std::io::Read::read_to_end(&mut listener.accept().unwrap().0, &mut octets).unwrap();
+    assert_eq!((octets.as_slice(), control.hear().as_str()), (&b"hello"[..], "226 Done"));
+    drop(listener);
+    assert_eq!(control.ask(&line), "200 There it will go");
+    assert!(control.ask("RETR a").starts_with("150 "));
+    assert_eq!(control.hear(), "425 There is no data connection");
 }

@@ -80,6 +80,7 @@ pub(super) struct World {
     /// Addresses that can't be bound: another program has them.
     pub(super) taken: Vec<u16>,
     pub(super) transcript: String,
+    limits: Limits,
     faults: Faults,
 }
 
@@ -89,16 +90,22 @@ fn loopback(port: u16) -> Endpoint {
 
 impl World {
     pub(super) fn new(builder: FtpBuilder, faults: Faults) -> World {
-        Self::of(&builder.build().into_shared(), faults)
+        let service = builder.build();
+        let limits = medusa_core::Service::limits(&service);
+        Self::limited(&service.into_shared(), limits, faults)
     }
 
     /// One of several clients of a server.
     pub(super) fn of(shared: &Arc<Shared>, faults: Faults) -> World {
+        Self::limited(shared, limits(), faults)
+    }
+
+    fn limited(shared: &Arc<Shared>, limits: Limits, faults: Faults) -> World {
         let session: Box<dyn Session> = Box::new(FtpSession::new(Arc::clone(shared)));
         let peer = Peer::new(loopback(40_000), loopback(21));
-        let limits = FtpService::default_limits();
         World {
-            control: Client::from_peer(session, peer, limits, faults.clone()),
+            control: Client::from_peer(session, peer, limits.clone(), faults.clone()),
+            limits,
             data: None,
             acceptor: None,
             inlet: None,
@@ -173,7 +180,7 @@ impl World {
                 self.flush();
                 self.transcript += &format!("[connects to {target}]\r\n");
                 let peer = Peer::new(Endpoint::Inet(target), loopback(20));
-                let limits = FtpService::default_limits();
+                let limits = self.limits.clone();
                 self.data = Some(Client::from_peer(session, peer, limits, self.faults.clone()));
             }
             _ => panic!("the shard was asked for something new"),
@@ -189,7 +196,7 @@ impl World {
         let mut peer = Peer::new(from, loopback(50_000));
         let session = acceptor.accepted(&peer);
         peer.tls = facts.map(Arc::new);
-        let limits = FtpService::default_limits();
+        let limits = self.limits.clone();
         self.data = Some(Client::from_peer(session, peer, limits, self.faults.clone()));
     }
 

@@ -288,3 +288,10 @@ fn names_forge_nothing() {
         ],
     );
 }
+
+#[test]
+fn an_idle_connection_is_small() {
+    // With what the core keeps of a connection it is to stay below 1 KiB.
+    let size = std::mem::size_of::<crate::session::FtpSession>();
+    assert!(size <= 512, "{size}");
+}

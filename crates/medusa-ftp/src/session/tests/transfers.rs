@@ -342,6 +342,22 @@ fn losses_are_told() {
 }
 
 #[test]
+fn a_silent_upload_is_cut_off_and_the_control_connection_waits_for_it() {
+    check(
+        &["PASV", "STOR new", "@connect", "@send part", "@wait 25", "NOOP", "SIZE new"],
+        &[PASSIVE, "150 Send it", "426 The data connection was too slow", "200 Here I am", "213 4"],
+    );
+    // The limit on silence is for the time between commands.
+    let unlimited = |memory: &Memory| {
+        let mut limits = super::fixture::limits();
+        limits.minimum_rate = None;
+        builder(memory).limits(limits)
+    };
+    let script = ["PASV", "STOR new", "@connect", "@wait 299", "@send a", "@wait 299", "@end"];
+    check_in(&files(), unlimited, &script, &[PASSIVE, "150 Send it", "226 Done"]);
+}
+
+#[test]
 fn a_lost_control_connection_ends_the_transfer() {
     for end in ["@lost", "@gone"] {
         let script =
