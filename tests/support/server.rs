@@ -152,7 +152,12 @@ impl Server {
 
     /// What the system tells of the server: /proc/PID/status.
     pub fn status(&self) -> String {
-        fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a status")
+        self.process("status")
+    }
+
+    /// What the system tells of the server in /proc/PID.
+    pub fn process(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).expect("a text")
     }
 
     /// The server's memory in use (VmRSS) in octets.

@@ -275,6 +275,19 @@ fn another_user_is_become_or_refused() {
 }
 
 #[test]
+fn as_many_files_as_the_system_allows_may_be_open() {
+    let site = site();
+    let mut command = site.command("sh", &["-c", "ulimit -S -n 256 && exec \"$0\" \"$@\"", MEDUSA]);
+    command.args(["serve", "medusa.toml"]);
+    let server = Server::start(command);
+    let limits = server.process("limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let numbers: Vec<_> = line.split_whitespace().skip(3).collect();
+    assert!(numbers[0] == numbers[1] && numbers[0] != "256", "{line}");
+    server.end();
+}
+
+#[test]
 fn the_log_is_json_where_it_is_asked_for() {
     let site = site();
     site.write("medusa.toml", SITE.replace("[log]", "[log]\nformat = \"json\""));

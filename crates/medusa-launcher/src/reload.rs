@@ -118,3 +118,45 @@ fn warn(one: &Diagnostic) {
 fn nowhere() -> Source {
     Source { name: String::new(), text: String::new() }
 }
+
+#[cfg(test)]
+mod tests {
+    use medusa_accounts::{HashCost, Password, User};
+
+    use super::*;
+    use crate::config::document::Document;
+
+    fn users(names: &[&str]) -> String {
+        let cost = HashCost { memory_kib: 8, passes: 1, lanes: 1 };
+        let user = User::with_password_at(&Password::new("x"), cost, 4096).expect("hashed");
+        names.iter().map(|name| format!("[{name}]\npassword = \"{}\"\n", user.password)).collect()
+    }
+
+    #[test]
+    fn what_changes_is_found_without_a_signal() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("users.toml");
+        std::fs::write(&path, users(&["alice"])).expect("written");
+        let text = "[accounts]\nfile = \"users.toml\"\n".to_owned();
+        let source = Source { name: "m.toml".into(), text };
+        let document = Document::parse(&source).expect("valid");
+        let (root, services) = (document.root(), Default::default());
+        let read = crate::accounts::read(&root, folder.path(), services, &mut Vec::new());
+        let (file, accounts) = read.expect("sound");
+        let accounts = Arc::new(accounts);
+        let watched = Watched { tls: None, accounts: Some((file, Arc::clone(&accounts))) };
+        let (wishes, wished) = mpsc::channel();
+        let thread = std::thread::spawn(move || watched.watch(&wished, Duration::from_millis(1)));
+        for names in [&["alice", "bob"][..], &[], &["carol"]] {
+            // It may be read half written, which is refused, and again when it is whole.
+            std::fs::write(&path, users(names)).expect("written");
+            let end = std::time::Instant::now() + Duration::from_secs(20);
+            while accounts.directory().len() != names.len() {
+                assert!(std::time::Instant::now() < end, "{names:?}");
+                std::thread::yield_now();
+            }
+        }
+        drop(wishes);
+        thread.join().expect("it ends");
+    }
+}
