@@ -6,6 +6,7 @@
 //! The protocol is a machine over lines that knows neither sockets nor files. Mail is stored elsewhere
 //! (`medusa-mail`), and so are accounts (`medusa-accounts`).
 
+mod access;
 mod commands;
 mod plugin;
 mod replies;

@@ -58,6 +58,7 @@ impl Plugin for Pop3 {
             .with_limits(cx.limits(Pop3Service::default_limits()))
             .with_tls(tls)
             .with_plaintext_login(config.plaintext_login)
+            .with_access(cx.access())
             .with_summary(mailboxes.display().to_string());
         Ok(Box::new(service))
     }

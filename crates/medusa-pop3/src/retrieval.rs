@@ -8,26 +8,30 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use medusa_core::producer::{DotStuffed, FileProducer, dot_stuffed, file};
+use medusa_core::producer::{dot_stuffed, file, hooked};
 use medusa_core::{Outbox, ProduceError, Produced, Producer};
 use medusa_mail::{Error, Maildrop};
 use medusa_text::status;
 
+use crate::access::Record;
 use crate::replies::refuse;
-use crate::wire_text::{WireText, wire_text};
+use crate::wire_text::wire_text;
 
-/// Produces the whole reply that holds a message, or with `lines` its top.
+/// Produces the whole reply that holds a message, or with `lines` its top. A message that is sent, whole or
+/// not, is told to `record`.
 pub(crate) fn retrieval(
     maildrop: Arc<dyn Maildrop>,
     index: usize,
     lines: Option<u64>,
+    record: Option<Record>,
 ) -> Retrieval {
-    Retrieval { lines, state: State::Closed(maildrop, index) }
+    Retrieval { lines, record, state: State::Closed(maildrop, index) }
 }
 
 /// Made by [`retrieval`].
 pub(crate) struct Retrieval {
     lines: Option<u64>,
+    record: Option<Record>,
     state: State,
 }
 
@@ -37,7 +41,7 @@ enum State {
     Closed(Arc<dyn Maildrop>, usize),
     /// Being opened; what RETR is going to say of its size.
     Opening(Arc<Mutex<Option<Opened>>>, u64),
-    Sending(Box<DotStuffed<WireText<FileProducer>>>),
+    Sending(Box<dyn Producer>),
 }
 
 impl Producer for Retrieval {
@@ -50,6 +54,11 @@ impl Producer for Retrieval {
                 let (maildrop, result) = (Arc::clone(maildrop), Arc::clone(&slot));
                 out.defer(Box::new(move || {
                     let opened = open(&*maildrop, index);
+                    if let Err(error) = &opened
+                        && !matches!(error, Error::Missing)
+                    {
+                        tracing::error!(%error, "a message can't be read");
+                    }
                     // Before anybody hears of it: the maildrop's lock ends with its last handle.
                     drop(maildrop);
                     *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
@@ -68,8 +77,11 @@ impl Producer for Retrieval {
                             None => status::ok(reply, &format!("{wire_size} octets")),
                             Some(_) => status::ok(reply, "top of the message"),
                         });
-                        let text = wire_text(file(opened, length), self.lines);
-                        self.state = State::Sending(Box::new(dot_stuffed(text)));
+                        let text = dot_stuffed(wire_text(file(opened, length), self.lines));
+                        self.state = State::Sending(match self.record.take() {
+                            Some(record) => Box::new(hooked(text, |sent| record.write(sent))),
+                            None => Box::new(text),
+                        });
                         Ok(Produced::More)
                     }
                     Some(Err(error)) => {

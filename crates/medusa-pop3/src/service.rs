@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use medusa_accounts::Logins;
 use medusa_core::tls::ServerTls;
-use medusa_core::{Acceptor, Limits, Listener, Peer, Refusal, Service, Session};
+use medusa_core::{Acceptor, AccessSink, Limits, Listener, Peer, Refusal, Service, Session};
 use medusa_mail::{Error, MailStore, Maildrop};
 use medusa_text::status::err_with;
 use serde::Deserialize;
@@ -55,6 +55,7 @@ pub struct Pop3Service {
     limits: Limits,
     tls: Option<Arc<ServerTls>>,
     plaintext: PlaintextLogin,
+    access: Option<Arc<dyn AccessSink>>,
     summary: String,
     maildrops: Arc<dyn Maildrops>,
     logins: Logins,
@@ -83,6 +84,7 @@ impl Pop3Service {
             limits: Self::default_limits(),
             tls: None,
             plaintext: PlaintextLogin::default(),
+            access: None,
             summary: String::new(),
             maildrops: Arc::new(maildrops),
             logins,
@@ -115,6 +117,13 @@ impl Pop3Service {
     #[must_use]
     pub fn with_plaintext_login(mut self, plaintext: PlaintextLogin) -> Pop3Service {
         self.plaintext = plaintext;
+        self
+    }
+
+    /// Sets where a line goes for each message that was sent.
+    #[must_use]
+    pub fn with_access(mut self, sink: Option<Arc<dyn AccessSink>>) -> Pop3Service {
+        self.access = sink;
         self
     }
 
@@ -155,6 +164,7 @@ impl Service for Pop3Service {
                 service: Arc::clone(&self.name),
                 plaintext: self.plaintext,
                 has_tls: self.tls.is_some(),
+                access: self.access.clone(),
             }),
         })
     }

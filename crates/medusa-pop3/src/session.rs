@@ -16,21 +16,22 @@
 //!
 //! Pure: the maildrop is opened, read and changed in the offload pool.
 
+mod login;
+
 use std::mem::replace;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use medusa_accounts::sasl::{Mechanism, Nonce, Server, Step};
-use medusa_accounts::{
-    Answer, Asked, Credentials, Denial, Identity, Logins, Origin, Password, Question, Waiting,
-};
-use medusa_core::{Cx, Endpoint, Frame, Framing, Session, TimerKey};
+use medusa_accounts::sasl::Server;
+use medusa_accounts::{Logins, Waiting};
+use medusa_core::{AccessSink, Cx, Frame, Framing, Session, TimerKey};
 use medusa_mail::Error;
 use medusa_text::status::{err, err_with, ok};
 use medusa_text::{Line, Mismatch, States};
 
+use crate::access::Record;
 use crate::commands::{Command, GREETED, NAMED, TABLE, TRANSACTION};
-use crate::replies::{TEMPORARY, busy, deny, refuse};
+use crate::replies::TEMPORARY;
 use crate::retrieval::retrieval;
 use crate::visit::{Column, Visit, number_of};
 use crate::{Maildrops, PlaintextLogin};
@@ -53,6 +54,7 @@ pub(crate) struct Shard {
     pub(crate) service: Arc<str>,
     pub(crate) plaintext: PlaintextLogin,
     pub(crate) has_tls: bool,
+    pub(crate) access: Option<Arc<dyn AccessSink>>,
 }
 
 pub(crate) struct Pop3Session {
@@ -172,7 +174,8 @@ impl Pop3Session {
             Command::Lang => language(cx, line.trimmed()),
             command => {
                 if let State::Transaction(visit) = &mut self.state {
-                    transact(cx, visit, command, line.trimmed());
+                    let access = self.shard.access.as_ref();
+                    transact(cx, visit, access, command, line.trimmed());
                 }
             }
         }
@@ -294,7 +297,13 @@ impl Pop3Session {
 }
 
 /// What is allowed in the TRANSACTION state alone.
-fn transact(cx: &mut Cx<'_>, visit: &mut Visit, command: Command, argument: &[u8]) {
+fn transact(
+    cx: &mut Cx<'_>,
+    visit: &mut Visit,
+    access: Option<&Arc<dyn AccessSink>>,
+    command: Command,
+    argument: &[u8],
+) {
     let mut words = argument.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
     let number = words.next();
     let index = number.and_then(|number| visit.index(number));
@@ -334,7 +343,14 @@ fn transact(cx: &mut Cx<'_>, visit: &mut Visit, command: Command, argument: &[u8
             visit.delete(index);
             cx.compose(|out| ok(out, "marked as deleted"));
         }
-        (_, Some(index)) => cx.send(retrieval(Arc::clone(&visit.maildrop), index, lines)),
+        (_, Some(index)) => {
+            let record = access.map(|sink| {
+                let verb = if lines.is_some() { "TOP" } else { "RETR" };
+                let (account, id) = (visit.account(), visit.unique_id(index));
+                Record::new(sink, cx.peer(), cx.wall_clock(), account, verb, id)
+            });
+            cx.send(retrieval(Arc::clone(&visit.maildrop), index, lines, record));
+        }
     }
 }
 
@@ -364,177 +380,4 @@ fn language(cx: &mut Cx<'_>, range: &[u8]) {
 fn bye(cx: &mut Cx<'_>) {
     cx.compose(|out| ok(out, "bye"));
     cx.close();
-}
-
-// ---- logging in ------------------------------------------------------------------------------
-
-impl Pop3Session {
-    /// Whether a password may be sent as it is.
-    fn is_confidential(&self, cx: &Cx<'_>) -> bool {
-        let is_local = match cx.peer().remote {
-            Endpoint::Unix => true,
-            _ => cx.peer().remote.ip().is_some_and(|ip| ip.is_loopback()),
-        };
-        cx.is_secured()
-            || match self.shard.plaintext {
-                PlaintextLogin::Never => false,
-                PlaintextLogin::Loopback => is_local,
-                PlaintextLogin::Always => true,
-            }
-    }
-
-    fn user(&mut self, cx: &mut Cx<'_>, name: &[u8]) {
-        if !self.is_confidential(cx) {
-            return self.error(cx, "no passwords without TLS");
-        }
-        match std::str::from_utf8(name) {
-            Ok(name) => {
-                self.state = State::Named(name.to_owned());
-                // Whether there is such a user, nobody learns (RFC 1939 §13).
-                cx.compose(|out| ok(out, "and the password?"));
-            }
-            Err(_) => self.error(cx, "a name is UTF-8"),
-        }
-    }
-
-    /// The password is all that follows the first space (RFC 1939 §7).
-    fn pass(&mut self, cx: &mut Cx<'_>, password: &[u8]) {
-        let State::Named(name) = replace(&mut self.state, State::Entering) else { return };
-        match Password::from_octets(password.to_vec()) {
-            Some(password) => {
-                let credentials = Credentials { name, authzid: None, password };
-                self.ask(cx, Question::Password(credentials));
-            }
-            None => self.denied(cx, &Denial::Credentials),
-        }
-    }
-
-    fn auth(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
-        let offered = self.shard.logins.mechanisms(&self.shard.service, self.is_confidential(cx));
-        let mut words = argument.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
-        let Some(name) = words.next() else {
-            // What clients sent before there was CAPA (RFC 1734's successors keep it).
-            return cx.compose(|out| {
-                ok(out, "mechanisms:");
-                for mechanism in &offered {
-                    out.extend_from_slice(mechanism.name().as_bytes());
-                    out.extend_from_slice(b"\r\n");
-                }
-                out.extend_from_slice(b".\r\n");
-            });
-        };
-        let (initial, rest) = (words.next(), words.next());
-        let mechanism = std::str::from_utf8(name).ok().and_then(Mechanism::parse);
-        match mechanism {
-            _ if rest.is_some() => self.error(cx, "write it so: AUTH mechanism response"),
-            Some(mechanism) if offered.contains(&mechanism) => match Nonce::random() {
-                Ok(nonce) => {
-                    let mut server = Box::new(Server::new(mechanism, nonce));
-                    let step = server.begin(initial);
-                    self.step(cx, server, step);
-                }
-                Err(error) => {
-                    tracing::error!(%error, "no random numbers");
-                    cx.compose(busy);
-                }
-            },
-            Some(mechanism) if mechanism.reveals_password() => {
-                self.error(cx, "no passwords without TLS");
-            }
-            _ => self.denied(cx, &Denial::Mechanism),
-        }
-    }
-
-    fn step(&mut self, cx: &mut Cx<'_>, server: Box<Server>, step: Step) {
-        let challenge = step.challenge_line();
-        match step {
-            Step::Challenge(_) => {
-                self.state = State::Exchanging(server);
-                let challenge = challenge.unwrap_or_default();
-                cx.write(format!("+ {challenge}\r\n").as_bytes());
-            }
-            Step::Ask(question) => {
-                self.state = State::Exchanging(server);
-                self.ask(cx, question);
-            }
-            Step::Accepted(identity) => self.enter(cx, identity),
-            Step::Refused(denial) => self.denied(cx, &denial),
-        }
-    }
-
-    fn ask(&mut self, cx: &mut Cx<'_>, question: Question) {
-        let origin =
-            Origin { service: Arc::clone(&self.shard.service), peer: cx.peer().remote.ip() };
-        cx.pause();
-        let logins = self.shard.logins.clone();
-        match logins.ask(cx, &origin, question, Self::answered) {
-            Asked::Answered(answer) => self.answered(cx, answer),
-            Asked::Underway => {}
-            Asked::Wait(waiting) => {
-                cx.arm(DELAY, waiting.wait());
-                self.waiting = Some(waiting);
-            }
-        }
-    }
-
-    fn answered(&mut self, cx: &mut Cx<'_>, answer: Answer) {
-        cx.resume();
-        match replace(&mut self.state, State::Entering) {
-            State::Exchanging(mut server) => {
-                let step = server.answered(answer);
-                self.step(cx, server, step);
-            }
-            _ => match answer.verdict() {
-                Ok(identity) => self.enter(cx, identity),
-                Err(denial) => self.denied(cx, &denial),
-            },
-        }
-    }
-
-    fn denied(&mut self, cx: &mut Cx<'_>, denial: &Denial) {
-        self.state = State::Greeted;
-        cx.compose(|out| deny(out, denial));
-        self.count_error(cx);
-    }
-
-    /// Opens the maildrop of somebody who has logged in.
-    fn enter(&mut self, cx: &mut Cx<'_>, identity: Identity) {
-        self.state = State::Entering;
-        cx.pause();
-        let maildrops = Arc::clone(&self.shard.maildrops);
-        let service = Arc::clone(&self.shard.service);
-        let work = move || {
-            let opened = maildrops.open(identity.name());
-            if let Err(error) = &opened {
-                let (service, account) = (&*service, identity.name());
-                match error {
-                    Error::InUse => tracing::debug!(service, account, "the maildrop is in use"),
-                    error => tracing::error!(service, account, %error, "no maildrop"),
-                }
-            }
-            // Not on the shard: summing up a hundred thousand messages takes its time.
-            opened.map(Visit::new)
-        };
-        if cx.offload(work, Self::entered).is_err() {
-            self.state = State::Greeted;
-            cx.compose(busy);
-            cx.resume();
-        }
-    }
-
-    fn entered(&mut self, cx: &mut Cx<'_>, opened: Result<Visit, Error>) {
-        cx.resume();
-        match opened {
-            Ok(visit) => {
-                cx.disarm(LOGIN);
-                let text = maildrop_has(&visit);
-                self.state = State::Transaction(visit);
-                cx.compose(|out| ok(out, &text));
-            }
-            Err(error) => {
-                self.state = State::Greeted;
-                cx.compose(|out| refuse(out, &error));
-            }
-        }
-    }
 }

@@ -13,6 +13,7 @@ const MAX_ROWS: usize = 512;
 /// An open maildrop and what is to become of it.
 pub(crate) struct Visit {
     pub(crate) maildrop: Arc<dyn Maildrop>,
+    account: Box<str>,
     /// Shared with listings that are on their way: those show what held when they were asked for.
     deleted: Arc<BTreeSet<usize>>,
     octets: u64,
@@ -26,10 +27,20 @@ pub(crate) enum Column {
 }
 
 impl Visit {
-    pub(crate) fn new(maildrop: Box<dyn Maildrop>) -> Visit {
+    pub(crate) fn new(account: &str, maildrop: Box<dyn Maildrop>) -> Visit {
         let maildrop: Arc<dyn Maildrop> = maildrop.into();
         let octets = total(&*maildrop);
-        Visit { maildrop, deleted: Arc::default(), octets }
+        Visit { maildrop, account: account.into(), deleted: Arc::default(), octets }
+    }
+
+    /// Whose it is.
+    pub(crate) fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// What names a message for good.
+    pub(crate) fn unique_id(&self, index: usize) -> &str {
+        self.maildrop.messages().get(index).map_or("-", |message| &message.unique_id)
     }
 
     /// Messages that aren't marked.

@@ -1,5 +1,6 @@
 //! The fixture of the tests: a store in memory, accounts in memory, and `check(script, expected)`.
 
+mod access;
 mod logins;
 mod plugin;
 mod sessions;
@@ -18,7 +19,7 @@ use medusa_accounts::{
     ThrottleLimits,
 };
 use medusa_core::testing::{Client, Faults};
-use medusa_core::{Endpoint, Limits, Peer};
+use medusa_core::{AccessSink, Endpoint, Limits, Peer};
 use medusa_mail::{Error, Maildrop, Message};
 
 use crate::session::{Pop3Session, Shard};
@@ -173,6 +174,7 @@ struct Setup {
     has_tls: bool,
     remote: &'static str,
     faults: Faults,
+    access: Option<Arc<dyn AccessSink>>,
 }
 
 impl Setup {
@@ -185,6 +187,7 @@ impl Setup {
             has_tls: true,
             remote: "127.0.0.1:40000",
             faults: Faults::none(),
+            access: None,
         }
     }
 
@@ -196,6 +199,7 @@ impl Setup {
             service: "pop3.test".into(),
             plaintext: self.plaintext,
             has_tls: self.has_tls,
+            access: self.access.clone(),
         };
         let inet = |address: &str| Endpoint::Inet(address.parse().unwrap());
         let peer = Peer::new(inet(self.remote), inet("192.0.2.1:110"));
