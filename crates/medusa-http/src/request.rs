@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use http::{HeaderName, Method, Version};
 
 use crate::error::{Error, Fault};
-use crate::head::{Authority, Fields, Head, HeadLimits, Known};
+use crate::head::{Authority, Fields, Head, HeadLimits, Known, KnownSet};
 use crate::origin::Origin;
 
 /// A request whose head has been judged. Its body, if it has one, is read by
@@ -102,6 +102,12 @@ impl<'a> Request<'a> {
     /// The first value of one of the fields that the parser knows: costs nothing.
     pub fn known(&self, field: Known) -> Option<&'a [u8]> {
         self.head.known(field)
+    }
+
+    /// Whether there is any of these fields.
+    #[inline]
+    pub(crate) fn has_any(&self, fields: KnownSet) -> bool {
+        self.head.has_any(fields)
     }
 
     /// The values of a field, one for each time that it came.

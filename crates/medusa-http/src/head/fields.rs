@@ -45,6 +45,33 @@ known! {
 }
 
 pub(super) const COUNT: usize = KNOWN.len();
+
+/// Some of the known fields, to be asked for all at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct KnownSet(u32);
+
+impl KnownSet {
+    pub(crate) const fn of(fields: &[Known]) -> KnownSet {
+        let mut set = 0;
+        let mut i = 0;
+        while i < fields.len() {
+            set |= 1 << fields[i] as u32;
+            i += 1;
+        }
+        KnownSet(set)
+    }
+
+    #[inline]
+    pub(super) fn insert(&mut self, field: Known) {
+        self.0 |= 1 << field as u32;
+    }
+
+    #[inline]
+    pub(super) fn overlaps(self, other: KnownSet) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
 const LONGEST: usize = 19;
 
 /// For each length, where names of that length begin in `KNOWN`, which is sorted by length.

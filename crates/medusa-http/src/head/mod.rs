@@ -12,8 +12,8 @@ mod target;
 
 use http::{Method, Version};
 
-pub(crate) use fields::tokens;
 pub use fields::{Fields, Known};
+pub(crate) use fields::{KnownSet, tokens};
 pub(crate) use target::canonical_path;
 pub use target::{Authority, Target};
 
@@ -36,10 +36,23 @@ impl Default for HeadLimits {
     }
 }
 
+/// Where a value lies. One word: what is written in halves and read as a whole makes a processor wait.
 #[derive(Debug, Clone, Copy, Default)]
-struct Span {
-    start: u32,
-    end: u32,
+struct Span(u64);
+
+impl Span {
+    /// Heads are far below 4 GiB: `HeadLimits::head` is checked before, and `as` would only ever be
+    /// wrong for a limit beyond that.
+    #[inline]
+    fn new(start: usize, length: usize) -> Span {
+        Span(start as u64 | (length as u64) << 32)
+    }
+
+    #[inline]
+    fn range(self) -> std::ops::Range<usize> {
+        let start = self.0 as u32 as usize;
+        start..start + (self.0 >> 32) as usize
+    }
 }
 
 /// A request head that has been judged: everything in it may be relied on.
@@ -56,6 +69,7 @@ pub struct Head<'a> {
     content_length: Option<u64>,
     fields_start: usize,
     fields_end: usize,
+    seen: KnownSet,
     known: [Span; fields::COUNT],
 }
 
@@ -67,10 +81,39 @@ impl<'a> Head<'a> {
     /// The first fault, in the order of the octets.
     #[inline]
     pub fn parse(bytes: &'a [u8], limits: &HeadLimits) -> Result<Head<'a>, Fault> {
-        if bytes.len() > limits.head {
-            return Err(too_long(bytes, limits));
+        let mut head = Head::unread(bytes);
+        head.read(limits)?;
+        Ok(head)
+    }
+
+    /// A head to be [read](Head::read) in its place: it is large, and to move it is as dear as half of
+    /// the reading.
+    #[inline]
+    pub(crate) fn unread(bytes: &'a [u8]) -> Head<'a> {
+        Head {
+            bytes,
+            method: b"",
+            request_line: b"",
+            target: Target::Asterisk,
+            host: None,
+            old_version: false,
+            close: false,
+            keep_alive: false,
+            content_length: None,
+            fields_start: 0,
+            fields_end: 0,
+            seen: KnownSet::default(),
+            known: [Span::default(); fields::COUNT],
         }
-        scan::<true>(bytes, limits).map_err(|stop| match stop {
+    }
+
+    /// As [`Head::parse`]. After an error nothing in it may be relied on.
+    #[inline]
+    pub(crate) fn read(&mut self, limits: &HeadLimits) -> Result<(), Fault> {
+        if self.bytes.len() > limits.head {
+            return Err(too_long(self.bytes, limits));
+        }
+        scan::<true>(self, limits).map_err(|stop| match stop {
             Stop::Fault(fault) => fault,
             Stop::Short => Fault::RequestLine,
         })
@@ -83,7 +126,7 @@ impl<'a> Head<'a> {
         if part.len() > limits.head + 3 {
             return Some(too_long(part, limits));
         }
-        match scan::<false>(part, limits) {
+        match scan::<false>(&mut Head::unread(part), limits) {
             Err(Stop::Fault(fault)) => Some(fault),
             Err(Stop::Short) | Ok(_) => None,
         }
@@ -133,9 +176,14 @@ impl<'a> Head<'a> {
     /// The first value of the field, without white space around it.
     #[inline]
     pub fn known(&self, field: Known) -> Option<&'a [u8]> {
-        let span = self.known[field as usize];
-        // No value begins at 0: a request line comes first.
-        (span.start != 0).then(|| &self.bytes[span.start as usize..span.end as usize])
+        let is_there = self.seen.overlaps(KnownSet::of(&[field]));
+        is_there.then(|| &self.bytes[self.known[field as usize].range()])
+    }
+
+    /// Whether there is any of these fields.
+    #[inline]
+    pub(crate) fn has_any(&self, fields: KnownSet) -> bool {
+        self.seen.overlaps(fields)
     }
 
     /// All header fields.
@@ -172,14 +220,15 @@ impl From<Fault> for Stop {
 /// that the answer doesn't depend on how the octets arrived.
 #[cold]
 fn too_long(bytes: &[u8], limits: &HeadLimits) -> Fault {
-    match scan::<false>(&bytes[..limits.head], limits) {
+    match scan::<false>(&mut Head::unread(&bytes[..limits.head]), limits) {
         Err(Stop::Fault(fault)) => fault,
         Err(Stop::Short) | Ok(_) => Fault::HeadTooLong,
     }
 }
 
 /// `WHOLE` says that the octets are all, and that CR LF CR LF stood behind them.
-fn scan<'a, const WHOLE: bool>(bytes: &'a [u8], limits: &HeadLimits) -> Result<Head<'a>, Stop> {
+fn scan<const WHOLE: bool>(head: &mut Head<'_>, limits: &HeadLimits) -> Result<(), Stop> {
+    let bytes = head.bytes;
     // RFC 9112 §2.2: an empty line before the request line, from clients that end a body with one.
     let begin = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
 
@@ -199,35 +248,26 @@ fn scan<'a, const WHOLE: bool>(bytes: &'a [u8], limits: &HeadLimits) -> Result<H
     let (old_version, version_end) = version::<WHOLE>(bytes, version_start)?;
     let fields_start = line_end::<WHOLE>(bytes, version_end, Fault::RequestLine)?;
 
-    let method = &bytes[begin..method_end];
-    let mut head = Head {
-        bytes,
-        method,
-        request_line: &bytes[begin..version_end],
-        target: Target::Asterisk,
-        host: None,
-        old_version,
-        close: false,
-        keep_alive: false,
-        content_length: None,
-        fields_start,
-        fields_end: fields_start,
-        known: [Span::default(); fields::COUNT],
-    };
-    fields::<WHOLE>(&mut head, limits)?;
+    head.method = &bytes[begin..method_end];
+    head.request_line = &bytes[begin..version_end];
+    head.old_version = old_version;
+    head.fields_start = fields_start;
+    fields::<WHOLE>(head, limits)?;
 
-    head.target = Target::parse(method, &bytes[target_start..target_end])?;
+    head.target = Target::parse(head.method, &bytes[target_start..target_end])?;
     let field = head.known(Known::Host);
     if field.is_none() && !old_version {
         return Err(Fault::HostMissing.into());
     }
-    let field = Authority::parse(field.unwrap_or_default()).ok_or(Fault::Host)?;
+    let Some(field) = Authority::parse(field.unwrap_or_default()) else {
+        return Err(Fault::Host.into());
+    };
     head.host = match head.target {
         // RFC 9112 §3.2.2: what the Host field says is then ignored.
         Target::Absolute { authority, .. } | Target::Authority(authority) => Some(authority),
         _ => (!field.host.is_empty()).then_some(field),
     };
-    Ok(head)
+    Ok(())
 }
 
 /// Which version stands at `start`, and where it ends: true for HTTP/1.0.
@@ -257,10 +297,14 @@ fn fields<const WHOLE: bool>(head: &mut Head<'_>, limits: &HeadLimits) -> Result
     let bytes = head.bytes;
     let mut at = head.fields_start;
     let mut count = 0;
+    let mut seen = KnownSet::default();
     loop {
-        head.fields_end = at;
         match bytes.get(at) {
-            None if WHOLE => return Ok(()),
+            None if WHOLE => {
+                head.fields_end = at;
+                head.seen = seen;
+                return Ok(());
+            }
             Some(b' ' | b'\t') => return Err(Fault::FoldedLine.into()),
             _ => {}
         }
@@ -275,16 +319,26 @@ fn fields<const WHOLE: bool>(head: &mut Head<'_>, limits: &HeadLimits) -> Result
             return Err(Fault::HeadTooLong.into());
         }
         if let Some(known) = Known::find(&bytes[at..name_end]) {
-            remember(head, known, name_end + 1, value_end)?;
+            let again = seen.overlaps(KnownSet::of(&[known]));
+            seen.insert(known);
+            remember(head, known, again, name_end + 1, value_end)?;
         }
         at = next;
     }
 }
 
 /// Notes a known field's place, and refuses what may not be said twice.
-fn remember(head: &mut Head<'_>, known: Known, start: usize, end: usize) -> Result<(), Fault> {
-    let value = octets::trim(&head.bytes[start..end]);
-    let again = head.known[known as usize].start != 0;
+#[inline]
+fn remember(
+    head: &mut Head<'_>,
+    known: Known,
+    again: bool,
+    start: usize,
+    end: usize,
+) -> Result<(), Fault> {
+    let untrimmed = &head.bytes[start..end];
+    let lead = untrimmed.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    let value = octets::trim(&untrimmed[lead..]);
     match known {
         Known::Host if again => return Err(Fault::Host),
         Known::ContentLength if again => return Err(Fault::ContentLength),
@@ -300,12 +354,7 @@ fn remember(head: &mut Head<'_>, known: Known, start: usize, end: usize) -> Resu
         _ => {}
     }
     if !again {
-        // Heads are far below 4 GiB: `HeadLimits::head` is checked before, and `as` would only
-        // ever be wrong for a limit beyond that.
-        let lead = head.bytes[start..end].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-        let start = (start + lead).min(end);
-        head.known[known as usize] =
-            Span { start: start as u32, end: (start + value.len()) as u32 };
+        head.known[known as usize] = Span::new(start + lead, value.len());
     }
     Ok(())
 }

@@ -110,20 +110,13 @@ impl<'a> Authority<'a> {
     #[inline]
     pub fn parse(octets: &'a [u8]) -> Option<Authority<'a>> {
         let end = match octets {
-            [b'[', ..] => {
-                let end = memchr::memchr(b']', octets)? + 1;
-                let address = std::str::from_utf8(&octets[1..end - 1]).ok()?;
-                address.parse::<std::net::Ipv6Addr>().ok()?;
-                end
-            }
+            [b'[', ..] => address_end(octets)?,
             _ => octets::run(octets, 0, octets::REG_NAME),
         };
         let port = match &octets[end..] {
             // RFC 3986 §3.2.3 lets the port be empty behind its colon.
             b"" | b":" => None,
-            [b':', digits @ ..] if digits.len() <= 5 => {
-                Some(u16::try_from(super::decimal(digits)?).ok()?)
-            }
+            [b':', digits @ ..] => Some(port(digits)?),
             _ => return None,
         };
         Some(Authority { host: &octets[..end], port })
@@ -135,6 +128,31 @@ impl<'a> Authority<'a> {
         let host = self.host.strip_suffix(b".").unwrap_or(self.host);
         host.eq_ignore_ascii_case(name.as_bytes())
     }
+}
+
+/// Where an IPv6 address in brackets ends, which begins these octets.
+#[cold]
+fn address_end(octets: &[u8]) -> Option<usize> {
+    let end = memchr::memchr(b']', octets)? + 1;
+    let address = std::str::from_utf8(&octets[1..end - 1]).ok()?;
+    address.parse::<std::net::Ipv6Addr>().ok()?;
+    Some(end)
+}
+
+/// One to five digits, and none but digits.
+#[inline]
+fn port(digits: &[u8]) -> Option<u16> {
+    if digits.len() > 5 {
+        return None;
+    }
+    let mut port: u32 = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        port = port * 10 + u32::from(digit - b'0');
+    }
+    u16::try_from(port).ok()
 }
 
 /// The path by which routes are matched and files are found: percent-decoded once, without dot
