@@ -8,32 +8,67 @@ use crate::date::Date;
 use crate::head::Head;
 use crate::response::Response;
 
-/// What of a request decides how its response is framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Asked {
-    /// HTTP/1.0.
-    pub(crate) old_version: bool,
-    /// HEAD: no body, whatever the fields say (RFC 9110 §9.3.2).
-    pub(crate) head_only: bool,
-    /// The client would go on, and nothing speaks against it.
-    pub(crate) persistent: bool,
-    /// It came over TLS.
-    pub(crate) secure: bool,
-}
+/// What of a request decides how its response is framed. Bits of one octet: a response is composed right
+/// behind its request, and flags that are written one by one and read together make a processor wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked(u8);
 
 impl Asked {
-    pub(crate) fn by(head: &Head<'_>, method: &Method) -> Asked {
-        Asked {
-            old_version: head.version() == Version::HTTP_10,
-            head_only: *method == Method::HEAD,
-            persistent: head.persistent(),
-            secure: false,
-        }
-    }
+    const OLD_VERSION: u8 = 1;
+    const HEAD_ONLY: u8 = 2;
+    const PERSISTENT: u8 = 4;
+    const SECURE: u8 = 8;
 
     /// Of a request whose head could not be made out: the reply is the last.
-    pub(crate) const UNKNOWN: Asked =
-        Asked { old_version: false, head_only: false, persistent: false, secure: false };
+    pub(crate) const UNKNOWN: Asked = Asked(0);
+
+    #[inline]
+    pub(crate) fn by(head: &Head<'_>, method: &Method) -> Asked {
+        let flag = |flag: u8, is_set: bool| flag * u8::from(is_set);
+        Asked(
+            flag(Asked::OLD_VERSION, head.version() == Version::HTTP_10)
+                | flag(Asked::HEAD_ONLY, *method == Method::HEAD)
+                | flag(Asked::PERSISTENT, head.persistent()),
+        )
+    }
+
+    /// HTTP/1.0.
+    pub(crate) fn is_old_version(self) -> bool {
+        self.0 & Asked::OLD_VERSION != 0
+    }
+
+    /// HEAD: no body, whatever the fields say (RFC 9110 §9.3.2).
+    pub(crate) fn is_head_only(self) -> bool {
+        self.0 & Asked::HEAD_ONLY != 0
+    }
+
+    /// The client would go on, and nothing speaks against it.
+    pub(crate) fn is_persistent(self) -> bool {
+        self.0 & Asked::PERSISTENT != 0
+    }
+
+    /// It came over TLS.
+    pub(crate) fn is_secure(self) -> bool {
+        self.0 & Asked::SECURE != 0
+    }
+
+    /// The same, persistent only if it may be.
+    #[must_use]
+    pub(crate) fn persistent_if(self, may_be: bool) -> Asked {
+        if may_be { self } else { Asked(self.0 & !Asked::PERSISTENT) }
+    }
+
+    /// The same, over TLS or not.
+    #[must_use]
+    pub(crate) fn secured(self, is_secure: bool) -> Asked {
+        if is_secure { Asked(self.0 | Asked::SECURE) } else { Asked(self.0 & !Asked::SECURE) }
+    }
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Asked({:04b})", self.0)
+    }
 }
 
 /// How the end of a response's body is found.
@@ -59,8 +94,8 @@ pub(crate) struct Plan {
 impl Plan {
     #[inline]
     pub(crate) fn new(asked: Asked, response: &Response) -> Plan {
-        let close = !asked.persistent || response.close;
-        let bodiless = match response.status {
+        let close = !asked.is_persistent() || response.parts.close;
+        let bodiless = match response.parts.status {
             // RFC 9112 §6.3: these end at their empty line.
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Some(End::None),
             // RFC 9110 §15.3.6: no content, and it says so.
@@ -70,10 +105,14 @@ impl Plan {
         if let Some(end) = bodiless {
             return Plan { end, send_body: false, close };
         }
-        match response.body.length() {
-            Some(length) => Plan { end: End::Length(length), send_body: !asked.head_only, close },
-            None if asked.head_only => Plan { end: End::None, send_body: false, close },
-            None if asked.old_version => Plan { end: End::Close, send_body: true, close: true },
+        match response.parts.body.length() {
+            Some(length) => {
+                Plan { end: End::Length(length), send_body: !asked.is_head_only(), close }
+            }
+            None if asked.is_head_only() => Plan { end: End::None, send_body: false, close },
+            None if asked.is_old_version() => {
+                Plan { end: End::Close, send_body: true, close: true }
+            }
             None => Plan { end: End::Chunked, send_body: true, close },
         }
     }
@@ -89,12 +128,12 @@ pub(crate) fn head(
     date: &Date,
     always: &[u8],
 ) {
-    out.reserve(160 + response.fields.len());
-    status_line(out, response.status);
+    out.reserve(160 + response.parts.fields.len());
+    status_line(out, response.parts.status);
     out.extend_from_slice(b"Date: ");
     out.extend_from_slice(date);
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(&response.fields);
+    out.extend_from_slice(&response.parts.fields);
     out.extend_from_slice(always);
     match plan.end {
         End::Length(length) => {
@@ -107,7 +146,7 @@ pub(crate) fn head(
     }
     if plan.close {
         out.extend_from_slice(b"Connection: close\r\n");
-    } else if asked.old_version {
+    } else if asked.is_old_version() {
         // RFC 9112 §9.3: in 1.0 the connection persists only if both sides say so.
         out.extend_from_slice(b"Connection: keep-alive\r\n");
     }
@@ -163,20 +202,20 @@ mod tests {
         let mut out = Vec::new();
         let plan = Plan::new(asked, &response);
         head(&mut out, &response, asked, plan, b"Sun, 06 Nov 1994 08:49:37 GMT", b"");
-        let reason = response.status.canonical_reason().unwrap_or_default();
+        let reason = response.parts.status.canonical_reason().unwrap_or_default();
         let expected = format!(
             "HTTP/1.1 {} {reason}\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n{tail}\r\n",
-            response.status.as_str(),
+            response.parts.status.as_str(),
         );
         assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 
     #[test]
     fn each_response_has_its_framing() {
-        let new = Asked { old_version: false, head_only: false, persistent: true, secure: false };
-        let old = Asked { old_version: true, ..new };
-        let head = Asked { head_only: true, ..new };
-        let last = Asked { persistent: false, ..new };
+        let new = Asked(Asked::PERSISTENT);
+        let old = Asked(Asked::PERSISTENT | Asked::OLD_VERSION);
+        let head = Asked(Asked::PERSISTENT | Asked::HEAD_ONLY);
+        let last = new.persistent_if(false);
         let ok = || Response::new(StatusCode::OK);
         let endless = || ok().body(Body::producer(Endless));
         let empty = |status| Response::new(status).body("never sent");
@@ -188,11 +227,7 @@ mod tests {
         check(last, endless(), "Transfer-Encoding: chunked\r\nConnection: close\r\n");
         check(old, ok(), "Content-Length: 0\r\nConnection: keep-alive\r\n");
         check(old, endless(), "Connection: close\r\n");
-        check(
-            Asked { persistent: false, ..old },
-            ok(),
-            "Content-Length: 0\r\nConnection: close\r\n",
-        );
+        check(old.persistent_if(false), ok(), "Content-Length: 0\r\nConnection: close\r\n");
         check(head, ok().body("abc"), "Content-Length: 3\r\n");
         check(head, endless(), "");
         for asked in [new, head] {

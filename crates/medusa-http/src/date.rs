@@ -8,33 +8,49 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) type Date = [u8; 29];
 
 /// The last date made.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct DateCache {
-    made: Cell<Option<(u64, Date)>>,
+    /// The last time that was asked for: a turn of the event loop has one for all its responses.
+    asked: Cell<SystemTime>,
+    /// The second of the date.
+    made: Cell<u64>,
+    date: Cell<Date>,
+}
+
+impl Default for DateCache {
+    fn default() -> DateCache {
+        let cache = DateCache {
+            asked: Cell::new(UNIX_EPOCH),
+            made: Cell::new(0),
+            date: Cell::new([b' '; 29]),
+        };
+        cache.make(0);
+        cache
+    }
 }
 
 impl DateCache {
     /// The date at `now`.
     #[inline]
     pub(crate) fn at(&self, now: SystemTime) -> Date {
-        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        match self.made.get() {
-            Some((made, date)) if made == seconds => date,
-            _ => self.make(seconds),
+        if self.asked.replace(now) != now {
+            let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            if self.made.get() != seconds {
+                self.make(seconds);
+            }
         }
+        self.date.get()
     }
 
     #[cold]
-    fn make(&self, seconds: u64) -> Date {
+    fn make(&self, seconds: u64) {
+        self.made.set(seconds);
         // Beyond the year 9999 there is no such date; httpdate would panic.
         let seconds = seconds.min(253_402_300_799);
         let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
-        let mut date = [b' '; 29];
         if let Some(octets) = text.as_bytes().first_chunk() {
-            date = *octets;
+            self.date.set(*octets);
         }
-        self.made.set(Some((seconds, date)));
-        date
     }
 }
 

@@ -279,11 +279,13 @@ impl<'a, 'c> Exchange<'a, 'c> {
         self.continuations.user = Some(name.into());
     }
 
-    /// A response whose fields are kept in a buffer that goes round: unlike [`Response::new`] it
-    /// allocates nothing for them.
+    /// A response whose buffers go round: unlike [`Response::new`] it allocates nothing.
     #[inline]
     pub fn response(&self, status: StatusCode) -> Response {
-        Response::with_buffer(status, self.shard.spare.take())
+        match self.shard.spare.take() {
+            Some(parts) => Response::again(parts, status),
+            None => Response::new(status),
+        }
     }
 
     /// Puts the answer off: what is returned first is for the handler to return, and the other

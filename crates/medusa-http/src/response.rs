@@ -18,6 +18,8 @@ pub enum Body {
     Empty,
     /// These octets.
     Bytes(Bytes),
+    /// A copy of octets, in a buffer that goes round: see [`Response::body_copy`].
+    Copy(Vec<u8>),
     /// What the producer makes. Where it knows what [remains](Producer::remaining), that is the
     /// Content-Length; otherwise the body is chunked, or ends with the connection in HTTP/1.0. It
     /// isn't asked for anything when the request was HEAD.
@@ -35,6 +37,7 @@ impl Body {
         match self {
             Body::Empty => Some(0),
             Body::Bytes(bytes) => Some(bytes.len() as u64),
+            Body::Copy(copy) => Some(copy.len() as u64),
             Body::Producer(producer) => producer.remaining(),
         }
     }
@@ -106,6 +109,12 @@ impl FieldBlock {
 #[derive(Debug)]
 #[must_use]
 pub struct Response {
+    /// In a box that goes round with its buffers: a response changes hands half a dozen times.
+    pub(crate) parts: Box<Parts>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Parts {
     pub(crate) status: StatusCode,
     /// Whole lines, each with its CR LF.
     pub(crate) fields: Vec<u8>,
@@ -121,16 +130,17 @@ const RESERVED: &str = "Connection, Content-Length, Date, Keep-Alive, Trailer, T
 impl Response {
     /// A response without fields and body.
     pub fn new(status: StatusCode) -> Response {
-        Response::with_buffer(status, Vec::new())
+        let (fields, body) = (Vec::new(), Body::Empty);
+        let parts = Parts { status, fields, body, close: false, misuse: misuse_of(status) };
+        Response { parts: Box::new(parts) }
     }
 
-    /// The same, its fields to be kept in a buffer that may have been used before.
+    /// The same, in the parts of one that has been [emptied](Parts::empty).
     #[inline]
-    pub(crate) fn with_buffer(status: StatusCode, mut fields: Vec<u8>) -> Response {
-        fields.clear();
-        // RFC 9110 §15.2: an interim status answers nothing.
-        let misuse = status.is_informational().then_some("a 1xx status isn't a final response");
-        Response { status, fields, body: Body::Empty, close: false, misuse }
+    pub(crate) fn again(mut parts: Box<Parts>, status: StatusCode) -> Response {
+        parts.status = status;
+        parts.misuse = misuse_of(status);
+        Response { parts }
     }
 
     /// 200 with a text.
@@ -153,7 +163,9 @@ impl Response {
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
              <title>{title}</title></head>\n<body><h1>{title}</h1>\n<p>{line}</p></body></html>\n"
         );
-        Response { status, ..Response::html(page) }
+        let mut response = Response::html(page);
+        response.parts.status = status;
+        response
     }
 
     /// The page for a status, as it is answered where there is nothing more to say.
@@ -186,7 +198,7 @@ impl Response {
     /// What a handler gets that did what HTTP doesn't allow.
     pub(crate) fn misused(misuse: &'static str) -> Response {
         let mut response = Response::new(StatusCode::INTERNAL_SERVER_ERROR);
-        response.misuse = Some(misuse);
+        response.parts.misuse = Some(misuse);
         response
     }
 
@@ -205,18 +217,18 @@ impl Response {
             }
         }
         let mut response = Response::page(status, "What was asked for is elsewhere.");
-        push_field(&mut response.fields, &header::LOCATION, &encoded);
+        push_field(&mut response.parts.fields, &header::LOCATION, &encoded);
         response
     }
 
     /// The status.
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.parts.status
     }
 
     /// The body.
     pub fn content(&self) -> &Body {
-        &self.body
+        &self.parts.body
     }
 
     /// Adds a field. The fields that frame the message are the server's: to name one is answered by
@@ -224,9 +236,9 @@ impl Response {
     #[inline]
     pub fn field(mut self, name: &HeaderName, value: &HeaderValue) -> Response {
         if is_reserved(name) {
-            self.misuse = Some(RESERVED);
+            self.parts.misuse = Some(RESERVED);
         } else {
-            push_field(&mut self.fields, name, value.as_bytes());
+            push_field(&mut self.parts.fields, name, value.as_bytes());
         }
         self
     }
@@ -243,36 +255,75 @@ impl Response {
         if is_reserved(name) {
             return Err(Error::Misuse(RESERVED));
         }
-        push_field(&mut self.fields, name, value);
+        push_field(&mut self.parts.fields, name, value);
         Ok(self)
     }
 
     /// Adds fields that were made ready before.
     #[inline]
     pub fn block(mut self, block: &FieldBlock) -> Response {
-        self.fields.extend_from_slice(&block.lines);
+        self.parts.fields.extend_from_slice(&block.lines);
         self
     }
 
     /// Adds Allow.
     pub fn allow(mut self, allowed: &[Method]) -> Response {
         let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-        push_field(&mut self.fields, &header::ALLOW, list.as_bytes());
+        push_field(&mut self.parts.fields, &header::ALLOW, list.as_bytes());
         self
     }
 
     /// Sets the body.
     #[inline]
     pub fn body(mut self, body: impl Into<Body>) -> Response {
-        self.body = body.into();
+        self.parts.body = body.into();
+        self
+    }
+
+    /// Sets the body to a copy of these octets. For short bodies that are made anew for each response:
+    /// in a response of [`Exchange::response`](crate::Exchange::response) it allocates nothing.
+    #[inline]
+    pub fn body_copy(mut self, octets: &[u8]) -> Response {
+        match &mut self.parts.body {
+            Body::Copy(copy) => {
+                copy.clear();
+                copy.extend_from_slice(octets);
+            }
+            other => *other = Body::Copy(octets.to_vec()),
+        }
         self
     }
 
     /// Closes the connection behind this response.
     pub fn closing(mut self) -> Response {
-        self.close = true;
+        self.parts.close = true;
         self
     }
+}
+
+impl Parts {
+    /// Buffers that have grown beyond this aren't kept.
+    const KEEP: usize = 4096;
+
+    /// Empties them for the next response, all but the buffers.
+    #[inline]
+    pub(crate) fn empty(&mut self) {
+        self.fields.clear();
+        if self.fields.capacity() > Self::KEEP {
+            self.fields = Vec::new();
+        }
+        match &mut self.body {
+            Body::Copy(copy) if copy.capacity() <= Self::KEEP => copy.clear(),
+            other => *other = Body::Empty,
+        }
+        self.close = false;
+    }
+}
+
+/// RFC 9110 §15.2: an interim status answers nothing.
+#[inline]
+fn misuse_of(status: StatusCode) -> Option<&'static str> {
+    status.is_informational().then_some("a 1xx status isn't a final response")
 }
 
 /// Appends `%XX`.
@@ -330,7 +381,10 @@ mod tests {
             .field(&header::ETAG, &HeaderValue::from_static("\"a\""))
             .field(&header::LAST_MODIFIED, &HeaderValue::from_static("b"))
             .allow(&[Method::GET, Method::HEAD]);
-        assert_eq!(response.fields, b"ETag: \"a\"\r\nLast-Modified: b\r\nAllow: GET, HEAD\r\n");
+        assert_eq!(
+            response.parts.fields,
+            b"ETag: \"a\"\r\nLast-Modified: b\r\nAllow: GET, HEAD\r\n"
+        );
     }
 
     #[test]
@@ -339,11 +393,11 @@ mod tests {
             let name = HeaderName::from_static(name);
             let value = HeaderValue::from_static("1");
             let response = Response::new(StatusCode::OK).field(&name, &value);
-            assert!(response.misuse.is_some() && response.fields.is_empty(), "{name}");
+            assert!(response.parts.misuse.is_some() && response.parts.fields.is_empty(), "{name}");
             assert!(Response::new(StatusCode::OK).try_field(&name, b"1").is_err());
             assert!(FieldBlock::new([(&name, &value)]).is_err());
         }
-        assert!(Response::new(StatusCode::CONTINUE).misuse.is_some());
+        assert!(Response::new(StatusCode::CONTINUE).parts.misuse.is_some());
     }
 
     #[test]
@@ -354,6 +408,6 @@ mod tests {
         let response =
             Response::redirect(StatusCode::FOUND, b"/a b\r\nSet-Cookie: <x>?q=1&r#f\xc3");
         let expected = "Location: /a%20b%0D%0ASet-Cookie:%20%3Cx%3E?q=1&r%23f%C3\r\n";
-        assert!(String::from_utf8_lossy(&response.fields).contains(expected));
+        assert!(String::from_utf8_lossy(&response.parts.fields).contains(expected));
     }
 }

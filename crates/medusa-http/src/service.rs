@@ -198,8 +198,8 @@ impl Acceptor for HttpAcceptor {
 fn too_busy() -> Bytes {
     let response = Response::fault(Fault::Busy);
     let mut out = b"HTTP/1.1 503 Service Unavailable\r\n".to_vec();
-    out.extend_from_slice(&response.fields);
-    if let Body::Bytes(page) = &response.body {
+    out.extend_from_slice(&response.parts.fields);
+    if let Body::Bytes(page) = response.content() {
         out.extend_from_slice(b"Content-Length: ");
         decimal(&mut out, page.len() as u64);
         out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");

@@ -34,7 +34,7 @@ impl HttpSession {
                     _ => None,
                 };
                 let short = rest.is_some_and(|rest| rest <= self.shard.limits.unread);
-                asker.asked.persistent &= short;
+                asker.asked = asker.asked.persistent_if(short);
                 self.respond(cx, asker, None, response);
                 if self.phase != Phase::Over {
                     self.body = Some(body);
@@ -42,12 +42,12 @@ impl HttpSession {
                 }
             }
             // The answer may turn out to end with the connection, which nothing can follow.
-            (Answer::Later(ticket), None) if asker.asked.old_version => {
+            (Answer::Later(ticket), None) if asker.asked.is_old_version() => {
                 self.owe(cx, ticket.id, asker, None, may_read);
                 self.enter(cx, Event::PutOff);
             }
             (Answer::Later(ticket), None) => {
-                let last = !asker.asked.persistent;
+                let last = !asker.asked.is_persistent();
                 let slot = cx.reserve();
                 self.owe(cx, ticket.id, asker, Some(slot), may_read);
                 if last {
@@ -143,8 +143,8 @@ impl HttpSession {
                 let mut asker = owed.asker;
                 // It can't be the last response when requests behind it have been taken.
                 let followed = owed.number != self.requests;
-                self.ending |= std::mem::take(&mut response.close);
-                asker.asked.persistent &= followed || !self.ending;
+                self.ending |= std::mem::take(&mut response.parts.close);
+                asker.asked = asker.asked.persistent_if(followed || !self.ending);
                 self.respond(cx, asker, slot, response);
             }
             (slot, Answer::Read(read)) if owed.may_read => {

@@ -8,7 +8,6 @@ use super::states::Event;
 use super::{Asker, HttpSession};
 use crate::body::BodyLength;
 use crate::chunked::{Decoded, Decoder, Want};
-use crate::compose::Asked;
 use crate::error::Fault;
 use crate::handler::{BodyReader, Exchange, Read, Reading};
 use crate::head::{Head, Known};
@@ -197,7 +196,7 @@ impl HttpSession {
         let open = self.body.take().and_then(|body| body.reading);
         match open {
             Some(OpenReading { asker, .. }) => {
-                let asked = Asked { persistent: false, ..asker.asked };
+                let asked = asker.asked.persistent_if(false);
                 self.respond(cx, Asker { asked, ..asker }, None, Response::fault(fault));
             }
             // Its request has been answered: there is nobody to tell.

@@ -32,7 +32,7 @@ use crate::handler::{
 use crate::head::{Head, HeadLimits, Known, Target, canonical_path};
 use crate::origin::Origin;
 use crate::request::Request;
-use crate::response::Response;
+use crate::response::{Parts, Response};
 use crate::tally::Tally;
 use bodies::{BodyFraming, OpenBody};
 use states::{Event, Phase};
@@ -79,8 +79,8 @@ pub(crate) struct Shard {
     pub(crate) trusted: Vec<Network>,
     /// Strict-Transport-Security, as a whole line: for responses over TLS.
     pub(crate) hsts: Vec<u8>,
-    /// A buffer for a response's fields, which goes round.
-    pub(crate) spare: Cell<Vec<u8>>,
+    /// What the last response was made of, for the next.
+    pub(crate) spare: Cell<Option<Box<Parts>>>,
 }
 
 /// One HTTP connection.
@@ -255,20 +255,18 @@ impl HttpSession {
     fn requested(&mut self, cx: &mut Cx<'_>, octets: &[u8]) {
         self.in_head = false;
         self.line_seen = false;
-        let head = match Head::parse(octets, &self.shard.limits.head) {
-            Ok(head) => head,
-            Err(fault) => return self.refuse(cx, fault, octets),
-        };
+        let mut head = Head::unread(octets);
+        if let Err(fault) = head.read(&self.shard.limits.head) {
+            return self.refuse(cx, fault, octets);
+        }
         let length = match BodyLength::of(&head) {
             Ok(length) => length,
             Err(fault) => return self.refuse(cx, fault, octets),
         };
         let method = head.method();
         let origin = Origin::of(cx.peer(), &head, &self.shard.trusted);
-        let mut asked = Asked { secure: origin.is_secure(), ..Asked::by(&head, &method) };
-        if self.ending || cx.is_draining() {
-            asked.persistent = false;
-        }
+        let goes_on = !self.ending && !cx.is_draining();
+        let asked = Asked::by(&head, &method).persistent_if(goes_on).secured(origin.is_secure());
         let record = match &self.shard.access {
             Some(sink) => {
                 let date = self.shard.dates.at(cx.wall_clock());
@@ -283,7 +281,7 @@ impl HttpSession {
             body = match self.open_body(&head, length) {
                 Ok(body) => body,
                 Err(fault) => {
-                    let last = Asker { asked: Asked { persistent: false, ..asked }, ..asker };
+                    let last = Asker { asked: asked.persistent_if(false), ..asker };
                     return self.respond(cx, last, None, Response::fault(fault));
                 }
             };

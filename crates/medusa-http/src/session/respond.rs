@@ -17,9 +17,6 @@ use crate::response::{Body, Response};
 /// it, as the outbox has it.
 const SMALL_BODY: usize = 1024;
 
-/// A buffer for fields that has grown beyond this isn't kept.
-const KEEP_FIELDS: usize = 4096;
-
 impl HttpSession {
     /// Sends a response, in its slot or behind all that came before.
     #[inline]
@@ -28,25 +25,26 @@ impl HttpSession {
         cx: &mut Cx<'_>,
         mut asker: Asker,
         slot: Option<ReplySlot>,
-        response: Response,
+        mut response: Response,
     ) {
         if slot.is_none() {
             self.requests = self.requests.wrapping_add(1);
-            asker.asked.persistent &= !self.ending;
+            asker.asked = asker.asked.persistent_if(!self.ending);
         }
-        if let Some(misuse) = response.misuse {
+        if let Some(misuse) = response.parts.misuse {
             return self.respond_to_misuse(cx, asker, slot, misuse);
         }
         if let Some(tally) = &self.shard.tally {
-            tally.count(response.status);
+            tally.count(response.status());
         }
         let date = self.shard.dates.at(cx.wall_clock());
         let plan = Plan::new(asker.asked, &response);
         // RFC 6797 §7.2: never without TLS.
-        let always = if asker.asked.secure { &self.shard.hsts[..] } else { &[] };
+        let always = if asker.asked.is_secure() { &self.shard.hsts[..] } else { &[] };
         if asker.record.is_none() && slot.is_none() {
-            let small = match &response.body {
+            let small = match response.content() {
                 Body::Bytes(bytes) if plan.send_body && bytes.len() <= SMALL_BODY => &bytes[..],
+                Body::Copy(copy) if plan.send_body && copy.len() <= SMALL_BODY => copy,
                 _ => &[],
             };
             let sent = !small.is_empty();
@@ -55,9 +53,10 @@ impl HttpSession {
                 out.extend_from_slice(small);
             });
             if plan.send_body && !sent {
-                match response.body {
+                match std::mem::take(&mut response.parts.body) {
                     Body::Empty => {}
                     Body::Bytes(bytes) => cx.send_bytes(bytes),
+                    Body::Copy(copy) => cx.send_bytes(copy.into()),
                     Body::Producer(producer) if plan.end == End::Chunked => {
                         cx.send(chunked(producer));
                     }
@@ -68,10 +67,11 @@ impl HttpSession {
             let mut head = Vec::new();
             compose::head(&mut head, &response, asker.asked, plan, &date, always);
             let head_length = head.len();
-            let body = if plan.send_body { response.body } else { Body::Empty };
+            let body = std::mem::take(&mut response.parts.body);
+            let body = if plan.send_body { body } else { Body::Empty };
             let whole = whole(head, body, plan);
             let whole = match asker.record {
-                Some(record) => Box::new(record.logged(whole, response.status, head_length)),
+                Some(record) => Box::new(record.logged(whole, response.status(), head_length)),
                 None => whole,
             };
             match slot {
@@ -79,9 +79,8 @@ impl HttpSession {
                 None => cx.send_boxed(whole),
             }
         }
-        if (1..=KEEP_FIELDS).contains(&response.fields.capacity()) {
-            self.shard.spare.set(response.fields);
-        }
+        response.parts.empty();
+        self.shard.spare.set(Some(response.parts));
         if plan.close {
             self.enter(cx, Event::Last);
         }
@@ -93,7 +92,7 @@ impl HttpSession {
         let date = self.shard.dates.at(cx.wall_clock());
         let sink = self.shard.access.as_ref();
         let record = sink.map(|sink| Record::of_part(sink, cx.peer(), &date, octets));
-        let asked = Asked { secure: cx.is_secured(), ..Asked::UNKNOWN };
+        let asked = Asked::UNKNOWN.secured(cx.is_secured());
         let asker = Asker { asked, record };
         self.respond(cx, asker, None, Response::fault(fault));
     }
@@ -122,6 +121,11 @@ fn whole(mut head: Vec<u8>, body: Body, plan: Plan) -> Box<dyn Producer> {
             Box::new(bytes(head))
         }
         Body::Bytes(large) => Box::new(chain(bytes(Bytes::from(head)), bytes(large))),
+        Body::Copy(small) if small.len() <= SMALL_BODY => {
+            head.extend_from_slice(&small);
+            Box::new(bytes(head))
+        }
+        Body::Copy(large) => Box::new(chain(bytes(head), bytes(large))),
         Body::Producer(producer) if plan.end == End::Chunked => {
             Box::new(chain(bytes(head), chunked(producer)))
         }

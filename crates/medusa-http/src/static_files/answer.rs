@@ -20,7 +20,8 @@ use super::lookup::{Entry, Finder, Sibling, sibling_path};
 use super::multipart::{compose, content_range, unsatisfied_range};
 use super::ranges::{Selection, select};
 use super::representation::{Content, Fields, Representation};
-use crate::head::Known;
+use crate::handler::Exchange;
+use crate::head::{Known, KnownSet};
 use crate::request::Request;
 use crate::response::{Body, Response};
 
@@ -28,10 +29,30 @@ use crate::response::{Body, Response};
 #[derive(Clone, Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) accepted: Accepted,
+    /// What few requests have.
+    selection: Option<Selecting<'a>>,
+}
+
+/// The conditions under which a file is sent, and how much of it.
+#[derive(Clone, Debug)]
+struct Selecting<'a> {
     conditions: Conditions<'a>,
     range: Option<Cow<'a, [u8]>>,
     if_range: Option<Cow<'a, [u8]>>,
 }
+
+/// Bodies up to this length are copied, which costs less than to count one more owner of them.
+const COPIED: usize = 1024;
+
+/// The fields of which [`Selecting`] is made.
+const SELECTING: KnownSet = KnownSet::of(&[
+    Known::IfMatch,
+    Known::IfNoneMatch,
+    Known::IfModifiedSince,
+    Known::IfUnmodifiedSince,
+    Known::IfRange,
+    Known::Range,
+]);
 
 /// What is sent of a file that was found.
 enum Chosen<'e> {
@@ -48,13 +69,15 @@ impl<'a> Ask<'a> {
                 Some(field) => Accepted::parse(&field),
                 None => Accepted::IDENTITY,
             },
-            conditions: conditions(request),
-            // RFC 9110 §14.2: Range is defined for GET alone.
-            range: match *request.method() == Method::GET {
-                true => combined(request, Known::Range, &header::RANGE),
-                false => None,
-            },
-            if_range: request.known(Known::IfRange).map(Cow::Borrowed),
+            selection: request.has_any(SELECTING).then(|| Selecting {
+                conditions: conditions(request),
+                // RFC 9110 §14.2: Range is defined for GET alone.
+                range: match *request.method() == Method::GET {
+                    true => combined(request, Known::Range, &header::RANGE),
+                    false => None,
+                },
+                if_range: request.known(Known::IfRange).map(Cow::Borrowed),
+            }),
         }
     }
 
@@ -62,10 +85,16 @@ impl<'a> Ask<'a> {
     pub(crate) fn into_owned(self) -> Ask<'static> {
         Ask {
             accepted: self.accepted,
-            conditions: self.conditions.into_owned(),
-            range: self.range.map(|range| Cow::Owned(range.into_owned())),
-            if_range: self.if_range.map(|if_range| Cow::Owned(if_range.into_owned())),
+            selection: self.selection.map(|selection| Selecting {
+                conditions: selection.conditions.into_owned(),
+                range: selection.range.map(|range| Cow::Owned(range.into_owned())),
+                if_range: selection.if_range.map(|if_range| Cow::Owned(if_range.into_owned())),
+            }),
         }
+    }
+
+    fn range(&self) -> Option<&[u8]> {
+        self.selection.as_ref()?.range.as_deref()
     }
 
     /// Whether the client would take a file compressed in advance.
@@ -84,21 +113,24 @@ pub(crate) fn conditions<'a>(request: &Request<'a>) -> Conditions<'a> {
     }
 }
 
-/// Answers a GET or HEAD. `response` makes an empty response; `seed` makes a boundary.
+/// Answers a GET or HEAD. `seed` makes a boundary.
 pub(crate) fn respond(
     finder: &Arc<Finder>,
     entry: &Entry,
     ask: &Ask<'_>,
     seed: impl FnOnce() -> u64,
-    response: impl FnOnce(StatusCode) -> Response,
+    exchange: &Exchange<'_, '_>,
 ) -> Response {
+    let response = |status| exchange.response(status);
     let chosen = choose(finder, entry, ask);
     let fields = match chosen {
         Chosen::Ready(representation, _) => &representation.fields,
         Chosen::Deflated(fields) => fields,
     };
-    if !ask.conditions.is_empty() {
-        match ask.conditions.evaluate(&fields.current(), true) {
+    if let Some(selection) = &ask.selection
+        && !selection.conditions.is_empty()
+    {
+        match selection.conditions.evaluate(&fields.current(), true) {
             Verdict::Proceed => {}
             Verdict::NotModified => {
                 return response(StatusCode::NOT_MODIFIED).block(&fields.validators);
@@ -117,19 +149,25 @@ pub(crate) fn respond(
         }
     };
     let len = representation.metadata.len;
-    let selection = match &ask.range {
-        Some(range) if range_applies(ask.if_range.as_deref(), &fields.current()) => {
+    let selection = match &ask.selection {
+        Some(Selecting { range: Some(range), if_range, .. })
+            if range_applies(if_range.as_deref(), &fields.current()) =>
+        {
             select(range, len)
         }
         _ => Selection::Whole,
     };
     match selection {
         Selection::Whole => {
-            let whole = match &representation.content {
-                Content::Bytes(bytes) => Body::Bytes(bytes.clone()),
-                _ => Body::Producer(body(finder, entry, representation, coding, 0..len)),
-            };
-            response(StatusCode::OK).block(&fields.all).body(whole)
+            let response = response(StatusCode::OK).block(&fields.all);
+            match &representation.content {
+                Content::Bytes(bytes) if bytes.len() <= COPIED => response.body_copy(bytes),
+                Content::Bytes(bytes) => response.body(bytes.clone()),
+                _ => {
+                    let producer = body(finder, entry, representation, coding, 0..len);
+                    response.body(Body::Producer(producer))
+                }
+            }
         }
         Selection::One(range) => {
             let value = content_range(&range, len);
@@ -171,7 +209,7 @@ fn choose<'e>(finder: &Finder, entry: &'e Entry, ask: &Ask<'_>) -> Chosen<'e> {
     // A range of what is compressed on the fly would cost all that is before it; and who asks for one
     // goes on with what it has of the file as it is.
     match &entry.deflated {
-        Some(fields) if ask.range.is_none() && ask.accepted.prefers(Coding::Gzip) => {
+        Some(fields) if ask.range().is_none() && ask.accepted.prefers(Coding::Gzip) => {
             debug_assert!(finder.options.gzip);
             Chosen::Deflated(fields)
         }

@@ -3,7 +3,7 @@
 //! handed to the pool.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use medusa_files::{Error, File, Metadata, Root, StagedFile};
@@ -22,6 +22,9 @@ pub(crate) enum Wait {
     Refused,
 }
 
+/// How long what is kept is served without a look at the disk.
+pub(crate) const FRESH: Duration = Duration::from_secs(1);
+
 /// A file that was found, with what stands beside it.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -29,8 +32,8 @@ pub(crate) struct Entry {
     pub(crate) path: Box<[u8]>,
     /// Whether it is an index before which others go that may come to be.
     is_second_choice: bool,
-    /// When it was last known to be so.
-    pub(crate) checked: Instant,
+    /// Until when it is served without a look at the disk.
+    pub(crate) fresh_until: Instant,
     pub(crate) plain: Representation,
     pub(crate) brotli: Sibling,
     pub(crate) gzip: Sibling,
@@ -214,7 +217,7 @@ impl Finder {
         let mut entry = Entry {
             path: path.into(),
             is_second_choice: false,
-            checked: now,
+            fresh_until: now + FRESH,
             plain,
             brotli,
             gzip,

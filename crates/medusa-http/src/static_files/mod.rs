@@ -30,7 +30,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -39,16 +39,13 @@ use medusa_files::{Error, Root};
 
 use self::answer::{Ask, respond};
 use self::cache::{Cache, Weigh, Weight};
-use self::lookup::{Entry, Finder, Found, Sibling, Wait, is_hidden_path};
+use self::lookup::{Entry, FRESH, Finder, Found, Sibling, Wait, is_hidden_path};
 pub use self::options::{CacheLimits, StaticOptions};
 use self::representation::{Content, Representation};
 use crate::handler::{Answer, Exchange, Handler};
 use crate::request::Request;
 use crate::response::Response;
 use crate::router::refuse_method;
-
-/// How long what is kept is served without a look at the disk.
-const FRESH: Duration = Duration::from_secs(1);
 
 /// Serves the files of a folder. It belongs to one shard; each shard makes its own.
 #[derive(Clone)]
@@ -72,7 +69,7 @@ enum Kept {
     /// A folder's listing, which is the costliest page there is: a second's requests for it share one.
     Page {
         page: Bytes,
-        made: Instant,
+        fresh_until: Instant,
     },
 }
 
@@ -175,10 +172,10 @@ impl Shard {
     #[inline]
     fn hit(&self, path: &[u8], ask: &Ask<'_>, exchange: &Exchange<'_, '_>) -> Option<Response> {
         let mut cache = self.cache.borrow_mut();
-        let is_old = |since| exchange.now().saturating_duration_since(since) >= FRESH;
+        let is_old = |fresh_until| exchange.now() >= fresh_until;
         match cache.get(path)? {
             Kept::File(entry) => {
-                let is_old = is_old(entry.checked);
+                let is_old = is_old(entry.fresh_until);
                 let is_known = !ask.wants_siblings() || !entry.has_unknown_siblings();
                 if !is_old && is_known {
                     return Some(self.respond(entry, ask, exchange));
@@ -189,7 +186,9 @@ impl Shard {
                     return Some(response);
                 }
             }
-            Kept::Page { page, made } if !is_old(*made) => return Some(listed(page.clone())),
+            Kept::Page { page, fresh_until } if !is_old(*fresh_until) => {
+                return Some(listed(page.clone()));
+            }
             Kept::Page { .. } => {}
         }
         if let Some(kept) = cache.remove(path) {
@@ -204,7 +203,7 @@ impl Shard {
     fn refresh(&self, entry: &mut Entry, is_old: bool, ask: &Ask<'_>, now: Instant) -> bool {
         if is_old {
             match self.finder.is_fresh(entry, Wait::Refused) {
-                Ok(true) => entry.checked = now,
+                Ok(true) => entry.fresh_until = now + FRESH,
                 Ok(false) | Err(_) => return false,
             }
         }
@@ -240,14 +239,15 @@ impl Shard {
 
     /// Answers with a folder's listing, and keeps it.
     fn list(self: &Rc<Self>, place: Place<'static>, exchange: &mut Exchange<'_, '_>) -> Answer {
-        let (shard, path, made) = (Rc::clone(self), place.path.to_vec(), exchange.now());
+        let (shard, path) = (Rc::clone(self), place.path.to_vec());
+        let fresh_until = exchange.now() + FRESH;
         let finder = Arc::clone(&self.finder);
         exchange.offload(
             move || finder.list(&place.path, &place.shown),
             move |page, _| match page {
                 Ok(page) => {
                     let page = Bytes::from(page);
-                    shard.keep(&path, Kept::Page { page: page.clone(), made });
+                    shard.keep(&path, Kept::Page { page: page.clone(), fresh_until });
                     listed(page).into()
                 }
                 Err(error) => refusal(&error).into(),
@@ -264,7 +264,7 @@ impl Shard {
             self.counter.set(self.counter.get().wrapping_add(1));
             self.random.hash_one(self.counter.get())
         };
-        respond(&self.finder, entry, ask, seed, |status| exchange.response(status))
+        respond(&self.finder, entry, ask, seed, exchange)
     }
 
     /// Takes a file's descriptor away if too many are open already for replies under way: it is then
