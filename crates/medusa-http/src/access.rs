@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use http::StatusCode;
 use medusa_core::{AccessSink, Delivered, Outbox, Peer, ProduceError, Produced, Producer};
 
-use crate::date::Date;
+use crate::date::Stamp;
 use crate::head::{Head, Known};
 use crate::origin::Origin;
 
@@ -32,10 +32,10 @@ impl Record {
     pub(crate) fn of(
         sink: &Arc<dyn AccessSink>,
         origin: &Origin,
-        date: &Date,
+        stamp: &Stamp,
         head: &Head<'_>,
     ) -> Box<Record> {
-        let mut record = Record::begin(sink, origin, date, head.request_line());
+        let mut record = Record::begin(sink, origin, stamp, head.request_line());
         if let Some(subject) = origin.certificate() {
             record.set_user(subject);
         }
@@ -50,15 +50,15 @@ impl Record {
     pub(crate) fn of_part(
         sink: &Arc<dyn AccessSink>,
         peer: &Peer,
-        date: &Date,
+        stamp: &Stamp,
         part: &[u8],
     ) -> Box<Record> {
         let part = part.strip_prefix(b"\r\n").unwrap_or(part);
         let line = part.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
         let line = if line.is_empty() { b"-" } else { line };
         let mut record = match peer.remote.ip() {
-            Some(address) => Record::begin(sink, address, date, line),
-            None => Record::begin(sink, peer.remote, date, line),
+            Some(address) => Record::begin(sink, address, stamp, line),
+            None => Record::begin(sink, peer.remote, stamp, line),
         };
         record.tail.extend_from_slice(b" \"-\" \"-\"");
         record
@@ -67,13 +67,14 @@ impl Record {
     fn begin(
         sink: &Arc<dyn AccessSink>,
         who: impl Display,
-        date: &Date,
+        stamp: &Stamp,
         request_line: &[u8],
     ) -> Box<Record> {
         let mut line = Vec::with_capacity(128);
         let _ = write!(line, "{who} - ");
         let user = line.len();
         line.extend_from_slice(b"- [");
+        let date = stamp.date();
         // `Sun, 06 Nov 1994 08:49:37 GMT` holds all that `06/Nov/1994:08:49:37 +0000` needs.
         for part in [&date[5..7], b"/", &date[8..11], b"/", &date[12..16], b":", &date[17..25]] {
             line.extend_from_slice(part);

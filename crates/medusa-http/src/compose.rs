@@ -4,7 +4,7 @@
 
 use http::{Method, StatusCode, Version};
 
-use crate::date::Date;
+use crate::date::Stamp;
 use crate::head::Head;
 use crate::response::Response;
 
@@ -125,14 +125,17 @@ pub(crate) fn head(
     response: &Response,
     asked: Asked,
     plan: Plan,
-    date: &Date,
+    stamp: &Stamp,
     always: &[u8],
 ) {
     out.reserve(160 + response.parts.fields.len());
-    status_line(out, response.parts.status);
-    out.extend_from_slice(b"Date: ");
-    out.extend_from_slice(date);
-    out.extend_from_slice(b"\r\n");
+    match response.parts.status {
+        StatusCode::OK => out.extend_from_slice(stamp.ok()),
+        status => {
+            status_line(out, status);
+            out.extend_from_slice(stamp.line());
+        }
+    }
     out.extend_from_slice(&response.parts.fields);
     out.extend_from_slice(always);
     match plan.end {
@@ -157,10 +160,6 @@ pub(crate) fn head(
 /// (RFC 9110 §2.5).
 #[inline]
 fn status_line(out: &mut Vec<u8>, status: StatusCode) {
-    if status == StatusCode::OK {
-        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
-        return;
-    }
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
@@ -172,17 +171,15 @@ fn status_line(out: &mut Vec<u8>, status: StatusCode) {
 /// Appends a number.
 #[inline]
 pub(crate) fn decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
+    // Written where it is to stand: what is written digit by digit and copied as a whole makes a
+    // processor wait.
+    let count = number.checked_ilog10().unwrap_or(0) as usize + 1;
+    let start = out.len();
+    out.resize(start + count, b'0');
+    for digit in out[start..].iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
         number /= 10;
-        if number == 0 {
-            break;
-        }
     }
-    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]
@@ -201,7 +198,7 @@ mod tests {
     fn check(asked: Asked, response: Response, tail: &str) {
         let mut out = Vec::new();
         let plan = Plan::new(asked, &response);
-        head(&mut out, &response, asked, plan, b"Sun, 06 Nov 1994 08:49:37 GMT", b"");
+        head(&mut out, &response, asked, plan, &Stamp::new(b"Sun, 06 Nov 1994 08:49:37 GMT"), b"");
         let reason = response.parts.status.canonical_reason().unwrap_or_default();
         let expected = format!(
             "HTTP/1.1 {} {reason}\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n{tail}\r\n",

@@ -269,8 +269,8 @@ impl HttpSession {
         let asked = Asked::by(&head, &method).persistent_if(goes_on).secured(origin.is_secure());
         let record = match &self.shard.access {
             Some(sink) => {
-                let date = self.shard.dates.at(cx.wall_clock());
-                Some(Record::of(sink, &origin, &date, &head))
+                let stamp = self.shard.dates.at(cx.wall_clock());
+                Some(Record::of(sink, &origin, &stamp, &head))
             }
             None => None,
         };

@@ -37,7 +37,7 @@ impl HttpSession {
         if let Some(tally) = &self.shard.tally {
             tally.count(response.status());
         }
-        let date = self.shard.dates.at(cx.wall_clock());
+        let stamp = self.shard.dates.at(cx.wall_clock());
         let plan = Plan::new(asker.asked, &response);
         // RFC 6797 §7.2: never without TLS.
         let always = if asker.asked.is_secure() { &self.shard.hsts[..] } else { &[] };
@@ -49,7 +49,7 @@ impl HttpSession {
             };
             let sent = !small.is_empty();
             cx.compose(|out| {
-                compose::head(out, &response, asker.asked, plan, &date, always);
+                compose::head(out, &response, asker.asked, plan, &stamp, always);
                 out.extend_from_slice(small);
             });
             if plan.send_body && !sent {
@@ -65,7 +65,7 @@ impl HttpSession {
             }
         } else {
             let mut head = Vec::new();
-            compose::head(&mut head, &response, asker.asked, plan, &date, always);
+            compose::head(&mut head, &response, asker.asked, plan, &stamp, always);
             let head_length = head.len();
             let body = std::mem::take(&mut response.parts.body);
             let body = if plan.send_body { body } else { Body::Empty };
@@ -79,6 +79,7 @@ impl HttpSession {
                 None => cx.send_boxed(whole),
             }
         }
+        drop(stamp);
         response.parts.empty();
         self.shard.spare.set(Some(response.parts));
         if plan.close {
@@ -89,9 +90,10 @@ impl HttpSession {
     /// Refuses what can't be made out, and with it all that follows.
     #[cold]
     pub(super) fn refuse(&mut self, cx: &mut Cx<'_>, fault: Fault, octets: &[u8]) {
-        let date = self.shard.dates.at(cx.wall_clock());
+        let stamp = self.shard.dates.at(cx.wall_clock());
         let sink = self.shard.access.as_ref();
-        let record = sink.map(|sink| Record::of_part(sink, cx.peer(), &date, octets));
+        let record = sink.map(|sink| Record::of_part(sink, cx.peer(), &stamp, octets));
+        drop(stamp);
         let asked = Asked::UNKNOWN.secured(cx.is_secured());
         let asker = Asker { asked, record };
         self.respond(cx, asker, None, Response::fault(fault));
