@@ -84,7 +84,8 @@ pub struct Datagram<'a> {
 }
 
 /// Who sent a datagram, to which address of ours, and over which socket: all that is needed to
-/// [answer](DatagramCx::reply), now or later. It belongs to its shard; elsewhere it reaches nobody.
+/// [answer](DatagramCx::reply), now or later. It belongs to its shard; elsewhere it reaches nobody, and
+/// what is sent to it counts as dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sender {
     pub(crate) socket: SocketId,
@@ -133,8 +134,9 @@ pub struct ClientSocket {
 }
 
 impl ClientSocket {
-    /// A socket for one peer: no other's datagrams are received, and where the peer says that it is not
-    /// there (ICMP), the service hears of it. Its port is chosen by the kernel, at random.
+    /// A socket for one peer: others' datagrams are not received (but for one that comes while it is
+    /// opened, so look at the [sender](Sender::remote)), and where the peer says that it is not there
+    /// (ICMP), the service hears of it. Its port is chosen by the kernel, at random.
     pub fn connected(remote: SocketAddr) -> Self {
         let any = match remote {
             SocketAddr::V4(_) => IpAddr::from([0; 4]),
@@ -513,9 +515,10 @@ impl DatagramCx<'_> {
         let letter = Letter { socket, to, from, bytes };
         // The kernel is given letters between callbacks, and one callback may send without end.
         let room = Outgoing::MANY_BYTES + self.state.limits.unsent_bytes;
+        let elsewhere = socket.0.shard != self.env.shard;
         if !wanted {
             self.outgoing.recycle(letter.bytes);
-        } else if self.outgoing.bytes + letter.cost() > room {
+        } else if elsewhere || self.outgoing.bytes + letter.cost() > room {
             self.state.counts.dropped.add(1);
             self.outgoing.recycle(letter.bytes);
         } else {

@@ -430,4 +430,27 @@ mod tests {
         assert!((1 << 20..2 << 20).contains(&octets), "{octets}");
         assert_eq!(datagrams.counts().dropped.value() as usize, 1000 - sent.len());
     }
+
+    /// Answers whoever it is told of.
+    struct Elsewhere;
+
+    impl DatagramService for Elsewhere {
+        fn received(&mut self, _: &mut DatagramCx<'_>, _: Datagram<'_>) {}
+
+        fn notified(&mut self, cx: &mut DatagramCx<'_>, note: Note) {
+            let sender = note.downcast::<Sender>().expect("a sender");
+            cx.reply(sender, |out| out.push(b'a'));
+        }
+    }
+
+    #[test]
+    fn a_sender_of_another_shard_reaches_nobody() {
+        let mut datagrams = Datagrams::new(Elsewhere);
+        let (mut socket, local) = datagrams.listeners()[0];
+        let sender = Sender { socket, remote: peer(1), local };
+        assert_eq!(datagrams.notify(sender).sent().len(), 1);
+        socket.0.shard = 1;
+        assert_eq!(datagrams.notify(Sender { socket, ..sender }).sent(), []);
+        assert_eq!(datagrams.counts().dropped.value(), 1);
+    }
 }
