@@ -345,6 +345,12 @@ impl Session for DataSession {
     fn draining(&mut self, _: &mut Cx<'_>) {}
 
     fn closed(&mut self, goodbye: &Goodbye) {
+        if matches!(goodbye.reason, Reason::Panicked) {
+            // The pool may have been about to tell, and won't.
+            let failure = Failure::Stored(Error::Io(std::io::Error::other("it panicked")));
+            let event = Event::Ended { result: Err(failure), left: None };
+            return report(&self.control, self.serial, event);
+        }
         if self.has_reported {
             return;
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use medusa_accounts::Logins;
 use medusa_core::config::Listen;
+use medusa_core::metrics::Metrics;
 use medusa_core::tls::{ClientCertificates, ServerTls};
 use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
 use serde::Deserialize;
@@ -115,7 +116,11 @@ fn service(config: FtpConfig, cx: &BuildContext) -> Result<FtpService, BuildErro
         },
     };
     let summary = config.root.as_ref().map(|path| path.display().to_string());
-    Ok(FtpService::builder(cx.service_name(), listeners, home)
+    let mut builder = FtpService::builder(cx.service_name(), listeners, home);
+    if let Some(metrics) = cx.shared::<Metrics>() {
+        builder = builder.metrics(&metrics);
+    }
+    Ok(builder
         .anonymous(config.anonymous == Anonymous::Read)
         .logins(logins)
         .passive_ports(config.passive_ports)

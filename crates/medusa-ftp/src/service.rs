@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use medusa_accounts::Logins;
+use medusa_core::metrics::Metrics;
 use medusa_core::tls::ServerTls;
 use medusa_core::{Acceptor, AccessSink, Limits, Listener, Peer, Refusal, Service, Session};
 
 use crate::Error;
+use crate::access::Counts;
 use crate::home::{Visit, Visitor};
 use crate::passive::{PortRange, Ports};
 use crate::session::{FtpSession, Shared};
@@ -72,6 +74,7 @@ impl FtpService {
                 has_tls: false,
                 data_tls_binding: true,
                 access: None,
+                counts: None,
                 banner: "FTP server ready".to_owned(),
             },
         }
@@ -148,6 +151,14 @@ impl FtpBuilder {
     #[must_use]
     pub fn access(mut self, sink: Option<Arc<dyn AccessSink>>) -> FtpBuilder {
         self.shared.access = sink;
+        self
+    }
+
+    /// Counts transfers and their octets, beside what the core counts.
+    #[must_use]
+    pub fn metrics(mut self, metrics: &Metrics) -> FtpBuilder {
+        let counts = Counts::of(&metrics.service(&self.shared.name));
+        self.shared.counts = Some(Arc::new(counts));
         self
     }
 

@@ -24,6 +24,7 @@ use medusa_files::{Above, VirtualPath};
 use medusa_text::{Line, Mismatch, States, code};
 
 use crate::Error;
+use crate::access::Counts;
 use crate::commands::{COMMANDS, Command, IN, NAMED, OUT, RENAMING};
 use crate::data::{Order, Report};
 use crate::home::{Home, Visit};
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     /// Whether a secured data connection must resume a session of its control connection.
     pub(crate) data_tls_binding: bool,
     pub(crate) access: Option<Arc<dyn AccessSink>>,
+    pub(crate) counts: Option<Arc<Counts>>,
     pub(crate) banner: String,
 }
 

@@ -67,7 +67,7 @@ impl FtpSession {
                     true => "Here it comes".to_owned(),
                     false => format!("Here it comes ({length} bytes)"),
                 };
-                session.start(cx, |moved| Work::Send { make, moved }, &text, record);
+                session.start(cx, |moved| Work::Send { make, moved }, text.as_bytes(), record);
             }
             Err(error) => refuse(cx, &error),
         });
@@ -116,9 +116,9 @@ impl FtpSession {
                     true => {
                         let mut text = b"FILE: ".to_vec();
                         push_name(&mut text, path.name().unwrap_or_default());
-                        String::from_utf8_lossy(&text).into_owned()
+                        text
                     }
-                    false => "Send it".to_owned(),
+                    false => b"Send it".to_vec(),
                 };
                 let tray = Tray { sink: Sink::new(upload, how), gathered: Vec::new() };
                 let record = session.record(cx, 'i', &shown);
@@ -157,7 +157,7 @@ impl FtpSession {
         self.in_pool(cx, open, move |session, cx, lines| match lines {
             Ok(lines) => {
                 let make = Box::new(move || how.apply(Box::new(pooled(lines))));
-                session.start(cx, |moved| Work::Send { make, moved }, "Here it comes", None);
+                session.start(cx, |moved| Work::Send { make, moved }, b"Here it comes", None);
             }
             Err(error) => refuse(cx, &error),
         });
@@ -194,12 +194,17 @@ impl FtpSession {
         &mut self,
         cx: &mut Cx<'_>,
         work: impl FnOnce(Arc<AtomicU64>) -> Work,
-        text: &str,
+        text: &[u8],
         record: Option<Record>,
     ) {
         let moved = Arc::<AtomicU64>::default();
         let mut work = Some(work(Arc::clone(&moved)));
-        say(cx, 150, text);
+        // The text may hold a name, which is octets.
+        cx.compose(|out| {
+            for part in [b"150 ", text, b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        });
         match &self.channel {
             Channel::Open(remote) => {
                 if let Some(work) = work.take() {
@@ -353,10 +358,13 @@ impl FtpSession {
     }
 
     fn record(&self, cx: &Cx<'_>, direction: char, path: &[u8]) -> Option<Record> {
-        let sink = self.shared.access.as_ref()?;
+        let (access, counts) = (self.shared.access.as_ref(), self.shared.counts.as_ref());
+        if access.is_none() && counts.is_none() {
+            return None;
+        }
         let mark = if self.visit.is_some() && self.user == "anonymous" { 'a' } else { 'r' };
-        let record = Record::new(sink, path, self.how, direction, mark, &self.user);
-        Some(record.of(cx.peer().remote.ip()))
+        let record = Record::new(path, self.how, direction, mark, &self.user);
+        Some(record.of(cx.peer().remote.ip()).to(access.cloned(), counts.cloned()))
     }
 }
 

@@ -200,7 +200,7 @@ impl World {
         self.data = Some(Client::from_peer(session, peer, limits, self.faults.clone()));
     }
 
-    fn step(&mut self, step: &str) {
+    pub(super) fn step(&mut self, step: &str) {
         let (verb, rest) = step.split_once(' ').unwrap_or((step, ""));
         match verb {
             "@connect" => self.connect(loopback(40_001), None),

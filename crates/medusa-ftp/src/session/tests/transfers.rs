@@ -432,7 +432,8 @@ fn big_files_go_both_ways_in_bounded_memory() {
 fn transfers_are_logged() {
     let log = Arc::new(Lines::default());
     let sink: Arc<dyn AccessSink> = log.clone();
-    let builder = builder(&files()).access(Some(sink));
+    let metrics = medusa_core::metrics::Metrics::default();
+    let builder = builder(&files()).access(Some(sink)).metrics(&metrics);
     let script = [
         "USER alice",
         "PASS secret",
@@ -457,5 +458,9 @@ fn transfers_are_logged() {
             "Sun Sep  9 01:46:40 2001 1 127.0.0.1 6 /hello.txt b _ o r alice ftp 0 * c",
             "Sun Sep  9 01:46:40 2001 1 127.0.0.1 3 /a_b_ a _ i r alice ftp 0 * i",
         ]
+    );
+    assert_eq!(
+        metrics.service("ftp.test").counters(),
+        [("downloads", 1), ("downloaded_octets", 6), ("uploads", 1), ("uploaded_octets", 3)]
     );
 }
