@@ -37,6 +37,14 @@ const PURE: &[&str] = &[
     "crates/medusa-http/src/response.rs",
     "crates/medusa-http/src/router.rs",
     "crates/medusa-http/src/session/",
+    "crates/medusa-pop3/src/access.rs",
+    "crates/medusa-pop3/src/commands.rs",
+    "crates/medusa-pop3/src/replies.rs",
+    "crates/medusa-pop3/src/retrieval.rs",
+    "crates/medusa-pop3/src/session.rs",
+    "crates/medusa-pop3/src/session/",
+    "crates/medusa-pop3/src/visit.rs",
+    "crates/medusa-pop3/src/wire_text.rs",
     "crates/medusa-accounts/src/throttle.rs",
 ];
 

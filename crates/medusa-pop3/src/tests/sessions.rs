@@ -115,6 +115,19 @@ fn nothing_is_removed_before_all_is_sent() {
 }
 
 #[test]
+fn who_has_said_quit_hears_how_it_went_though_the_server_ends() {
+    let store = two();
+    let mut client = inside(&store);
+    client.send(crlf("DELE 1\nQUIT"));
+    client.drain();
+    assert!(!client.is_closed());
+    client.run_jobs();
+    assert_eq!(client.text(), crlf("+OK marked as deleted\n+OK bye"));
+    assert!(client.is_closed());
+    assert_eq!(store.left(), ["U2"]);
+}
+
+#[test]
 fn the_lock_is_free_before_quit_is_answered() {
     let store = two();
     let setup = Setup::new(&store);
