@@ -25,6 +25,8 @@ pub(crate) struct UsersFile {
     services: Services,
     /// What it was like when it was read.
     stamp: Stamp,
+    /// What it was like when it was last looked at.
+    seen: Stamp,
 }
 
 /// The services that accounts may name.
@@ -40,6 +42,8 @@ pub(crate) struct Services {
 pub(crate) enum Look {
     /// It is what it was.
     Same,
+    /// It has changed since the last look, and may be half written: it has to stay as it is for a while.
+    Changing,
     /// It was read and counts from now on; what there is to say of it.
     Read(Vec<Diagnostic>),
     /// It can't be used: the accounts are still those that were read before.
@@ -71,7 +75,7 @@ pub(crate) fn read(
         Ok((directory, advice)) => {
             errors.extend(advice);
             match Accounts::new(directory) {
-                Ok(accounts) => Some((UsersFile { path, services, stamp }, accounts)),
+                Ok(accounts) => Some((UsersFile { path, services, stamp, seen: stamp }, accounts)),
                 Err(error) => {
                     errors.push(Diagnostic::new(error.to_string()).at(place()));
                     None
@@ -95,11 +99,14 @@ impl UsersFile {
         self.path.display().to_string()
     }
 
-    /// Reads the file again if it has changed, or in any case, and has `accounts` answer from it.
+    /// Reads the file again if it has changed and has been let alone since, or in any case, and has `accounts` answer from it.
     pub(crate) fn look(&mut self, accounts: &Accounts, in_any_case: bool) -> Look {
         let now = stamp(&self.path);
-        if now == self.stamp && !in_any_case {
-            return Look::Same;
+        let settled = std::mem::replace(&mut self.seen, now) == now;
+        match (in_any_case, now == self.stamp, settled) {
+            (false, true, _) => return Look::Same,
+            (false, false, false) => return Look::Changing,
+            _ => {}
         }
         // After an error too: it is told once for each change.
         self.stamp = now;
@@ -371,10 +378,13 @@ mod tests {
         assert!(matches!(users.look(&accounts, true), Look::Read(_)));
 
         case.write(format!("{}\n{}", entry("alice", true), entry("bob", true)));
+        assert!(matches!(users.look(&accounts, false), Look::Changing));
+        assert_eq!(accounts.directory().len(), 1);
         assert!(matches!(users.look(&accounts, false), Look::Read(advice) if advice.is_empty()));
         assert_eq!(accounts.directory().len(), 2);
 
         case.write("[carol]\n");
+        assert!(matches!(users.look(&accounts, false), Look::Changing));
         let Look::Refused(told) = users.look(&accounts, false) else { panic!("it was taken") };
         let nowhere = Source { name: String::new(), text: String::new() };
         assert!(told[0].place(&nowhere).ends_with("users.toml:1"), "{told:?}");
@@ -383,9 +393,11 @@ mod tests {
         assert!(matches!(users.look(&accounts, true), Look::Refused(_)));
 
         std::fs::remove_file(case.folder.path().join("users.toml")).expect("removed");
+        assert!(matches!(users.look(&accounts, false), Look::Changing));
         assert!(matches!(users.look(&accounts, false), Look::Refused(_)));
         assert_eq!(accounts.directory().len(), 2);
         case.write(entry("dave", true));
+        assert!(matches!(users.look(&accounts, false), Look::Changing));
         assert!(matches!(users.look(&accounts, false), Look::Read(_)));
         assert!(accounts.directory().identity("dave").is_some());
     }

@@ -19,6 +19,9 @@ use crate::config::diagnostic::{Diagnostic, Source};
 /// or a password that was changed should not need a signal (Caddy and Traefik watch theirs).
 const PERIOD: Duration = Duration::from_secs(10);
 
+/// How long a users file has to stay as it is before it is read: an editor may have written half of it.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// What may change, and how.
 pub(crate) struct Watched {
     /// The certificates, where there are any.
@@ -39,23 +42,25 @@ impl Watched {
         let (wishes, wished) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("reload".into())
-            .spawn(move || self.watch(&wished, PERIOD))?;
+            .spawn(move || self.watch(&wished, PERIOD, SETTLED))?;
         Ok(Watch { wishes: Some(wishes), thread: Some(thread) })
     }
 
-    fn watch(mut self, wished: &Receiver<()>, period: Duration) {
+    fn watch(mut self, wished: &Receiver<()>, period: Duration, settled: Duration) {
+        let mut pause = period;
         loop {
-            let asked = match wished.recv_timeout(period) {
+            let asked = match wished.recv_timeout(pause) {
                 Ok(()) => true,
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            self.look(asked);
+            pause = if self.look(asked) { settled } else { period };
         }
     }
 
-    /// Reads what has changed; with `asked` the users file in any case, and says so.
-    fn look(&mut self, asked: bool) {
+    /// Reads what has changed; with `asked` the users file in any case, and says so. Whether it should
+    /// look again soon.
+    fn look(&mut self, asked: bool) -> bool {
         if let Some(tls) = &self.tls {
             match tls.refresh() {
                 Ok(true) => {
@@ -76,6 +81,7 @@ impl Watched {
         if let Some((file, accounts)) = &mut self.accounts {
             match file.look(accounts, asked) {
                 Look::Same => {}
+                Look::Changing => return true,
                 Look::Read(advice) => {
                     let count = accounts.directory().len();
                     tracing::info!(accounts = count, "{} was read again", file.name());
@@ -89,6 +95,7 @@ impl Watched {
                 }
             }
         }
+        false
     }
 }
 
@@ -146,9 +153,12 @@ mod tests {
         let accounts = Arc::new(accounts);
         let watched = Watched { tls: None, accounts: Some((file, Arc::clone(&accounts))) };
         let (wishes, wished) = mpsc::channel();
-        let thread = std::thread::spawn(move || watched.watch(&wished, Duration::from_millis(1)));
+        let thread = std::thread::spawn(move || {
+            let soon = Duration::from_millis(1);
+            watched.watch(&wished, soon, soon);
+        });
         for names in [&["alice", "bob"][..], &[], &["carol"]] {
-            // It may be read half written, which is refused, and again when it is whole.
+            // Even if it should be read half written, it is read again when it is whole.
             std::fs::write(&path, users(names)).expect("written");
             let end = std::time::Instant::now() + Duration::from_secs(20);
             while accounts.directory().len() != names.len() {
