@@ -14,7 +14,7 @@ use crate::service::{Directory, Role, SmtpLimits, SmtpService, default_limits};
 
 /// The plug-in: `[smtp.NAME]`.
 ///
-/// It looks for these among what services share: [`Accounts`], [`Logins`] and, for TLS, [`ServerTls`].
+/// It looks for these among what services share: [`Accounts`] or a handle to them, [`Logins`] and, for TLS, [`ServerTls`].
 #[derive(Debug)]
 pub struct Smtp;
 
@@ -28,7 +28,7 @@ impl Plugin for Smtp {
         let listeners = listeners(&config, tls.is_some(), cx)?;
         let hostname = hostname(&config)?;
         let domains = domains(&config)?;
-        let Some(accounts) = cx.shared::<Accounts>() else {
+        let Some(accounts) = accounts(cx) else {
             return Err(BuildError::new(
                 "there is nobody to deliver to: no accounts are configured",
             )
@@ -67,6 +67,12 @@ impl Plugin for Smtp {
             },
         }
     }
+}
+
+/// The accounts, shared as they are or by a handle.
+fn accounts(cx: &BuildContext) -> Option<Arc<Accounts>> {
+    let handle = cx.shared::<Arc<Accounts>>().map(|accounts| Arc::clone(&accounts));
+    handle.or_else(|| cx.shared::<Accounts>())
 }
 
 fn refuse_later_keys(config: &SmtpConfig) -> Result<(), BuildError> {
