@@ -78,6 +78,7 @@ impl Launcher {
         Self::new()
             .with::<medusa_http::Http>()
             .with::<medusa_ftp::Ftp>()
+            .with::<medusa_smtp::Smtp>()
             .with::<medusa_pop3::Pop3>()
     }
 

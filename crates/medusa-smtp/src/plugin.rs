@@ -71,7 +71,7 @@ impl Plugin for Smtp {
 
 /// The accounts, shared as they are or by a handle.
 fn accounts(cx: &BuildContext) -> Option<Arc<Accounts>> {
-    let handle = cx.shared::<Arc<Accounts>>().map(|accounts| Arc::clone(&accounts));
+    let handle = cx.shared::<Arc<Accounts>>().map(|accounts| (*accounts).clone());
     handle.or_else(|| cx.shared::<Accounts>())
 }
 

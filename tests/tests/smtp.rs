@@ -1,0 +1,109 @@
+//! `[smtp.*]` as an operator writes it: what comes in by SMTP, users' logins, and what POP3 makes of it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use medusa_tests::{Server, Site};
+
+const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
+
+const SITE: &str = "\
+[accounts]
+file = \"users.toml\"
+
+[smtp.mx]
+listen = [\"127.0.0.1:0\"]
+hostname = \"mx.example.test\"
+domains = [\"example.test\"]
+mailboxes = \"mail\"
+max_message = \"1 MiB\"
+
+[smtp.submission]
+listen = [\"127.0.0.1:0\"]
+hostname = \"mx.example.test\"
+role = \"submission\"
+domains = [\"example.test\"]
+mailboxes = \"mail\"
+
+[pop3.mail]
+listen = [\"127.0.0.1:0\"]
+mailboxes = \"mail\"
+";
+
+fn site() -> Site {
+    let site = Site::new(SITE);
+    let mut command = site.command(MEDUSA, &["passwd", "alice"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it runs");
+    child.stdin.take().expect("a pipe").write_all(b"secret\n").expect("it reads");
+    assert!(child.wait().expect("it ends").success());
+    let users = site.read("users.toml");
+    site.write("users.toml", format!("{users}mail = [\"alice@example.test\"]\n"));
+    site
+}
+
+/// Says each line, and returns the last line of the reply to each, the greeting's first.
+fn talk(server: &Server, service: &str, lines: &[&str]) -> Vec<String> {
+    let mut reader = BufReader::new(server.connect(service));
+    let mut replies = Vec::new();
+    for line in [""].iter().chain(lines) {
+        if !line.is_empty() {
+            reader.get_mut().write_all(format!("{line}\r\n").as_bytes()).expect("it reads");
+        }
+        let mut reply = String::new();
+        while reply.get(3..4) == Some("-") || reply.is_empty() {
+            reply.clear();
+            reader.read_line(&mut reply).expect("text");
+            assert!(reply.ends_with("\r\n"), "{replies:?} {reply:?}");
+        }
+        replies.push(reply.trim_end().to_owned());
+    }
+    replies
+}
+
+fn codes(replies: &[String]) -> String {
+    replies.iter().map(|reply| &reply[..3]).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn mail_comes_in_and_is_fetched() {
+    let site = site();
+    let server = site.serve(MEDUSA);
+    let replies = talk(
+        &server,
+        "smtp.mx",
+        &[
+            "EHLO c.test",
+            "MAIL FROM:<bob@elsewhere.test> SIZE=2000000",
+            "MAIL FROM:<bob@elsewhere.test>",
+            "RCPT TO:<carol@example.test>",
+            "RCPT TO:<bob@elsewhere.test>",
+            "RCPT TO:<alice+tag@example.test>",
+            "DATA",
+            "Subject: hello\r\n\r\n..\r\n.",
+            "QUIT",
+        ],
+    );
+    assert_eq!(codes(&replies), "220 250 552 250 550 550 250 354 250 221", "{replies:?}");
+
+    // `\0alice\0secret`
+    let login = "AUTH PLAIN AGFsaWNlAHNlY3JldA==";
+    let lines =
+        ["EHLO c.test", "MAIL FROM:<>", login, "MAIL FROM:<>", "RCPT TO:<x@elsewhere.test>"];
+    let replies = talk(&server, "smtp.submission", &lines);
+    assert_eq!(codes(&replies), "220 250 530 235 250 550", "{replies:?}");
+
+    let replies = talk(&server, "pop3.mail", &["USER alice", "PASS secret", "STAT", "QUIT"]);
+    assert!(replies.iter().all(|reply| reply.starts_with("+OK")), "{replies:?}");
+    assert!(replies[3].starts_with("+OK 1 "), "{replies:?}");
+    server.end();
+}
+
+#[test]
+fn what_is_not_sent_yet_is_refused_with_its_line() {
+    let site =
+        Site::new(&format!("{SITE}[smtp.out]\nqueue = \"queue\"\nlisten = [\"127.0.0.1:0\"]\n"));
+    let output = site.command(MEDUSA, &["check", "medusa.toml"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("`queue` is not offered by this build yet"), "{said}");
+}
