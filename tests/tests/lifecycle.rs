@@ -118,7 +118,7 @@ fn a_check_says_what_would_be_served() {
 #[test]
 fn everything_that_is_wrong_is_told_before_anything_is_served() {
     let site = Site::new(
-        "[server]\nshard = 2\n[limits]\nidle = \"60\"\n[http.site]\nlisen = [\"127.0.0.1:0\"]\nroot = 5\n[smtp.mx]\n",
+        "[server]\nshard = 2\n[limits]\nidle = \"60\"\n[http.site]\nlisen = [\"127.0.0.1:0\"]\nroot = 5\n[gopher.mx]\n",
     );
     for command in ["check", "serve"] {
         let output = run(&site, &[command, "medusa.toml"]);
@@ -135,7 +135,7 @@ fn everything_that_is_wrong_is_told_before_anything_is_served() {
             "medusa.toml:7:8",
             "not the number 5",
             "medusa.toml:8:2",
-            "no plug-in for `smtp`",
+            "no plug-in for `gopher`",
             "`http`",
         ] {
             assert!(told.contains(part), "{part:?} is not in:\n{told}");
