@@ -49,8 +49,17 @@ pub(crate) enum Work {
 
 /// What a data connection reports, and which one it is.
 pub(crate) struct Report {
-    pub(crate) serial: u64,
+    pub(crate) from: Name,
     pub(crate) event: Event,
+}
+
+/// Which data connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name {
+    /// Of the channel that was asked for.
+    pub(crate) serial: u64,
+    /// Of those that have come to its port: one that is too late must not be taken for the right one.
+    pub(crate) index: u32,
 }
 
 pub(crate) enum Event {
@@ -121,7 +130,7 @@ fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
 /// One data connection.
 pub(crate) struct DataSession {
     control: Remote,
-    serial: u64,
+    name: Name,
     shelf: Arc<Mutex<Shelf>>,
     gathered: Vec<u8>,
     moved: Arc<AtomicU64>,
@@ -150,10 +159,10 @@ enum End {
 }
 
 impl DataSession {
-    pub(crate) fn new(control: Remote, serial: u64) -> DataSession {
+    pub(crate) fn new(control: Remote, name: Name) -> DataSession {
         DataSession {
             control,
-            serial,
+            name,
             shelf: Arc::default(),
             gathered: Vec::new(),
             moved: Arc::default(),
@@ -170,11 +179,11 @@ impl DataSession {
         match work {
             Work::Send { make, moved } => {
                 self.phase = Phase::Sending;
-                let (control, serial) = (self.control.clone(), self.serial);
+                let (control, name) = (self.control.clone(), self.name);
                 // Told when the socket has taken everything; `closed` tells of the rest.
                 let hook = move |delivered: Delivered| {
                     if delivered.completed {
-                        report(&control, serial, Event::Ended { result: Ok(()), left: None });
+                        report(&control, name, Event::Ended { result: Ok(()), left: None });
                     }
                 };
                 cx.send(hooked(Counted { inner: make(), moved }, hook));
@@ -214,7 +223,7 @@ impl DataSession {
             // It is empty but where a full pool has refused it before.
             tray.gathered.append(&mut self.gathered);
         }
-        let (shelf, control, serial) = (Arc::clone(&self.shelf), self.control.clone(), self.serial);
+        let (shelf, control, name) = (Arc::clone(&self.shelf), self.control.clone(), self.name);
         let work = move || {
             let Some(mut tray) = lock(&shelf).tray.take() else { return false };
             let written = tray.write();
@@ -237,7 +246,7 @@ impl DataSession {
                     Failure::Stored(undone.err().unwrap_or(error))
                 }
             };
-            report(&control, serial, Event::Ended { result: Err(result), left: None });
+            report(&control, name, Event::Ended { result: Err(result), left: None });
             false
         };
         self.submit(cx, work, |session, cx, goes_on| match goes_on {
@@ -255,12 +264,12 @@ impl DataSession {
         if let Some(tray) = &mut lock(&self.shelf).tray {
             tray.gathered.append(&mut self.gathered);
         }
-        let (shelf, control, serial) = (Arc::clone(&self.shelf), self.control.clone(), self.serial);
+        let (shelf, control, name) = (Arc::clone(&self.shelf), self.control.clone(), self.name);
         let work = move || {
             let tray = lock(&shelf).tray.take();
             let ended = tray.map_or(Ok(()), |tray| tray.end(Ending::Complete));
             let result = ended.map_err(Failure::Stored);
-            report(&control, serial, Event::Ended { result, left: None });
+            report(&control, name, Event::Ended { result, left: None });
         };
         self.has_reported = true;
         self.submit(cx, work, |_, cx, ()| cx.close());
@@ -292,7 +301,7 @@ impl DataSession {
             tray.gathered.append(&mut self.gathered);
         }
         let event = Event::Ended { result: Err(failure), left };
-        cx.notify(self.control.address(), Report { serial: self.serial, event });
+        cx.notify(self.control.address(), Report { from: self.name, event });
         cx.close();
     }
 }
@@ -302,7 +311,7 @@ impl Session for DataSession {
         cx.expect(Framing::stream());
         cx.arm(PATIENCE_KEY, PATIENCE);
         let event = Event::Opened { remote: cx.remote(), tls: cx.peer().tls.clone() };
-        cx.notify(self.control.address(), Report { serial: self.serial, event });
+        cx.notify(self.control.address(), Report { from: self.name, event });
     }
 
     fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
@@ -349,7 +358,7 @@ impl Session for DataSession {
             // The pool may have been about to tell, and won't.
             let failure = Failure::Stored(Error::Io(std::io::Error::other("it panicked")));
             let event = Event::Ended { result: Err(failure), left: None };
-            return report(&self.control, self.serial, event);
+            return report(&self.control, self.name, event);
         }
         if self.has_reported {
             return;
@@ -379,12 +388,12 @@ impl Session for DataSession {
         drop(shelf);
         // What is left is the control connection's to end, in the pool: here is an event loop.
         let event = Event::Ended { result: Err(failure), left };
-        report(&self.control, self.serial, event);
+        report(&self.control, self.name, event);
     }
 }
 
-fn report(control: &Remote, serial: u64, event: Event) {
-    if control.notify(Report { serial, event }).is_err() {
+fn report(control: &Remote, from: Name, event: Event) {
+    if control.notify(Report { from, event }).is_err() {
         tracing::warn!("the end of a transfer could not be told: too many notes wait");
     }
 }
@@ -392,14 +401,19 @@ fn report(control: &Remote, serial: u64, event: Event) {
 /// Takes the data connections of one passive listener: those of the control connection's peer.
 pub(crate) struct DataAcceptor {
     pub(crate) control: Remote,
-    pub(crate) serial: u64,
+    /// The next connection's name.
+    pub(crate) next: Name,
     pub(crate) peer: Option<IpAddr>,
 }
 
 impl Acceptor for DataAcceptor {
     fn accepted(&mut self, peer: &Peer) -> Box<dyn Session> {
         match peer.remote.ip() == self.peer {
-            true => Box::new(DataSession::new(self.control.clone(), self.serial)),
+            true => {
+                let name = self.next;
+                self.next.index += 1;
+                Box::new(DataSession::new(self.control.clone(), name))
+            }
             false => {
                 tracing::info!(peer = %peer.remote, "a data connection of another host is refused");
                 Box::new(Stranger)

@@ -12,7 +12,7 @@ use medusa_core::{Address, Cx, Endpoint, Listening, Remote};
 use medusa_text::code;
 
 use super::{FtpSession, say};
-use crate::data::{DataAcceptor, Order};
+use crate::data::{DataAcceptor, Name, Order};
 use crate::passive::Lease;
 
 /// So many ports are tried before it is said that none is free.
@@ -31,8 +31,8 @@ pub(super) enum Channel {
     Target(SocketAddr),
     /// We are connecting.
     Connecting(Address),
-    /// It stands.
-    Open(Remote),
+    /// It stands, and is this one of those that came.
+    Open(Remote, u32),
     /// It stood and its TLS session was another's.
     Unbound,
 }
@@ -41,7 +41,7 @@ impl Channel {
     /// The data connection that stands.
     pub(super) fn connected(&self) -> Option<&Remote> {
         match self {
-            Channel::Open(remote) => Some(remote),
+            Channel::Open(remote, _) => Some(remote),
             _ => None,
         }
     }
@@ -119,7 +119,8 @@ impl FtpSession {
         };
         self.serial += 1;
         let peer = cx.peer().remote.ip();
-        let acceptor = DataAcceptor { control: cx.remote(), serial: self.serial, peer };
+        let next = Name { serial: self.serial, index: 0 };
+        let acceptor = DataAcceptor { control: cx.remote(), next, peer };
         let bind = vec![SocketAddr::new(ip, lease.port)];
         let inlet = cx.listen_private(bind, Box::new(acceptor), self.is_protected);
         self.channel = Channel::Binding { inlet, lease, tries: tries - 1, extended };
@@ -169,14 +170,20 @@ impl FtpSession {
             Channel::None | Channel::Target(_) | Channel::Unbound => {}
             Channel::Binding { inlet, .. } | Channel::Listening { inlet, .. } => cx.unlisten(inlet),
             Channel::Connecting(address) => cx.notify(address, Order::Abandon),
-            Channel::Open(remote) => cx.notify(remote.address(), Order::Abandon),
+            Channel::Open(remote, _) => cx.notify(remote.address(), Order::Abandon),
         }
         // What is still to be heard of it is old.
         self.serial += 1;
     }
 
     /// A data connection stands; whether it may be used.
-    pub(super) fn data_opened(&mut self, cx: &mut Cx<'_>, remote: Remote, tls: Option<Arc<Facts>>) {
+    pub(super) fn data_opened(
+        &mut self,
+        cx: &mut Cx<'_>,
+        remote: Remote,
+        index: u32,
+        tls: Option<Arc<Facts>>,
+    ) {
         if let Channel::Listening { inlet, .. } = &self.channel {
             cx.unlisten(*inlet);
         }
@@ -185,7 +192,7 @@ impl FtpSession {
             self.remember_ticket(facts.session);
         }
         self.channel = match is_bound {
-            true => Channel::Open(remote),
+            true => Channel::Open(remote, index),
             false => {
                 tracing::info!(peer = %cx.peer().remote, "a data connection resumes no TLS session of its own");
                 cx.notify(remote.address(), Order::Abandon);

@@ -16,7 +16,7 @@ use super::channel::Channel;
 use super::{DATA, FtpSession, refuse, say};
 use crate::Error;
 use crate::access::Record;
-use crate::data::{DataSession, Event, Failure, Order, PATIENCE, Report, Tray, Work};
+use crate::data::{DataSession, Event, Failure, Name, Order, PATIENCE, Report, Tray, Work};
 use crate::listing::{Form, Lines};
 use crate::storage::{Ending, Entry, Info, Start, Storage};
 use crate::stream::{Sink, content_from, pooled};
@@ -206,14 +206,14 @@ impl FtpSession {
             }
         });
         match &self.channel {
-            Channel::Open(remote) => {
+            Channel::Open(remote, _) => {
                 if let Some(work) = work.take() {
                     cx.notify(remote.address(), Order::Begin(work));
                 }
             }
             Channel::Target(target) => {
                 self.serial += 1;
-                let session = DataSession::new(cx.remote(), self.serial);
+                let session = DataSession::new(cx.remote(), Name { serial: self.serial, index: 0 });
                 self.channel = Channel::Connecting(cx.connect(*target, Box::new(session)));
                 cx.arm(DATA, PATIENCE);
             }
@@ -231,8 +231,9 @@ impl FtpSession {
     }
 
     pub(super) fn reported(&mut self, cx: &mut Cx<'_>, report: Report) {
-        let Report { serial, event } = report;
-        if serial != self.serial {
+        let Report { from: Name { serial, index }, event } = report;
+        let is_late = matches!(&self.channel, Channel::Open(_, taken) if *taken != index);
+        if serial != self.serial || is_late {
             return match event {
                 Event::Opened { remote, .. } => cx.notify(remote.address(), Order::Abandon),
                 // Nobody waits for it; a full pool drops it, which leaves nothing open either.
@@ -244,10 +245,7 @@ impl FtpSession {
         }
         match event {
             Event::Opened { remote, tls } => {
-                if self.channel.connected().is_some() {
-                    return cx.notify(remote.address(), Order::Abandon);
-                }
-                self.data_opened(cx, remote, tls);
+                self.data_opened(cx, remote, index, tls);
                 self.use_channel(cx);
             }
             Event::Ended { result, left: Some(tray) } => {
@@ -270,7 +268,7 @@ impl FtpSession {
         let Some(transfer) = &mut self.transfer else { return };
         cx.disarm(DATA);
         match &self.channel {
-            Channel::Open(remote) => {
+            Channel::Open(remote, _) => {
                 if let Some(work) = transfer.work.take() {
                     cx.notify(remote.address(), Order::Begin(work));
                 }
@@ -335,7 +333,7 @@ impl FtpSession {
         transfer.is_abandoned = true;
         match &self.channel {
             // It reports when it has ended.
-            Channel::Open(remote) if transfer.work.is_none() => {
+            Channel::Open(remote, _) if transfer.work.is_none() => {
                 cx.notify(remote.address(), Order::Abandon);
             }
             _ => self.conclude(cx, Err(Failure::Abandoned)),

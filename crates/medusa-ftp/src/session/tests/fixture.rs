@@ -200,6 +200,19 @@ impl World {
         self.data = Some(Client::from_peer(session, peer, limits, self.faults.clone()));
     }
 
+    /// A data connection's own peer.
+    pub(super) fn peer(&self) -> Peer {
+        Peer::new(loopback(40_001), loopback(50_000))
+    }
+
+    /// Carries the notes of a data connection that isn't ours to the control connection.
+    pub(super) fn pass_on(&mut self, data: &mut Client) {
+        for one in data.asked() {
+            let Asked::Notify(_, note) = one else { panic!("data asks for nothing") };
+            self.control.notify(note.downcast::<Report>().expect("a report"));
+        }
+    }
+
     pub(super) fn step(&mut self, step: &str) {
         let (verb, rest) = step.split_once(' ').unwrap_or((step, ""));
         match verb {

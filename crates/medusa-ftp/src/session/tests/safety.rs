@@ -1,8 +1,9 @@
 //! Who may connect where, what TLS must prove, and what is never leaked.
 
-use medusa_core::testing::Faults;
+use medusa_core::testing::{Asked, Client, Faults};
 
-use super::fixture::{World, builder, check, check_in, check_outside, files, lines, play};
+use super::fixture::{World, builder, check, check_in, check_outside, files, limits, lines, play};
+use crate::data::Order;
 use crate::passive::PortRange;
 use crate::service::FtpBuilder;
 use crate::storage::Memory;
@@ -294,4 +295,29 @@ fn an_idle_connection_is_small() {
     // With what the core keeps of a connection it is to stay below 1 KiB.
     let size = std::mem::size_of::<crate::session::FtpSession>();
     assert!(size <= 512, "{size}");
+}
+
+#[test]
+fn one_that_comes_too_late_ends_nothing() {
+    let mut world = play(builder(&files()), &["USER alice", "PASS secret", "PASV"], Faults::none());
+    // Both were accepted before the port was closed.
+    let mut acceptor = world.acceptor.take().expect("it listens");
+    let peer = world.peer();
+    let second = acceptor.accepted(&peer);
+    let first = acceptor.accepted(&peer);
+    world.data = Some(Client::from_peer(first, peer.clone(), limits(), Faults::none()));
+    world.settle();
+    let mut second = Client::from_peer(second, peer, limits(), Faults::none());
+    world.pass_on(&mut second);
+    let asked = world.control.asked();
+    let [Asked::Notify(_, note)] = <[_; 1]>::try_from(asked).ok().expect("one order") else {
+        panic!("the second is to be abandoned")
+    };
+    second.notify(note.downcast::<Order>().expect("an order"));
+    assert!(second.is_closed());
+    world.control.deliver();
+    world.step("RETR hello.txt");
+    world.step("@get");
+    let told = lines(&world);
+    assert_eq!(told[told.len() - 3..], ["150 Here it comes (6 bytes)", "226 Done", "[hello\n|]"]);
 }
