@@ -215,6 +215,8 @@ pub(crate) struct Continuations {
     waiting: Vec<(u32, Continuation)>,
     /// Who asks, as a handler has just found out.
     pub(crate) user: Option<Box<str>>,
+    /// A handler wants nothing behind its request to be looked at.
+    pub(crate) alone: bool,
 }
 
 impl Continuations {
@@ -272,6 +274,12 @@ impl<'a, 'c> Exchange<'a, 'c> {
         if let Some(tally) = &self.shard.tally {
             tally.flush();
         }
+    }
+
+    /// Has the requests behind this one wait unread while its answer is put off: for a handler that
+    /// keeps much of a request meanwhile.
+    pub(crate) fn hold(&mut self) {
+        self.continuations.alone = true;
     }
 
     /// Says who asks, for the access log.

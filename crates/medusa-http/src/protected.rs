@@ -130,6 +130,8 @@ impl<H: Handler + 'static> Handler for Protected<H> {
         match self.logins.begin(&origin, Question::Password(credentials), exchange.now()) {
             Begun::Answered(answer) => self.decided(answer.verdict(), request, exchange),
             Begun::Pending(login) => {
+                // One at a time: a connection holds one head, however many it has sent.
+                exchange.hold();
                 let (gate, kept, wait) = (self.clone(), request.keep(), login.wait());
                 if wait.is_zero() {
                     return gate.look_up(login, kept, exchange);

@@ -42,7 +42,7 @@ impl HttpSession {
                 }
             }
             // The answer may turn out to end with the connection, which nothing can follow.
-            (Answer::Later(ticket), None) if asker.asked.is_old_version() => {
+            (Answer::Later(ticket), None) if asker.asked.is_old_version() || asker.alone => {
                 self.owe(cx, ticket.id, asker, None, may_read);
                 self.enter(cx, Event::PutOff);
             }
@@ -66,7 +66,7 @@ impl HttpSession {
             (Answer::Read(read), None) if may_read => {
                 let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
                 let answer = read.reader.ended(&mut exchange);
-                asker.name(&mut self.continuations);
+                asker.told(&mut self.continuations);
                 self.settle(cx, asker, answer, None, false);
             }
             (Answer::Read(_), body) => {
@@ -99,13 +99,13 @@ impl HttpSession {
             Continuation::Answer(then) => {
                 let answer = then(value, &mut exchange);
                 if let Some(owed) = self.owed.iter_mut().find(|owed| owed.id == id) {
-                    owed.asker.name(&mut self.continuations);
+                    owed.asker.told(&mut self.continuations);
                 }
                 self.answered(cx, id, answer);
             }
             Continuation::Reading(then) => {
                 let reading = then(value, &mut exchange);
-                self.name_reader();
+                self.reader_told();
                 self.read_on(cx, id, reading);
             }
         }
@@ -151,7 +151,7 @@ impl HttpSession {
                 self.owed.insert(at, Owed { slot, may_read: false, ..owed });
                 let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
                 let answer = read.reader.ended(&mut exchange);
-                self.owed[at].asker.name(&mut self.continuations);
+                self.owed[at].asker.told(&mut self.continuations);
                 return self.answered(cx, id, answer);
             }
             (slot, Answer::Read(_)) => {

@@ -140,7 +140,7 @@ impl HttpSession {
             Some(open) if !piece.is_empty() => {
                 let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
                 let reading = open.reader.received(piece, &mut exchange);
-                open.asker.name(&mut self.continuations);
+                open.asker.told(&mut self.continuations);
                 self.go_on(cx, reading, whole);
             }
             Some(_) if whole => self.body_ended(cx),
@@ -148,10 +148,10 @@ impl HttpSession {
         }
     }
 
-    /// Takes over who the reader of the body says it is from.
-    pub(super) fn name_reader(&mut self) {
+    /// Takes over what the reader of the body says of its request.
+    pub(super) fn reader_told(&mut self) {
         if let Some(open) = self.body.as_mut().and_then(|body| body.reading.as_mut()) {
-            open.asker.name(&mut self.continuations);
+            open.asker.told(&mut self.continuations);
         }
     }
 
@@ -187,7 +187,7 @@ impl HttpSession {
         self.enter(cx, Event::Whole);
         let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
         let answer = open.reader.ended(&mut exchange);
-        open.asker.name(&mut self.continuations);
+        open.asker.told(&mut self.continuations);
         self.settle(cx, open.asker, answer, None, false);
     }
 

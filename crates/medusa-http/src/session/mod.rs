@@ -110,6 +110,8 @@ impl std::fmt::Debug for HttpSession {
 struct Asker {
     asked: Asked,
     record: Option<Box<Record>>,
+    /// Nothing behind it is looked at while its answer is put off.
+    alone: bool,
 }
 
 /// An answer that was put off.
@@ -125,9 +127,10 @@ struct Owed {
 }
 
 impl Asker {
-    /// Takes over who a handler says it is.
+    /// Takes over what a handler says of the request: who asks, and whether others wait for it.
     #[inline]
-    fn name(&mut self, continuations: &mut Continuations) {
+    fn told(&mut self, continuations: &mut Continuations) {
+        self.alone |= std::mem::take(&mut continuations.alone);
         if let Some(user) = continuations.user.take()
             && let Some(record) = &mut self.record
         {
@@ -274,7 +277,7 @@ impl HttpSession {
             }
             None => None,
         };
-        let mut asker = Asker { asked, record };
+        let mut asker = Asker { asked, record, alone: false };
 
         let mut body = None;
         if !length.is_empty() || head.known(Known::Expect).is_some() {
@@ -287,7 +290,7 @@ impl HttpSession {
             };
         }
         let answer = self.ask(cx, &head, &method, &origin, body.is_some());
-        asker.name(&mut self.continuations);
+        asker.told(&mut self.continuations);
         match (answer, body) {
             (Answer::Now(response), None) => self.respond(cx, asker, None, response),
             (answer, body) => self.settle(cx, asker, answer, body, true),

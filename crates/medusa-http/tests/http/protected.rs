@@ -259,3 +259,17 @@ fn who_leaves_while_waiting_is_not_looked_up() {
     assert_eq!(fixture.accounts.hashes(), 1);
     assert!(fixture.lines.take()[0].contains(" 401 "));
 }
+
+#[test]
+fn one_login_at_a_time_is_held_for_a_connection() {
+    let fixture = Fixture::new();
+    let mut client = fixture.split("192.0.2.1", Faults::none().reads([16 * 1024]));
+    let padded = format!("\r\nX: {}\r\n\r\n", "x".repeat(8000));
+    client.send(get("/in/now", ALICE).replace("\r\n\r\n", &padded).repeat(64));
+    // What is behind the first isn't even read until that is known; then the others are remembered.
+    assert!(client.unread_bytes() > 256 * 1024);
+    client.run_jobs();
+    assert_eq!(said(&mut client), ["200 Some(\"alice\")"; 64]);
+    assert_eq!(client.unread_bytes(), 0);
+    assert_eq!(fixture.accounts.hashes(), 1);
+}
