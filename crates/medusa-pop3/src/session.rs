@@ -60,8 +60,8 @@ pub(crate) struct Shard {
 pub(crate) struct Pop3Session {
     shard: Rc<Shard>,
     state: State,
-    /// A login that has to wait after failed ones.
-    waiting: Option<Waiting<Self>>,
+    /// A login that has to wait after failed ones. Boxed: it is rare, and most of a session's size.
+    waiting: Option<Box<Waiting<Self>>>,
     errors: u32,
 }
 

@@ -121,7 +121,7 @@ impl Pop3Session {
             Asked::Underway => {}
             Asked::Wait(waiting) => {
                 cx.arm(DELAY, waiting.wait());
-                self.waiting = Some(waiting);
+                self.waiting = Some(Box::new(waiting));
             }
         }
     }
