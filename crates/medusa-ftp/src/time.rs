@@ -156,4 +156,20 @@ mod tests {
         assert_eq!(written(|out| push_listed(out, now + 2 * DAY, now)), "Sep 11  2001");
         assert_eq!(written(|out| push_logged(out, now)), "Sun Sep  9 01:46:40 2001");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn every_moment_comes_back(seconds in -62_167_219_200i64..253_402_300_799) {
+            let moment = Timestamp { seconds, nanoseconds: 0 };
+            let text = written(|out| push_stamp(out, moment));
+            proptest::prop_assert_eq!(read_stamp(text.as_bytes()), Some(moment), "{}", text);
+        }
+
+        #[test]
+        fn nothing_that_is_sent_panics(text in "[0-9.]{0,24}", seconds in proptest::num::i64::ANY) {
+            let _ = read_stamp(text.as_bytes());
+            written(|out| push_listed(out, seconds, 0));
+            written(|out| push_logged(out, seconds));
+        }
+    }
 }

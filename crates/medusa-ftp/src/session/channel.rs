@@ -267,4 +267,11 @@ mod tests {
             assert_eq!(read_eprt(wrong.as_bytes()), Err(Eprt::Syntax), "{wrong}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_that_is_sent_panics(octets in "[0-9,|.:!a-f\u{e9}]{0,30}") {
+            let _ = (read_port(octets.as_bytes()), read_eprt(octets.as_bytes()));
+        }
+    }
 }

@@ -376,6 +376,8 @@ impl Session for FtpSession {
     }
 
     fn overlong(&mut self, cx: &mut Cx<'_>) {
+        self.has_aborted_early = false;
+        // Whatever it was, it is no command, and has its place in the order.
         self.waiting.push_back(Vec::new());
         self.go_on(cx);
     }

@@ -299,4 +299,10 @@ fn an_abor_whose_lf_was_urgent_is_obeyed() {
     ] {
         check(script, &["226 Nothing is under way any more", "257 \"/\" is where you are"]);
     }
+    // What follows it may be too long to be a line.
+    let long = format!("@raw {}\r\nPWD\r\n", "x".repeat(9000));
+    check(
+        &["@raw ABOR\r", &long],
+        &["226 Nothing is under way any more", "500 No such command", "257 \"/\" is where you are"],
+    );
 }
