@@ -476,3 +476,14 @@ impl Session for SmtpSession {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        // What a message or a login needs is allocated when there is one.
+        assert!(size_of::<SmtpSession>() <= 128, "{}", size_of::<SmtpSession>());
+    }
+}
