@@ -65,6 +65,8 @@ pub(crate) struct State {
     pub(crate) framer: Framer,
     /// The session has called `expect` in this callback.
     pub(crate) reframed: bool,
+    /// What is expected is a part of a body, whatever its framing.
+    pub(crate) in_body: bool,
     pub(crate) timers: Deadlines,
     pub(crate) paused: bool,
     pub(crate) closing: bool,
@@ -137,6 +139,7 @@ impl Channel {
                 limits,
                 framer: Framer::new(Framing::stream()),
                 reframed: false,
+                in_body: false,
                 timers: Deadlines::default(),
                 paused: false,
                 closing: false,
@@ -170,7 +173,10 @@ impl Channel {
         if let Some(flow) = &mut self.flow {
             flow.input.clear();
             flow.start = 0;
+            flow.shown = 0;
         }
+        let framing = self.state.framer.framing().clone();
+        self.state.framer.expect(framing);
         self.starved = true;
         if let Some(limit) = self.state.limits.handshake {
             let until = env.millis_after(limit);
@@ -184,6 +190,10 @@ impl Channel {
         self.clock.touched(env.millis());
         self.state.peer.tls = Some(Arc::new(facts));
         self.state.securing = None;
+        if let Some(flow) = &mut self.flow {
+            // From now on TLS must see the bytes.
+            flow.outbox.set_accepts_files(false);
+        }
         if self.opened {
             self.call(env, |session, cx| session.secured(cx));
         } else {
@@ -210,6 +220,11 @@ impl Channel {
     }
 
     pub(crate) fn drain(&mut self, env: &mut Env) {
+        if !self.opened {
+            // Nothing has been said yet, so nothing is owed.
+            self.state.closing = true;
+            return;
+        }
         self.call(env, |session, cx| session.draining(cx));
     }
 
@@ -369,6 +384,7 @@ impl Channel {
                     at += consumed;
                     budget -= 1;
                     flow.shown = 0;
+                    self.waiting = false;
                     let mut cx = Cx { state: &mut self.state, flow: &mut flow, env };
                     self.session.overlong(&mut cx);
                 }
@@ -379,6 +395,7 @@ impl Channel {
                     if whole && rest.len() > flow.shown {
                         let fresh = std::mem::replace(&mut flow.shown, rest.len());
                         self.state.reframed = false;
+                        self.waiting = false;
                         let mut cx = Cx { state: &mut self.state, flow: &mut flow, env };
                         self.session.unfinished(&mut cx, rest, fresh);
                         if self.state.reframed {
@@ -494,7 +511,7 @@ impl Channel {
             Phase::Taking
         } else if self.state.paused || self.state.closing || !self.is_drained() {
             Phase::Own
-        } else if self.state.framer.inside_body() {
+        } else if self.state.in_body || self.state.framer.inside_body() {
             Phase::Giving
         } else if buffered && self.starved {
             Phase::Head

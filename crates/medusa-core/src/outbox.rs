@@ -232,6 +232,9 @@ impl Outbox {
 
     /// Puts `bytes` at `mark`, before all that was pushed since. Nothing that was pushed is moved.
     pub fn prepend(&mut self, mark: Mark, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         let segment = if bytes.len() <= SHORT {
             let mut short = [0; SHORT];
             short[..bytes.len()].copy_from_slice(bytes);
@@ -532,6 +535,14 @@ mod tests {
         out.prepend(mark, b"4\r\n");
         out.push_slice(b"\r\n");
         assert_eq!(take(&mut out, 2), b"4\r\nbody\r\n");
+    }
+
+    #[test]
+    fn an_empty_prefix_leaves_nothing_behind() {
+        let mut out = Outbox::new();
+        let mark = out.mark();
+        out.prepend(mark, b"");
+        assert!(out.is_empty());
     }
 
     #[test]

@@ -58,7 +58,8 @@ pub trait Session: Any {
         let _ = (cx, key);
     }
 
-    /// A message for this session.
+    /// A message for this session. It may come before [`opened`](Self::opened), while a connection or a
+    /// handshake is under way.
     fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
         let _ = (cx, note);
     }
@@ -248,6 +249,15 @@ impl Cx<'_> {
     pub fn expect(&mut self, framing: Framing) {
         self.state.framer.expect(framing);
         self.state.reframed = true;
+        self.state.in_body = false;
+    }
+
+    /// As [`expect`](Self::expect), for what is a part of a body and comes as a whole frame: the line of a
+    /// chunk, say. The body's minimum rate holds on across such frames, where the deadlines of a head and
+    /// of silence between requests would begin anew with each.
+    pub fn expect_in_body(&mut self, framing: Framing) {
+        self.expect(framing);
+        self.state.in_body = true;
     }
 
     /// Stops reading and cutting frames until [`resume`](Cx::resume). What has arrived is kept.

@@ -229,8 +229,11 @@ impl Line {
 
     fn hear(&mut self) -> String {
         let mut line = String::new();
-        self.reader.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+        match self.reader.read_line(&mut line) {
+            // What was cut off ends in a reset.
+            Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("{error}"),
+            _ => line.trim_end().to_owned(),
+        }
     }
 
     fn ask(&mut self, line: &str) -> String {

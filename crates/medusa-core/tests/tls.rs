@@ -535,3 +535,16 @@ fn bad_files_are_named() {
     let warnings = ServerTls::new(vec![expired]).unwrap().warnings(SystemTime::now());
     assert!(warnings[0].to_string().contains("old.pem has expired on"), "{warnings:?}");
 }
+
+#[test]
+fn a_client_that_ends_first_hears_a_clean_end() {
+    let authority = Authority::new();
+    let tls = ServerTls::new(vec![authority.sign("a", &["a.test"])]).unwrap();
+    let fixture = Fixture::new(tls);
+    let mut stream = fixture.connect(&authority.client(), "a.test").unwrap();
+    assert_eq!(hear(&mut stream), "hello");
+    stream.close().unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(stream.peer_has_closed(), "no close_notify");
+}

@@ -186,7 +186,10 @@ impl Shard {
     }
 
     pub(super) fn remove_inlet(&mut self, token: u64) {
-        if let Some(Entry::Inlet(_)) = self.table.get_mut(token) {
+        // One whose turn it is has been taken out: then there is no place for it to be put back.
+        if matches!(self.table.get_mut(token), Some(Entry::Inlet(_)) | None)
+            && self.table.has(token)
+        {
             self.table.take(token);
             self.table.remove(token);
             self.env.release(token);
@@ -275,7 +278,7 @@ impl Shard {
     pub(super) fn accept(&mut self, token: u64, inlet: &mut Inlet) {
         let Some(mut door) = inlet.door.take() else { return };
         let mut budget = ACCEPTS_PER_STEP;
-        while inlet.readable && !inlet.resting && budget > 0 {
+        while inlet.readable && !inlet.resting && budget > 0 && self.table.has(token) {
             budget -= 1;
             match inlet.accept() {
                 Ok((transport, remote, local)) => {
@@ -292,6 +295,9 @@ impl Shard {
             }
         }
         inlet.door = Some(door);
+        if inlet.owner.is_some_and(|owner| !self.table.has(owner)) {
+            self.remove_inlet(token);
+        }
         if inlet.readable && !inlet.resting {
             inlet.queued = true;
             self.queue.push_back(token);

@@ -38,6 +38,8 @@ pub(super) struct Connection {
     pub(super) channel: Channel,
     /// Whether it is in the shard's queue.
     pub(super) queued: bool,
+    /// Whether it is among those whose work waits for room in the offload pool.
+    pub(super) awaits_pool: bool,
     readable: bool,
     writable: bool,
     /// The peer has ended: a short read is not the last one.
@@ -60,6 +62,7 @@ impl Connection {
             transport,
             channel,
             queued: false,
+            awaits_pool: false,
             readable: false,
             // A fresh socket takes bytes; trying costs nothing that an event wouldn't.
             writable: true,
@@ -248,6 +251,8 @@ impl Connection {
                 // A producer that has made nothing so far goes on in the next step.
                 return Ok(more);
             }
+            // Of what TLS held back, the outbox knows nothing any more.
+            let held = self.transport.has_pending() && !self.handshaking;
             let outbox = self.channel.outbox(env);
             let wrote = self.transport.write(outbox, budget).map_err(Reason::Lost)?;
             let empty = outbox.is_empty();
@@ -258,13 +263,13 @@ impl Connection {
                 return Ok(!wrote.blocked && !self.handshaking);
             }
             if !more {
-                let drained = self.is_drained() && wrote.bytes > 0;
+                let drained = self.is_drained() && (wrote.bytes > 0 || held);
                 self.channel.settle(env);
                 if drained {
                     self.channel.drained(env);
                 }
-                // What the session has sent since is written in the same step.
-                if !self.channel.has_output() {
+                // What the session has sent since is made and written in the same step.
+                if self.channel.is_drained() || !drained {
                     return Ok(false);
                 }
             }
@@ -296,7 +301,9 @@ impl Connection {
     /// Everything owed is sent: ends our side, and waits a while for the peer's so that no reset
     /// destroys our last reply (RFC 9112 §9.6).
     fn close(&mut self, env: &mut Env, scratch: &mut [u8]) -> Result<Step, Reason> {
-        if self.channel.peer_has_ended() || self.transport.shut_down().is_err() {
+        // Also to a peer that has ended: over TLS it waits for our close_notify (RFC 8446 §6.1).
+        let shut_down = self.transport.shut_down();
+        if self.channel.peer_has_ended() || shut_down.is_err() {
             return Err(Reason::Closed);
         }
         self.channel.linger(env);
@@ -340,6 +347,11 @@ impl Connection {
     /// Closes the socket, uncounts the connection and says goodbye to the session.
     pub(super) fn part(self, reason: Reason) {
         let Connection { transport, channel, census, .. } = self;
+        // What isn't whole must not look whole: a reset, and no clean end.
+        let whole = channel.is_drained() && !transport.has_pending();
+        if !(whole || matches!(reason, Reason::Closed)) {
+            transport.reset();
+        }
         drop(transport);
         if let Some(census) = census {
             let octets = (channel.received, channel.sent);

@@ -56,10 +56,12 @@ pub(crate) struct Shard {
     /// The mailboxes of all shards, this one's included.
     mailboxes: Arc<[Arc<Mailbox>]>,
     /// Connections whose producer waits for room in the offload pool.
-    deferred: Vec<u64>,
+    deferred: VecDeque<u64>,
     /// When a drain has lasted long enough.
     stop_at: Option<Millis>,
     stopped: bool,
+    /// Notes from this shard to itself; those that they lead to wait for the next turn.
+    notes: VecDeque<(u64, Note)>,
 }
 
 impl Shard {
@@ -82,9 +84,10 @@ impl Shard {
             messages: Vec::new(),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             mailboxes,
-            deferred: Vec::new(),
+            deferred: VecDeque::new(),
             stop_at: None,
             stopped: false,
+            notes: VecDeque::new(),
         }
     }
 
@@ -131,6 +134,11 @@ impl Shard {
             }
         }
         self.post_turn();
+        for _ in 0..self.notes.len() {
+            if let Some((token, note)) = self.notes.pop_front() {
+                self.hand_note(token, note);
+            }
+        }
         let late = self.stop_at.is_some_and(|at| at <= self.env.millis());
         let draining = self.env.draining;
         if late || draining && self.table.connections() == 0 && self.desks_are_idle() {
@@ -195,15 +203,16 @@ impl Shard {
     /// Puts a connection back after its step, queues it again if it is owed another, or ends it.
     fn settle(&mut self, token: u64, mut connection: Box<Connection>, step: Step) {
         match step {
-            Step::Again => {
+            Step::Again if !connection.queued => {
                 connection.queued = true;
                 self.queue.push_back(token);
             }
-            Step::Idle => {}
+            Step::Again | Step::Idle => {}
             Step::Ended(reason) => return self.end(token, connection, reason),
         }
-        if connection.channel.has_deferred() && !self.deferred.contains(&token) {
-            self.deferred.push(token);
+        if connection.channel.has_deferred() && !connection.awaits_pool {
+            connection.awaits_pool = true;
+            self.deferred.push_back(token);
         }
         if let Some(at) = connection.channel.deadline()
             && connection.wakes_at.is_none_or(|before| at < before)
@@ -239,10 +248,6 @@ impl Shard {
                     callback(&mut connection.channel, env);
                     connection.step(env, scratch)
                 });
-                if connection.queued && matches!(step, Step::Again) {
-                    connection.queued = false;
-                    self.queue.retain(|queued| *queued != token);
-                }
                 self.settle(token, connection, step);
             }
             Some(entry) => self.table.put_back(token, entry),
@@ -286,18 +291,13 @@ impl Shard {
             match self.table.take(token) {
                 Some(Entry::Connection(mut connection)) if connection.wakes_at == Some(at) => {
                     connection.wakes_at = None;
-                    let queued = connection.queued;
                     let step = match connection.channel.deadline() {
                         // It has moved further away since: look again then.
                         Some(later) if later > now => Step::Idle,
                         None => Step::Idle,
                         Some(_) => self.guarded(&mut connection, Connection::lapse),
                     };
-                    if queued && matches!(step, Step::Again) {
-                        self.table.put_back(token, Entry::Connection(connection));
-                    } else {
-                        self.settle(token, connection, step);
-                    }
+                    self.settle(token, connection, step);
                 }
                 Some(Entry::Inlet(mut inlet)) => {
                     if inlet.rested() {
@@ -320,11 +320,16 @@ impl Shard {
 
     /// Gives connections whose work found the offload pool full another try.
     fn retry_deferred(&mut self) {
-        if self.deferred.is_empty() || !self.env.pool.has_room() {
-            return;
-        }
-        for token in std::mem::take(&mut self.deferred) {
-            self.with_channel(token, |_, _| {});
+        // As many as there is room for, the longest waiting first.
+        for _ in 0..self.deferred.len() {
+            if !self.env.pool.has_room() {
+                return;
+            }
+            let Some(token) = self.deferred.pop_front() else { return };
+            if let Some(Entry::Connection(connection)) = self.table.get_mut(token) {
+                connection.awaits_pool = false;
+                self.with_channel(token, |_, _| {});
+            }
         }
     }
 
@@ -355,8 +360,8 @@ impl Shard {
 
     fn notify(&mut self, to: Address, note: Note) {
         if to.shard == self.env.shard {
-            // Not nested: `carry_out` of the inner call finds the commands that the note led to.
-            self.hand_note(to.token, note);
+            // Not handed on here: what it leads to may be the next note.
+            self.notes.push_back((to.token, note));
         } else if let Some(mailbox) = self.mailboxes.get(usize::from(to.shard))
             && mailbox.post_note(to.token, note).is_err()
         {

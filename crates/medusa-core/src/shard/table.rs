@@ -41,6 +41,12 @@ impl Table {
         }
     }
 
+    /// Whether there is an entry, be it taken out for its turn.
+    pub(super) fn has(&self, token: u64) -> bool {
+        let place = self.places.get(token as u32 as usize);
+        matches!(place, Some(Some((occupant, _))) if *occupant == token)
+    }
+
     /// Takes an entry out for its turn; [`put_back`](Self::put_back) or [`remove`](Self::remove)
     /// follows.
     pub(super) fn take(&mut self, token: u64) -> Option<Entry> {

@@ -190,6 +190,13 @@ impl Transport {
         }
     }
 
+    /// Has the end of the socket be a reset.
+    pub(crate) fn reset(&self) {
+        if let Socket::Tcp(stream) = &self.socket {
+            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+
     /// Says a last word to a peer that isn't served, as far as the socket takes it, and closes.
     pub(crate) fn refuse(mut self, words: &[u8]) {
         let _ = self.socket.write(words);
@@ -286,6 +293,7 @@ fn write_all<S: stream::Stream>(socket: &S, outbox: &mut Outbox, budget: u64) ->
         if bytes >= budget {
             return Ok(Wrote { bytes, blocked: false });
         }
+        let is_file = outbox.front_file().is_some();
         let (wanted, result) = match outbox.front_file() {
             Some((file, offset, length)) => {
                 let wanted = length.min(budget - bytes);
@@ -307,7 +315,8 @@ fn write_all<S: stream::Stream>(socket: &S, outbox: &mut Outbox, budget: u64) ->
                 outbox.advance(count as u64);
                 bytes += count as u64;
                 // A short write means that the socket is full: no second one to hear EAGAIN.
-                if (count as u64) < wanted {
+                // Of a file it may also be that it became shorter: that the next call tells.
+                if (count as u64) < wanted && !is_file {
                     return Ok(Wrote { bytes, blocked: true });
                 }
             }
