@@ -95,6 +95,15 @@ pub(crate) struct Tray {
 }
 
 impl Tray {
+    /// Adds what was gathered. The two buffers change places where nothing is left in the tray's.
+    fn take_over(&mut self, gathered: &mut Vec<u8>) {
+        match self.gathered.is_empty() {
+            true => std::mem::swap(&mut self.gathered, gathered),
+            // A full pool has refused it.
+            false => self.gathered.append(gathered),
+        }
+    }
+
     fn write(&mut self) -> Result<(), Error> {
         let result = self.sink.write(&self.gathered);
         self.gathered.clear();
@@ -220,8 +229,7 @@ impl DataSession {
     /// Writes what was gathered.
     fn write(&mut self, cx: &mut Cx<'_>) {
         if let Some(tray) = &mut lock(&self.shelf).tray {
-            // It is empty but where a full pool has refused it before.
-            tray.gathered.append(&mut self.gathered);
+            tray.take_over(&mut self.gathered);
         }
         let (shelf, control, name) = (Arc::clone(&self.shelf), self.control.clone(), self.name);
         let work = move || {
@@ -262,7 +270,7 @@ impl DataSession {
     /// connection is still there or not.
     fn finish(&mut self, cx: &mut Cx<'_>) {
         if let Some(tray) = &mut lock(&self.shelf).tray {
-            tray.gathered.append(&mut self.gathered);
+            tray.take_over(&mut self.gathered);
         }
         let (shelf, control, name) = (Arc::clone(&self.shelf), self.control.clone(), self.name);
         let work = move || {
@@ -298,7 +306,7 @@ impl DataSession {
         self.has_reported = true;
         let mut left = lock(&self.shelf).tray.take();
         if let Some(tray) = &mut left {
-            tray.gathered.append(&mut self.gathered);
+            tray.take_over(&mut self.gathered);
         }
         let event = Event::Ended { result: Err(failure), left };
         cx.notify(self.control.address(), Report { from: self.name, event });
@@ -376,7 +384,7 @@ impl Session for DataSession {
         let mut shelf = lock(&self.shelf);
         let left = match shelf.tray.take() {
             Some(mut tray) => {
-                tray.gathered.append(&mut self.gathered);
+                tray.take_over(&mut self.gathered);
                 Some(tray)
             }
             // The pool tells when it is done.
