@@ -7,6 +7,16 @@ use crate::{Error, Then};
 /// Takes messages for accounts, and opens their maildrops. Methods block, but for
 /// [`Incoming::commit`].
 pub trait MailStore: Send + Sync {
+    /// Does what belongs to the start of a server, before anything is asked: what a crash left behind is
+    /// put in order. May be called again.
+    ///
+    /// # Errors
+    ///
+    /// The store can't be used now. It may be later.
+    fn prepare(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Whether an account may get a message of `size` octets now. Looks at the account's quota, not at
     /// the disk, and promises nothing.
     ///

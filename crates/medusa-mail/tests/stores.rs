@@ -197,3 +197,16 @@ fn a_queue_entry_goes_through_its_states() {
     }
     assert_eq!(EntryId::parse(&id.to_string()).unwrap(), id);
 }
+
+#[test]
+fn a_store_that_is_not_used_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mail = folder.path().join("a/mail");
+    let store = MaildirStore::at(&mail, "h").unwrap();
+    assert!(!mail.exists());
+    store.prepare().unwrap();
+    assert!(mail.exists());
+    deliver(&store, &["alice"], b"x\r\n");
+    fs::write(folder.path().join("file"), "").unwrap();
+    assert!(MaildirStore::at(&folder.path().join("file/mail"), "h").is_err());
+}

@@ -148,7 +148,7 @@ fn store(
             .hint("name a folder: `mailboxes = \"mail\"`"));
     };
     let folder = cx.path(folder);
-    let store = MaildirStore::open(&folder, hostname).map_err(|error| {
+    let store = MaildirStore::at(&folder, hostname).map_err(|error| {
         let message = format!("can't keep mail in `{}`: {error}", folder.display());
         BuildError::at("mailboxes", message)
     })?;

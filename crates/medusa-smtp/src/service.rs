@@ -239,6 +239,10 @@ impl Service for Built {
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {
+        // Now and not before: by now the program has taken the user that it is to be.
+        if let Err(error) = self.shared.store.prepare() {
+            tracing::error!(service = &*self.shared.service, %error, "mail can't be kept");
+        }
         let shard = Shard { shared: Arc::clone(&self.shared), count: Cell::new(0) };
         Box::new(SmtpAcceptor { shard: Rc::new(shard) })
     }

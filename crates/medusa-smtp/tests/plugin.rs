@@ -110,7 +110,9 @@ fn build(
     }
     let config = SmtpConfig::deserialize(MapDeserializer::new(table(changes).into_iter()))
         .map_err(|error| BuildError::new(error.to_string()))?;
-    Smtp::build(config, &cx)
+    let built = Smtp::build(config, &cx);
+    assert!(!folder.path().join("mail").exists(), "what is only built leaves nothing behind");
+    built
 }
 
 const ALL: Surroundings = Surroundings { accounts: true, tls: true };
@@ -170,7 +172,7 @@ fn what_is_wrong_is_said_where() {
     check(&[("domains", None)], None, "no domain's mail");
     check(&[list("domains", &["a.test", "b@c"])], Some("domains[1]"), "not a domain's name");
     check(&[("mailboxes", None)], None, "no place for mail");
-    check(&[text("mailboxes", "/proc/none")], Some("mailboxes"), "can't keep mail");
+    check(&[text("mailboxes", "/dev/null/mail")], Some("mailboxes"), "can't keep mail");
     check(&[text("plaintext_login", "always")], Some("plaintext_login"), "nobody logs in here");
     check(&[text("role", "relay")], None, "unknown variant");
     check(&[text("smuggling", "allow")], None, "unknown variant");

@@ -35,8 +35,16 @@ const LOCK: &str = ".medusa-lock";
 /// A folder with a Maildir for each account.
 #[derive(Debug, Clone)]
 pub struct MaildirStore {
-    shared: Arc<Shared>,
+    place: Arc<Place>,
     quota: Option<u64>,
+}
+
+/// Where a store is, and what it has open there once it is used.
+#[derive(Debug)]
+struct Place {
+    folder: PathBuf,
+    host: String,
+    shared: Mutex<Option<Arc<Shared>>>,
 }
 
 #[derive(Debug)]
@@ -68,17 +76,27 @@ impl MaildirStore {
     ///
     /// The folder can't be used.
     pub fn open(folder: &Path, host: &str) -> Result<MaildirStore, Error> {
-        static OPEN: OnceLock<Mutex<HashMap<PathBuf, Weak<Shared>>>> = OnceLock::new();
-        fs::create_dir_all(folder).map_err(Error::at(folder))?;
-        let folder = folder.canonicalize().map_err(Error::at(folder))?;
-        let mut open = locked(OPEN.get_or_init(Mutex::default));
-        if let Some(shared) = open.get(&folder).and_then(Weak::upgrade) {
-            return Ok(MaildirStore { shared, quota: None });
-        }
-        let store = Self::with_disk(&folder, host, Arc::new(RealDisk), Commits::InThread)?;
-        open.retain(|_, shared| shared.strong_count() > 0);
-        open.insert(folder, Arc::downgrade(&store.shared));
+        let store = Self::at(folder, host)?;
+        store.shared()?;
         Ok(store)
+    }
+
+    /// As [`open`](Self::open), when it is first used or [prepared](MailStore::prepare): so far nothing is
+    /// made or removed, and whoever checks a configuration leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// There can't be such a folder.
+    pub fn at(folder: &Path, host: &str) -> Result<MaildirStore, Error> {
+        let existing = folder.ancestors().find(|path| path.exists());
+        if existing.is_some_and(|path| !path.is_dir()) {
+            return Err(Error::at(folder)(std::io::ErrorKind::NotADirectory.into()));
+        }
+        let (folder, host) = (folder.to_owned(), host.to_owned());
+        Ok(MaildirStore {
+            place: Arc::new(Place { folder, host, shared: Mutex::default() }),
+            quota: None,
+        })
     }
 
     /// A store that writes through `disk`, alone with its folder.
@@ -92,22 +110,37 @@ impl MaildirStore {
         disk: Arc<dyn Disk>,
         commits: Commits,
     ) -> Result<MaildirStore, Error> {
-        let path = folder.join(LOCK);
-        let options = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = options.map_err(Error::at(&path))?;
-        let alone = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
-        sweep(folder, alone);
-        flock(&lock, FlockOperation::LockShared).map_err(|e| Error::at(&path)(e.into()))?;
-        let shared = Shared {
+        let shared = Shared::open(folder, host, disk, commits)?;
+        let place = Place {
             folder: folder.to_owned(),
-            host: name::host(host),
-            committer: Committer::new(Arc::clone(&disk), commits)?,
-            disk,
-            ready: Mutex::default(),
-            usages: Mutex::default(),
-            _lock: lock,
+            host: host.to_owned(),
+            shared: Mutex::new(Some(shared)),
         };
-        Ok(MaildirStore { shared: Arc::new(shared), quota: None })
+        Ok(MaildirStore { place: Arc::new(place), quota: None })
+    }
+
+    /// What is open, once it is.
+    fn shared(&self) -> Result<Arc<Shared>, Error> {
+        static OPEN: OnceLock<Mutex<HashMap<PathBuf, Weak<Shared>>>> = OnceLock::new();
+        let mut own = locked(&self.place.shared);
+        if let Some(shared) = &*own {
+            return Ok(Arc::clone(shared));
+        }
+        let Place { folder, host, .. } = &*self.place;
+        fs::create_dir_all(folder).map_err(Error::at(folder))?;
+        let folder = folder.canonicalize().map_err(Error::at(folder))?;
+        let mut open = locked(OPEN.get_or_init(Mutex::default));
+        let shared = match open.get(&folder).and_then(Weak::upgrade) {
+            Some(shared) => shared,
+            None => {
+                let shared = Shared::open(&folder, host, Arc::new(RealDisk), Commits::InThread)?;
+                open.retain(|_, shared| shared.strong_count() > 0);
+                open.insert(folder, Arc::downgrade(&shared));
+                shared
+            }
+        };
+        *own = Some(Arc::clone(&shared));
+        Ok(shared)
     }
 
     /// The same Maildirs, with at most so many octets in each. A message that is longer than was said
@@ -120,10 +153,14 @@ impl MaildirStore {
 }
 
 impl MailStore for MaildirStore {
+    fn prepare(&self) -> Result<(), Error> {
+        self.shared().map(drop)
+    }
+
     fn admit(&self, account: &str, size: u64) -> Result<(), Error> {
-        let folder = self.shared.maildir(account)?;
         let Some(quota) = self.quota else { return Ok(()) };
-        let used = self.shared.used(account, &folder)?;
+        let shared = self.shared()?;
+        let used = shared.used(account, &shared.maildir(account)?)?;
         if used.saturating_add(size.max(1)) > quota { Err(Error::Full) } else { Ok(()) }
     }
 
@@ -132,7 +169,7 @@ impl MailStore for MaildirStore {
     }
 
     fn begin(&self, accounts: &[String]) -> Result<Box<dyn Incoming>, Error> {
-        let shared = Arc::clone(&self.shared);
+        let shared = self.shared()?;
         let mut folders = accounts
             .iter()
             .map(|account| shared.maildir(account))
@@ -157,13 +194,37 @@ impl MailStore for MaildirStore {
     }
 
     fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
-        self.shared.prepare(account)?;
-        let folder = self.shared.maildir(account)?;
-        Ok(Box::new(drop::Opened::new(folder, Arc::clone(&self.shared.disk))?))
+        let shared = self.shared()?;
+        shared.prepare(account)?;
+        let folder = shared.maildir(account)?;
+        Ok(Box::new(drop::Opened::new(folder, Arc::clone(&shared.disk))?))
     }
 }
 
 impl Shared {
+    fn open(
+        folder: &Path,
+        host: &str,
+        disk: Arc<dyn Disk>,
+        commits: Commits,
+    ) -> Result<Arc<Shared>, Error> {
+        let path = folder.join(LOCK);
+        let options = File::options().create(true).truncate(false).write(true).open(&path);
+        let lock = options.map_err(Error::at(&path))?;
+        let alone = flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+        sweep(folder, alone);
+        flock(&lock, FlockOperation::LockShared).map_err(|e| Error::at(&path)(e.into()))?;
+        Ok(Arc::new(Shared {
+            folder: folder.to_owned(),
+            host: name::host(host),
+            committer: Committer::new(Arc::clone(&disk), commits)?,
+            disk,
+            ready: Mutex::default(),
+            usages: Mutex::default(),
+            _lock: lock,
+        }))
+    }
+
     /// An account's folder. Names are checked again: they become paths here.
     fn maildir(&self, account: &str) -> Result<PathBuf, Error> {
         let is_plain = !account.is_empty()
