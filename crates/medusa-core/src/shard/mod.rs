@@ -148,7 +148,7 @@ impl Shard {
     }
 
     fn patience(&self) -> Option<Duration> {
-        if !self.queue.is_empty() || self.post.is_pending() {
+        if !(self.queue.is_empty() && self.notes.is_empty()) || self.post.is_pending() {
             return Some(Duration::ZERO);
         }
         let next = [self.timers.next(), self.stop_at].into_iter().flatten().min().map(|at| {

@@ -40,15 +40,17 @@ pub(super) enum BodyFraming {
 }
 
 impl OpenBody {
-    pub(super) fn wants(&self) -> Framing {
-        match &self.framing {
+    /// Expects what comes next of it. Its minimum rate holds on across the lines of chunks, so that a body
+    /// can't be dripped in chunks of one octet.
+    pub(super) fn expect(&self, cx: &mut Cx<'_>) {
+        cx.expect_in_body(match &self.framing {
             BodyFraming::Length(left) => Framing::length(*left),
             BodyFraming::Chunked(decoder) => match decoder.wants() {
                 Want::Octets(size) => Framing::length(size),
                 Want::Line { limit } => Framing::line(limit),
                 Want::Nothing => Framing::line(0),
             },
-        }
+        });
     }
 }
 
@@ -121,7 +123,7 @@ impl HttpSession {
                     Err(fault) => return self.break_off(cx, fault),
                 };
                 if frame.end {
-                    cx.expect(body.wants());
+                    body.expect(cx);
                 }
                 match decoded {
                     Decoded::Framing => return,

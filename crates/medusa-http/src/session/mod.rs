@@ -110,7 +110,8 @@ impl std::fmt::Debug for HttpSession {
 struct Asker {
     asked: Asked,
     record: Option<Box<Record>>,
-    /// Nothing behind it is looked at while its answer is put off.
+    /// Nothing behind it is looked at while its answer is put off: what it does may change what is
+    /// answered next (RFC 9112 §9.3.2).
     alone: bool,
 }
 
@@ -277,7 +278,7 @@ impl HttpSession {
             }
             None => None,
         };
-        let mut asker = Asker { asked, record, alone: false };
+        let mut asker = Asker { asked, record, alone: !method.is_safe() };
 
         let mut body = None;
         if !length.is_empty() || head.known(Known::Expect).is_some() {
@@ -368,7 +369,7 @@ impl HttpSession {
                 cx.resume();
                 if let Some(body) = self.body.as_mut().filter(|body| !body.begun) {
                     body.begun = true;
-                    cx.expect(body.wants());
+                    body.expect(cx);
                 }
             }
             Phase::Held => cx.pause(),

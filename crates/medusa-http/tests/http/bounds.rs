@@ -206,3 +206,19 @@ fn an_answer_that_never_comes_has_a_deadline_where_one_is_set() {
     client.advance(Duration::from_secs(9));
     assert_eq!(client.text(), "");
 }
+
+/// Each chunk was a new beginning for the deadlines: a body could be dripped for ever.
+#[test]
+fn a_body_that_drips_is_cut_off_whatever_its_framing() {
+    let service = service(&Held::default());
+    for (field, piece) in
+        [("Content-Length: 1000", "x"), ("Transfer-Encoding: chunked", "1\r\nx\r\n")]
+    {
+        let mut client = client(&service, Faults::none());
+        client.send(format!("POST /echo HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"));
+        for _ in 0..15 {
+            client.send(piece).advance(Duration::from_secs(3));
+        }
+        assert!(client.is_closed(), "{field}");
+    }
+}

@@ -216,3 +216,18 @@ fn who_expects_to_be_asked_is_asked_when_there_is_a_place() {
     site.run_jobs();
     assert_eq!(site.replies(&["PUT"])[0].status, 409);
 }
+
+/// What a request changes is seen by those behind it, though they come in one segment.
+#[test]
+fn pipelined_changes_are_seen_in_their_order() {
+    let mut site = Site::new(writable(), &[("old", "to be deleted")]);
+    let put = "PUT /new HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let delete = "DELETE /old HTTP/1.1\r\nHost: a\r\n\r\n";
+    site.client.send(format!("{put}{}{delete}{}", get("/new"), get("/old")));
+    site.run_jobs();
+    let text = String::from_utf8(site.output()).unwrap();
+    let statuses: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).map(|l| &l[..3]).collect();
+    assert_eq!(statuses, ["201", "200", "204", "404"]);
+}
