@@ -221,7 +221,7 @@ fn who_expects_to_be_asked_is_asked_when_there_is_a_place() {
 #[test]
 fn pipelined_changes_are_seen_in_their_order() {
     let mut site = Site::new(writable(), &[("old", "to be deleted")]);
-    let put = "PUT /new HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    let put = "PUT /new HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nhello\n";
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
     let delete = "DELETE /old HTTP/1.1\r\nHost: a\r\n\r\n";
     site.client.send(format!("{put}{}{delete}{}", get("/new"), get("/old")));
