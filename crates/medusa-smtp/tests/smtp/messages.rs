@@ -214,3 +214,17 @@ fn a_message_that_came_to_its_end_has_a_line_in_the_log() {
         ]
     );
 }
+
+#[test]
+fn a_client_that_has_said_all_hears_all() {
+    for end in ["DATA\r\nx\r\n.\r\n", "DATA\r\nx\r\n.\r\nQUIT\r\n", "BDAT 3 LAST\r\nx\r\n"] {
+        let store = Store::default();
+        let mut client = connect(&*mx(&store).build(), Faults::none());
+        client.send(format!("{TO_ALICE}{end}")).end();
+        client.run_jobs().deliver().run_jobs();
+        let seen = codes(&client.text());
+        let last = if end.contains("QUIT") { "250 221" } else { "250" };
+        assert!(client.is_closed() && seen.ends_with(last), "{end:?}: {seen}");
+        assert_eq!(body(&store.kept()), "x\r\n");
+    }
+}
