@@ -16,7 +16,7 @@ use medusa_core::{Busy, Cx, Peer, Remote, TimerKey};
 use crate::error::Fault;
 use crate::request::Request;
 use crate::response::Response;
-use crate::session::{HttpSession, Shard};
+use crate::session::{HttpSession, Owed, Shard};
 
 /// Answers requests.
 pub trait Handler {
@@ -208,15 +208,27 @@ pub(crate) enum Continuation {
 
 type Then<A> = Box<dyn FnOnce(Box<dyn Any>, &mut Exchange<'_, '_>) -> A>;
 
-/// What a session keeps for tickets.
+/// What a session keeps for answers that come late: a pointer to nothing, mostly.
 #[derive(Default)]
 pub(crate) struct Continuations {
+    late: Option<Box<Late>>,
     last: u32,
-    waiting: Vec<(u32, Continuation)>,
-    /// Who asks, as a handler has just found out.
-    pub(crate) user: Option<Box<str>>,
     /// A handler wants nothing behind its request to be looked at.
+    alone: bool,
+}
+
+/// What a handler has said of a request, beside its answer.
+pub(crate) struct News {
+    pub(crate) user: Option<Box<str>>,
     pub(crate) alone: bool,
+}
+
+#[derive(Default)]
+struct Late {
+    waiting: Vec<(u32, Continuation)>,
+    owed: Vec<Owed>,
+    /// Who asks, as a handler has just found out.
+    user: Option<Box<str>>,
 }
 
 impl Continuations {
@@ -226,8 +238,37 @@ impl Continuations {
     }
 
     pub(crate) fn take(&mut self, id: u32) -> Option<Continuation> {
-        let at = self.waiting.iter().position(|(waiting, _)| *waiting == id)?;
-        Some(self.waiting.swap_remove(at).1)
+        let waiting = &mut self.late.as_mut()?.waiting;
+        let at = waiting.iter().position(|(waiting, _)| *waiting == id)?;
+        Some(waiting.swap_remove(at).1)
+    }
+
+    fn wait(&mut self, id: u32, continuation: Continuation) {
+        self.late.get_or_insert_default().waiting.push((id, continuation));
+    }
+
+    /// The answers that were put off, in the order of their requests.
+    #[inline]
+    pub(crate) fn owed(&self) -> &[Owed] {
+        self.late.as_ref().map_or(&[], |late| &late.owed)
+    }
+
+    pub(crate) fn owed_mut(&mut self) -> &mut Vec<Owed> {
+        &mut self.late.get_or_insert_default().owed
+    }
+
+    /// What the handler that was called last has said.
+    #[inline]
+    pub(crate) fn news(&mut self) -> News {
+        let user = self.late.as_mut().and_then(|late| late.user.take());
+        News { user, alone: std::mem::take(&mut self.alone) }
+    }
+
+    /// Gives back what isn't needed any more: an idle connection is to weigh little.
+    pub(crate) fn shrink(&mut self) {
+        if self.late.as_ref().is_some_and(|late| late.owed.is_empty() && late.waiting.is_empty()) {
+            self.late = None;
+        }
     }
 }
 
@@ -284,7 +325,7 @@ impl<'a, 'c> Exchange<'a, 'c> {
 
     /// Says who asks, for the access log.
     pub fn set_user(&mut self, name: &str) {
-        self.continuations.user = Some(name.into());
+        self.continuations.late.get_or_insert_default().user = Some(name.into());
     }
 
     /// A response whose buffers go round: unlike [`Response::new`] it allocates nothing.
@@ -333,7 +374,7 @@ impl<'a, 'c> Exchange<'a, 'c> {
         let ticket = self.continuations.ticket();
         self.cx.arm(waiting_key(ticket.id), wait);
         let then = Box::new(move |_: Box<dyn Any>, exchange: &mut Exchange<'_, '_>| then(exchange));
-        self.continuations.waiting.push((ticket.id, Continuation::Answer(then)));
+        self.continuations.wait(ticket.id, Continuation::Answer(then));
         Answer::Later(ticket)
     }
 
@@ -376,7 +417,7 @@ impl<'a, 'c> Exchange<'a, 'c> {
         self.cx.offload(work, move |session: &mut HttpSession, cx, value: T| {
             session.resumed(cx, id, Box::new(value));
         })?;
-        self.continuations.waiting.push((id, then));
+        self.continuations.wait(id, then);
         Ok(ticket)
     }
 }

@@ -66,7 +66,7 @@ impl HttpSession {
             (Answer::Read(read), None) if may_read => {
                 let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
                 let answer = read.reader.ended(&mut exchange);
-                asker.told(&mut self.continuations);
+                asker.told(self.continuations.news());
                 self.settle(cx, asker, answer, None, false);
             }
             (Answer::Read(_), body) => {
@@ -88,7 +88,8 @@ impl HttpSession {
         if let Some(limit) = self.shard.limits.answer {
             cx.arm(deadline_key(self.requests), limit);
         }
-        self.owed.push(Owed { id, asker, slot, number: self.requests, may_read });
+        let owed = Owed { id, asker, slot, number: self.requests, may_read };
+        self.continuations.owed_mut().push(owed);
     }
 
     /// Work that a handler had put off is done.
@@ -98,8 +99,8 @@ impl HttpSession {
         match continuation {
             Continuation::Answer(then) => {
                 let answer = then(value, &mut exchange);
-                if let Some(owed) = self.owed.iter_mut().find(|owed| owed.id == id) {
-                    owed.asker.told(&mut self.continuations);
+                if let Some(at) = self.continuations.owed().iter().position(|owed| owed.id == id) {
+                    self.told_of_owed(at);
                 }
                 self.answered(cx, id, answer);
             }
@@ -120,8 +121,9 @@ impl HttpSession {
     }
 
     pub(super) fn answered(&mut self, cx: &mut Cx<'_>, id: u32, answer: Answer) {
-        let Some(at) = self.owed.iter().position(|owed| owed.id == id) else { return };
-        let owed = self.owed.remove(at);
+        let at = self.continuations.owed().iter().position(|owed| owed.id == id);
+        let Some(at) = at else { return };
+        let owed = self.continuations.owed_mut().remove(at);
         let goes_on =
             matches!((&owed.slot, &answer), (_, Answer::Later(_)) | (Some(_), Answer::Read(_)));
         if self.shard.limits.answer.is_some() && !goes_on {
@@ -130,7 +132,8 @@ impl HttpSession {
         match (owed.slot, answer) {
             // Put off again: nothing else has changed.
             (slot, Answer::Later(ticket)) => {
-                return self.owed.insert(at, Owed { id: ticket.id, slot, ..owed });
+                let owed = Owed { id: ticket.id, slot, ..owed };
+                return self.continuations.owed_mut().insert(at, owed);
             }
             (None, answer) => {
                 let body = self.body.take();
@@ -148,16 +151,24 @@ impl HttpSession {
                 self.respond(cx, asker, slot, response);
             }
             (slot, Answer::Read(read)) if owed.may_read => {
-                self.owed.insert(at, Owed { slot, may_read: false, ..owed });
+                let owed = Owed { slot, may_read: false, ..owed };
+                self.continuations.owed_mut().insert(at, owed);
                 let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
                 let answer = read.reader.ended(&mut exchange);
-                self.owed[at].asker.told(&mut self.continuations);
+                self.told_of_owed(at);
                 return self.answered(cx, id, answer);
             }
             (slot, Answer::Read(_)) => {
                 self.respond(cx, owed.asker, slot, Response::misused(MISUSED_READ));
             }
         }
+        self.continuations.shrink();
         self.close_if_idle(cx);
+    }
+
+    /// Takes over what a handler says of a request whose answer was put off.
+    fn told_of_owed(&mut self, at: usize) {
+        let news = self.continuations.news();
+        self.continuations.owed_mut()[at].asker.told(news);
     }
 }

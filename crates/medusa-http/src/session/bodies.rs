@@ -142,7 +142,7 @@ impl HttpSession {
             Some(open) if !piece.is_empty() => {
                 let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
                 let reading = open.reader.received(piece, &mut exchange);
-                open.asker.told(&mut self.continuations);
+                open.asker.told(self.continuations.news());
                 self.go_on(cx, reading, whole);
             }
             Some(_) if whole => self.body_ended(cx),
@@ -153,7 +153,7 @@ impl HttpSession {
     /// Takes over what the reader of the body says of its request.
     pub(super) fn reader_told(&mut self) {
         if let Some(open) = self.body.as_mut().and_then(|body| body.reading.as_mut()) {
-            open.asker.told(&mut self.continuations);
+            open.asker.told(self.continuations.news());
         }
     }
 
@@ -189,7 +189,7 @@ impl HttpSession {
         self.enter(cx, Event::Whole);
         let mut exchange = Exchange::new(cx, &self.shard, &mut self.continuations);
         let answer = open.reader.ended(&mut exchange);
-        open.asker.told(&mut self.continuations);
+        open.asker.told(self.continuations.news());
         self.settle(cx, open.asker, answer, None, false);
     }
 

@@ -27,7 +27,8 @@ use crate::compose::Asked;
 use crate::date::DateCache;
 use crate::error::Fault;
 use crate::handler::{
-    Answer, Answered, Continuations, Exchange, Handler, Reading, Resumed, deadline_key, waiting_key,
+    Answer, Answered, Continuations, Exchange, Handler, News, Reading, Resumed, deadline_key,
+    waiting_key,
 };
 use crate::head::{Head, HeadLimits, Known, Target, canonical_path};
 use crate::origin::Origin;
@@ -96,9 +97,12 @@ pub struct HttpSession {
     /// How many requests have been answered or put off; it may wrap.
     requests: u32,
     body: Option<Box<OpenBody>>,
-    owed: Vec<Owed>,
     continuations: Continuations,
 }
+
+/// Most connections do nothing most of the time; beyond 40 octets the allocator would give it 64.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<HttpSession>() <= 40);
 
 impl std::fmt::Debug for HttpSession {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -107,7 +111,7 @@ impl std::fmt::Debug for HttpSession {
 }
 
 /// What is needed to answer a request: by whom it was asked, and how.
-struct Asker {
+pub(crate) struct Asker {
     asked: Asked,
     record: Option<Box<Record>>,
     /// Nothing behind it is looked at while its answer is put off: what it does may change what is
@@ -116,7 +120,7 @@ struct Asker {
 }
 
 /// An answer that was put off.
-struct Owed {
+pub(crate) struct Owed {
     id: u32,
     asker: Asker,
     /// Its place. None where input is held, since then nothing follows.
@@ -130,11 +134,9 @@ struct Owed {
 impl Asker {
     /// Takes over what a handler says of the request: who asks, and whether others wait for it.
     #[inline]
-    fn told(&mut self, continuations: &mut Continuations) {
-        self.alone |= std::mem::take(&mut continuations.alone);
-        if let Some(user) = continuations.user.take()
-            && let Some(record) = &mut self.record
-        {
+    fn told(&mut self, news: News) {
+        self.alone |= news.alone;
+        if let (Some(user), Some(record)) = (news.user, &mut self.record) {
             record.set_user(&user);
         }
     }
@@ -192,13 +194,14 @@ impl Session for HttpSession {
     }
 
     fn expired(&mut self, cx: &mut Cx<'_>, key: TimerKey) {
-        let overdue = self.owed.iter().find(|owed| deadline_key(owed.number) == key);
+        let overdue =
+            self.continuations.owed().iter().find(|owed| deadline_key(owed.number) == key);
         if let Some(id) = overdue.map(|owed| owed.id) {
             // What it waits for may still come, and then finds nobody.
             self.continuations.take(id);
             return self.answered(cx, id, Response::fault(Fault::AnswerTimeout).into());
         }
-        let waiting = self.owed.iter().find(|owed| waiting_key(owed.id) == key);
+        let waiting = self.continuations.owed().iter().find(|owed| waiting_key(owed.id) == key);
         if let Some(id) = waiting.map(|owed| owed.id) {
             self.resumed(cx, id, Box::new(()));
         }
@@ -248,7 +251,6 @@ impl HttpSession {
             ending: false,
             requests: 0,
             body: None,
-            owed: Vec::new(),
             continuations: Continuations::default(),
         }
     }
@@ -291,7 +293,7 @@ impl HttpSession {
             };
         }
         let answer = self.ask(cx, &head, &method, &origin, body.is_some());
-        asker.told(&mut self.continuations);
+        asker.told(self.continuations.news());
         match (answer, body) {
             (Answer::Now(response), None) => self.respond(cx, asker, None, response),
             (answer, body) => self.settle(cx, asker, answer, body, true),
@@ -362,6 +364,7 @@ impl HttpSession {
         self.phase = self.phase.after(event);
         match self.phase {
             Phase::Head => {
+                self.continuations.shrink();
                 cx.resume();
                 cx.expect(HEAD);
             }
@@ -378,7 +381,11 @@ impl HttpSession {
     }
 
     fn close_if_idle(&mut self, cx: &mut Cx<'_>) {
-        if self.ending && self.phase == Phase::Head && !self.in_head && self.owed.is_empty() {
+        if self.ending
+            && self.phase == Phase::Head
+            && !self.in_head
+            && self.continuations.owed().is_empty()
+        {
             self.enter(cx, Event::Last);
         }
     }
