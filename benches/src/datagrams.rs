@@ -85,7 +85,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 interrupt.check()?;
                 // The first round warms up and counts for nothing.
                 let count = if round == 0 { options.count / 4 } else { options.count };
-                let sample = server.measure(load, &bare, options.size, count)?;
+                let sample = server.measure(load, &bare, options.size, count);
+                // Interrupted, the load has been so too.
+                interrupt.check()?;
+                let sample = sample?;
                 if round > 0 {
                     server.samples.push(sample);
                 }
