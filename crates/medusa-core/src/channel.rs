@@ -175,8 +175,7 @@ impl Channel {
             flow.start = 0;
             flow.shown = 0;
         }
-        let framing = self.state.framer.framing().clone();
-        self.state.framer.expect(framing);
+        self.state.framer.restart();
         self.starved = true;
         if let Some(limit) = self.state.limits.handshake {
             let until = env.millis_after(limit);

@@ -150,21 +150,41 @@ pub struct Framer {
     left: u64,
     /// The whole frame at hand exceeds its limit: what is left of it is skipped.
     overlong: bool,
+    /// What is expected behind it, if that was said meanwhile.
+    next: Option<Box<Framing>>,
     state: State,
 }
 
 impl Framer {
     /// A framer that expects `framing`.
     pub fn new(framing: Framing) -> Self {
-        let mut framer =
-            Framer { framing, scanned: 0, left: 0, overlong: false, state: State::Normal };
+        let mut framer = Framer {
+            framing,
+            scanned: 0,
+            left: 0,
+            overlong: false,
+            next: None,
+            state: State::Normal,
+        };
         framer.start();
         framer
     }
 
-    /// Expects something else from the next byte on.
+    /// Expects something else from the next byte on; behind an overlong frame, once that is skipped.
     pub fn expect(&mut self, framing: Framing) {
-        self.framing = framing;
+        if self.overlong {
+            self.next = Some(Box::new(framing));
+        } else {
+            self.framing = framing;
+            self.start();
+        }
+    }
+
+    /// Forgets what has come so far: what is expected begins anew.
+    pub fn restart(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.framing = *next;
+        }
         self.start();
     }
 
@@ -229,7 +249,7 @@ impl Framer {
             Some(at) => {
                 self.scanned = 0;
                 if self.overlong {
-                    self.overlong = false;
+                    self.restart();
                     Cut::Partial { consumed: at + width }
                 } else if at > limit {
                     Cut::Overlong { consumed: at + width }
@@ -282,7 +302,7 @@ impl Framer {
             self.left -= step;
             self.overlong = true;
             if self.left == 0 {
-                self.start();
+                self.restart();
             }
             let consumed = step as usize;
             return if first { Cut::Overlong { consumed } } else { Cut::Partial { consumed } };
@@ -360,7 +380,7 @@ impl Framer {
             return match self.cut_dot_piece(input) {
                 Cut::Frame { end, consumed, .. } => {
                     if end {
-                        self.start();
+                        self.restart();
                     }
                     Cut::Partial { consumed }
                 }
@@ -578,6 +598,34 @@ mod tests {
             b"a long line\r\n..\r\n.\r\n.\r\n",
             &[None, Some(b"")],
         );
+    }
+
+    #[test]
+    fn what_is_expected_behind_an_overlong_frame_begins_behind_it() {
+        let text = b"much too long\r\nabc\r\n";
+        for split in 0..text.len() {
+            let mut framer = Framer::new(Framing::line(4));
+            let (mut input, mut seen) = (Vec::new(), Vec::new());
+            for part in [&text[..split], &text[split..]] {
+                input.extend_from_slice(part);
+                loop {
+                    let consumed = match framer.cut(&mut input) {
+                        Cut::Overlong { consumed } => {
+                            framer.expect(Framing::exact(2));
+                            consumed
+                        }
+                        Cut::Frame { start, length, consumed, .. } => {
+                            seen.push(input[start..start + length].to_vec());
+                            consumed
+                        }
+                        Cut::Partial { consumed: 0 } => break,
+                        Cut::Partial { consumed } => consumed,
+                    };
+                    input.drain(..consumed);
+                }
+            }
+            assert_eq!(seen, [&b"ab"[..], b"c\r"], "split at {split}");
+        }
     }
 
     #[test]

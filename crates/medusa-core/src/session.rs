@@ -244,7 +244,8 @@ impl Cx<'_> {
 
     // ---- input -------------------------------------------------------------------------------
 
-    /// Expects something else from the next byte on, whether it has arrived already or not.
+    /// Expects something else from the next byte on, whether it has arrived already or not. Behind an
+    /// overlong frame, it is expected once the rest of that has been skipped.
     #[inline]
     pub fn expect(&mut self, framing: Framing) {
         self.state.framer.expect(framing);
