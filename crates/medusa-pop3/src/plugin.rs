@@ -50,7 +50,7 @@ impl Plugin for Pop3 {
         })?;
         let folder = cx.path(&mailboxes);
         // The host's name goes into the names of messages that are delivered; here none are.
-        let store = MaildirStore::open(&folder, "localhost").map_err(|error| {
+        let store = MaildirStore::at(&folder, "localhost").map_err(|error| {
             let message = format!("can't keep mail in the folder `{}`: {error}", folder.display());
             BuildError::at("mailboxes", message)
         })?;
