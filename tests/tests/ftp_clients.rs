@@ -11,7 +11,9 @@ use medusa_core::server::{Handle, Running};
 use medusa_core::tls::{Certificate, ServerTls};
 use medusa_core::{Listener, Server};
 use medusa_ftp::{Disk, FtpService, Rights, Visit, Visitor};
-use medusa_tests::{PATIENCE, require};
+use medusa_tests::{PATIENCE, Site, require};
+
+const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
 
 /// Knows alice, whose password is `secret`.
 struct Alice;
@@ -237,4 +239,31 @@ fn lftp_mirrors_both_ways() {
     assert!(!ftp.path("root/mirror-0").exists());
     let listed = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(listed.contains("part") && listed.contains("mirror-1/"), "{listed}");
+}
+
+#[test]
+fn the_program_serves_a_folder() {
+    if !require("curl") {
+        return;
+    }
+    let site = Site::new(
+        "[log]\naccess = \"access.log\"\n[ftp.files]\nlisten = [\"127.0.0.1:0\"]\nroot = \"files\"\n\
+         anonymous = \"read\"\nuploads = \"atomic\"\n",
+    );
+    site.write("files/hello.txt", "Hello, world!\n");
+    let server = site.serve(MEDUSA);
+    let address = server.address("ftp.files");
+    let curl = |arguments: &[&str], path: &str| {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20"]);
+        run(command.args(arguments).arg(format!("ftp://{address}/{path}")))
+    };
+    assert_eq!(curl(&[], "hello.txt").stdout, b"Hello, world!\n");
+    assert_eq!(curl(&["--list-only"], "").stdout, b"hello.txt\n");
+    let toml = site.path("medusa.toml");
+    let refused = curl(&["--upload-file", toml.to_str().expect("a path")], "new");
+    assert!(!refused.status.success() && !site.path("files/new").exists());
+    server.end();
+    let log = site.read("access.log");
+    assert!(log.contains(" 14 /hello.txt b _ o a anonymous ftp 0 * c\n"), "{log}");
 }

@@ -34,6 +34,9 @@ const RETRY_KEY: TimerKey = TimerKey(1);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_KEY: TimerKey = TimerKey(2);
 
+/// After so many connections a port is closed, whether one of them is right or not.
+const CROWD: u32 = 8;
+
 /// What a data connection is told.
 pub(crate) enum Order {
     Begin(Work),
@@ -63,8 +66,16 @@ pub(crate) struct Name {
 }
 
 pub(crate) enum Event {
-    Opened { remote: Remote, tls: Option<Arc<Facts>> },
-    Ended { result: Result<(), Failure>, left: Option<Tray> },
+    Opened {
+        remote: Remote,
+        tls: Option<Arc<Facts>>,
+    },
+    Ended {
+        result: Result<(), Failure>,
+        left: Option<Tray>,
+    },
+    /// More have come to its port than one client has a use for.
+    Crowded,
 }
 
 /// Why a transfer did not end well.
@@ -420,6 +431,10 @@ impl Acceptor for DataAcceptor {
             true => {
                 let name = self.next;
                 self.next.index += 1;
+                // Those whose handshake is under way are in no census.
+                if name.index + 1 == CROWD {
+                    report(&self.control, name, Event::Crowded);
+                }
                 Box::new(DataSession::new(self.control.clone(), name))
             }
             false => {

@@ -176,6 +176,13 @@ impl FtpSession {
         self.serial += 1;
     }
 
+    /// Nobody else may come.
+    pub(super) fn close_port(&self, cx: &mut Cx<'_>) {
+        if let Channel::Listening { inlet, .. } = &self.channel {
+            cx.unlisten(*inlet);
+        }
+    }
+
     /// A data connection stands; whether it may be used.
     pub(super) fn data_opened(
         &mut self,
@@ -184,9 +191,7 @@ impl FtpSession {
         index: u32,
         tls: Option<Arc<Facts>>,
     ) {
-        if let Channel::Listening { inlet, .. } = &self.channel {
-            cx.unlisten(*inlet);
-        }
+        self.close_port(cx);
         let is_bound = self.is_bound(tls.as_deref());
         if let (true, Some(facts)) = (is_bound, &tls) {
             self.remember_ticket(facts.session);

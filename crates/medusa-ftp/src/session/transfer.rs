@@ -240,10 +240,11 @@ impl FtpSession {
                 Event::Ended { left: Some(tray), .. } => drop(
                     cx.offload(move || drop(tray.end(Ending::Cut)), |_: &mut FtpSession, _, ()| {}),
                 ),
-                Event::Ended { .. } => {}
+                Event::Ended { .. } | Event::Crowded => {}
             };
         }
         match event {
+            Event::Crowded => self.close_port(cx),
             Event::Opened { remote, tls } => {
                 self.data_opened(cx, remote, index, tls);
                 self.use_channel(cx);

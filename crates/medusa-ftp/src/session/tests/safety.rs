@@ -321,3 +321,20 @@ fn one_that_comes_too_late_ends_nothing() {
     let told = lines(&world);
     assert_eq!(told[told.len() - 3..], ["150 Here it comes (6 bytes)", "226 Done", "[hello\n|]"]);
 }
+
+#[test]
+fn a_port_takes_a_few_and_closes() {
+    let mut world = play(builder(&files()), &["USER alice", "PASS secret", "PASV"], Faults::none());
+    let peer = world.peer();
+    // Their handshakes never end.
+    let taken = (0..100).take_while(|_| {
+        let session = world.acceptor.as_mut().map(|acceptor| acceptor.accepted(&peer));
+        world.settle();
+        session.is_some()
+    });
+    assert_eq!(taken.count(), 8);
+    // One of them may still turn out to be the right one; otherwise it is told after a while.
+    world.step("RETR hello.txt");
+    world.step("@wait 61");
+    assert_eq!(*lines(&world).last().unwrap(), "425 There is no data connection");
+}
