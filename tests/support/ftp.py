@@ -11,16 +11,6 @@ host, port, folder, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[
 secured = mode in ("explicit", "implicit")
 
 
-class Socket(ssl.SSLSocket):
-    """After a client's close_notify the server closes, without a close_notify of its own."""
-
-    def unwrap(self):
-        try:
-            return super().unwrap()
-        except ssl.SSLEOFError:
-            return self
-
-
 class Resuming(ftplib.FTP_TLS):
     """ftplib begins a new TLS session for each data connection unless it is told the old one."""
 
@@ -46,7 +36,6 @@ class Implicit(Resuming):
 
 
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-context.sslsocket_class = Socket
 context.check_hostname = False
 context.verify_mode = ssl.CERT_NONE
 if mode == "implicit":
