@@ -474,6 +474,11 @@ impl Channel {
         self.state.aborted
     }
 
+    /// Whether the session has asked for no more input for now.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.state.paused
+    }
+
     pub(crate) fn owns_listeners(&self) -> bool {
         self.state.owns_listeners
     }

@@ -147,8 +147,9 @@ impl Connection {
         if self.channel.is_lingering() {
             return self.discard(scratch);
         }
-        if self.broken && !self.channel.wants_input() {
-            // Nobody is left to answer, and nothing would be read that says so.
+        if self.broken && !self.wants_input() && !self.channel.is_paused() {
+            // Nobody is left to answer, and nothing would be read that says so. A session that is paused
+            // may still have input of such a peer in the kernel.
             let error = self.transport.take_error().err();
             return Err(Reason::Lost(error.unwrap_or(io::ErrorKind::ConnectionReset.into())));
         }

@@ -1,5 +1,5 @@
 //! Maildirs by the book: written in `tmp`, synced, moved into `new`, the folder synced
-//! (https://cr.yp.to/proto/maildir.html). A message for several accounts is one file with a name in each
+//! (<https://cr.yp.to/proto/maildir.html>). A message for several accounts is one file with a name in each
 //! maildrop.
 //!
 //! Messages are kept as they go over the wire, with CRLF (Dovecot's `mail_save_crlf`), so that nothing has

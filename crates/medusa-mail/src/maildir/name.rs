@@ -1,7 +1,7 @@
 //! Names of messages in a Maildir: `TIME.unique.host,S=octets,W=octets:2,FLAGS`.
 //!
 //! What stands before the first comma names the message for good, and is its unique id; sizes and flags
-//! may change behind it (https://cr.yp.to/proto/maildir.html, and Courier's and Dovecot's `,S=` and
+//! may change behind it (<https://cr.yp.to/proto/maildir.html>, and Courier's and Dovecot's `,S=` and
 //! `,W=`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
