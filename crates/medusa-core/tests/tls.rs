@@ -18,6 +18,7 @@ use medusa_core::{
     ReplySlot, Server, Service, Session,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Certificates in a folder: an authority, and leaves signed by it.
 struct Authority {
@@ -359,6 +360,35 @@ fn a_peer_that_stalls_in_the_handshake_is_cut_off() {
     assert_eq!(hear(&mut upgrading), "hello");
     assert_eq!(ask(&mut upgrading, "STARTTLS"), "go");
     assert_eq!(upgrading.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn ten_thousand_half_open_handshakes_keep_nobody_out() {
+    // Both ends are in this process. Where it may not open so many files, as many as it may.
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) as usize;
+    let count = (allowed / 2).saturating_sub(300).min(10_000);
+    let authority = Authority::new();
+    let tls = ServerTls::new(vec![authority.sign("a", &["a.test"])]).unwrap();
+    let mut limits = Limits::default();
+    (limits.connections, limits.connections_per_peer) = (None, None);
+    limits.handshake = Some(Duration::from_secs(3));
+    let fixture = Fixture::with(tls, None, limits);
+    let mut half_open: Vec<TcpStream> = (0..count)
+        .map(|_| {
+            let mut stream = tcp(fixture.secured);
+            stream.write_all(&[0x16, 3, 1, 1, 0]).unwrap();
+            stream
+        })
+        .collect();
+    let mut stream = fixture.connect(&authority.client(), "a.test").unwrap();
+    assert_eq!(hear(&mut stream), "hello");
+    for stream in &mut half_open {
+        // Cut off: an end or a reset, and no octet before it.
+        assert!(!matches!(stream.read(&mut [0]), Ok(1..)));
+    }
+    assert_eq!(ask(&mut stream, "still here"), "still here");
 }
 
 #[test]
