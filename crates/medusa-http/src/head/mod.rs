@@ -10,6 +10,8 @@ mod fields;
 pub(crate) mod octets;
 mod target;
 
+use std::borrow::Cow;
+
 use http::{Method, Version};
 
 pub use fields::{Fields, Known};
@@ -62,6 +64,8 @@ pub struct Head<'a> {
     method: &'a [u8],
     request_line: &'a [u8],
     target: Target<'a>,
+    /// The target is a path in its canonical form; many that are aren't known to be.
+    has_plain_path: bool,
     host: Option<Authority<'a>>,
     old_version: bool,
     close: bool,
@@ -95,6 +99,7 @@ impl<'a> Head<'a> {
             method: b"",
             request_line: b"",
             target: Target::Asterisk,
+            has_plain_path: false,
             host: None,
             old_version: false,
             close: false,
@@ -160,6 +165,12 @@ impl<'a> Head<'a> {
     /// What is asked for.
     pub fn target(&self) -> Target<'a> {
         self.target
+    }
+
+    /// The path in its one canonical form, where the target has a path.
+    #[inline]
+    pub(crate) fn canonical_path(&self, path: &'a [u8]) -> Result<Cow<'a, [u8]>, Fault> {
+        if self.has_plain_path { Ok(Cow::Borrowed(path)) } else { canonical_path(path) }
     }
 
     /// HTTP/1.0 or HTTP/1.1.
@@ -232,12 +243,15 @@ fn scan<const WHOLE: bool>(head: &mut Head<'_>, limits: &HeadLimits) -> Result<(
     // RFC 9112 §2.2: an empty line before the request line, from clients that end a body with one.
     let begin = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
 
-    let method_end = octets::run(bytes, begin, octets::TOKEN);
+    let method_end = match bytes[begin..].starts_with(b"GET ") {
+        true => begin + 3,
+        false => octets::run(bytes, begin, octets::TOKEN),
+    };
     if method_end == begin || bytes.get(method_end) != Some(&b' ') {
         return Err(judge::<WHOLE>(bytes, method_end, Fault::RequestLine));
     }
     let target_start = method_end + 1;
-    let target_end = octets::run(bytes, target_start, octets::TARGET);
+    let (target_end, is_plain) = octets::target_run(bytes, target_start);
     if target_end - target_start > limits.target {
         return Err(Fault::TargetTooLong.into());
     }
@@ -254,7 +268,13 @@ fn scan<const WHOLE: bool>(head: &mut Head<'_>, limits: &HeadLimits) -> Result<(
     head.fields_start = fields_start;
     fields::<WHOLE>(head, limits)?;
 
-    head.target = Target::parse(head.method, &bytes[target_start..target_end])?;
+    let target = &bytes[target_start..target_end];
+    (head.target, head.has_plain_path) = match target {
+        [b'/', ..] if is_plain && head.method == b"GET" => {
+            (Target::Origin { path: target, query: None }, true)
+        }
+        _ => (Target::parse(head.method, target)?, false),
+    };
     let field = head.known(Known::Host);
     if field.is_none() && !old_version {
         return Err(Fault::HostMissing.into());

@@ -12,6 +12,12 @@ pub(crate) const REG_NAME: u8 = 4;
 pub(crate) const QUOTED: u8 = 8;
 /// May stand in a field's value (RFC 9110 §5.5).
 pub(crate) const VALUE: u8 = 16;
+/// `?` and `%`, which make a target more than a path as it is.
+const ODD: u8 = 32;
+/// `/`.
+const SLASH: u8 = 64;
+/// What makes a path odd behind a slash: another one, or a dot. The next bit after SLASH.
+const ODD_BEHIND_SLASH: u8 = SLASH << 1;
 
 const CLASSES: [u8; 256] = {
     let mut table = [0; 256];
@@ -33,6 +39,15 @@ const CLASSES: [u8; 256] = {
             if b != b'"' && b != b'\\' {
                 class |= QUOTED;
             }
+        }
+        if b == b'?' || b == b'%' {
+            class |= ODD;
+        }
+        if b == b'/' {
+            class |= SLASH;
+        }
+        if b == b'/' || b == b'.' {
+            class |= ODD_BEHIND_SLASH;
         }
         table[octet] = class;
         octet += 1;
@@ -68,6 +83,23 @@ pub(crate) fn all(octets: &[u8], class: u8) -> bool {
 pub(crate) fn run(octets: &[u8], at: usize, class: u8) -> usize {
     let rest = octets.get(at..).unwrap_or_default();
     at + rest.iter().position(|&b| !is(b, class)).unwrap_or(rest.len())
+}
+
+/// Where the run of target octets that begins at `at` ends, and whether it is plain: without a query,
+/// percent-encoding, dot segments or empty ones.
+#[inline]
+pub(crate) fn target_run(octets: &[u8], at: usize) -> (usize, bool) {
+    let (mut end, mut odd, mut before) = (at, 0, 0);
+    for &octet in octets.get(at..).unwrap_or_default() {
+        let class = CLASSES[octet as usize];
+        if class & TARGET == 0 {
+            break;
+        }
+        odd |= class & ODD | class & (before << 1) & ODD_BEHIND_SLASH;
+        before = class;
+        end += 1;
+    }
+    (end, odd == 0)
 }
 
 /// Where the run of field-value octets that begins at `at` ends: the same as [`run`] with
@@ -129,6 +161,18 @@ mod tests {
                 line[offset] = octet;
                 assert_eq!(value_run(&line, 0), run(&line, 0, VALUE), "{octet:#x} at {offset}");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn target_run_equals_the_plain_run(target in "[ab/.%?#é ]{0,12}") {
+            let octets = target.as_bytes();
+            let (end, is_plain) = target_run(octets, 0);
+            prop_assert_eq!(end, run(octets, 0, TARGET));
+            let run = String::from_utf8_lossy(&octets[..end]).into_owned();
+            let odd = ["?", "%", "//", "/."].iter().any(|odd| run.contains(odd));
+            prop_assert_eq!(is_plain, !odd);
         }
     }
 

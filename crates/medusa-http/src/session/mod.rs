@@ -30,7 +30,7 @@ use crate::handler::{
     Answer, Answered, Continuations, Exchange, Handler, News, Reading, Resumed, deadline_key,
     waiting_key,
 };
-use crate::head::{Head, HeadLimits, Known, Target, canonical_path};
+use crate::head::{Head, HeadLimits, Known, Target};
 use crate::origin::Origin;
 use crate::request::Request;
 use crate::response::{Parts, Response};
@@ -324,7 +324,7 @@ impl HttpSession {
             // It would show a script the fields that it may not see (cross-site tracing).
             return Response::method_not_allowed(&self.shard.handler.methods()).into();
         }
-        let path = match canonical_path(path) {
+        let path = match head.canonical_path(path) {
             Ok(path) => path,
             Err(fault) => return Response::fault(fault).into(),
         };

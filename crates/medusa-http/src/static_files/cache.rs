@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
+
 /// What something weighs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Weight {
@@ -27,7 +29,9 @@ pub(crate) trait Weigh {
 
 pub(crate) struct Cache<V> {
     bounds: Bounds,
-    index: HashMap<Box<[u8]>, usize>,
+    /// Keys are names of files that are there, a few thousand at most, so nobody can pile up ones that
+    /// collide; the standard library's hash, which is made to withstand that, was a tenth of a hit.
+    index: HashMap<Box<[u8]>, usize, RandomState>,
     slots: Vec<Slot<V>>,
     /// The slot that the hand points at.
     hand: usize,
@@ -43,7 +47,13 @@ struct Slot<V> {
 
 impl<V: Weigh> Cache<V> {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { bounds, index: HashMap::new(), slots: Vec::new(), hand: 0, held: Weight::default() }
+        Self {
+            bounds,
+            index: HashMap::default(),
+            slots: Vec::new(),
+            hand: 0,
+            held: Weight::default(),
+        }
     }
 
     /// What is held under a key. Whoever changes what it weighs calls [`reweigh`](Self::reweigh).
