@@ -8,27 +8,29 @@ use crate::date::Stamp;
 use crate::head::Head;
 use crate::response::Response;
 
-/// What of a request decides how its response is framed. Bits of one octet: a response is composed right
+/// What of a request decides how its response is framed. Bits of one word: a response is composed right
 /// behind its request, and flags that are written one by one and read together make a processor wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Asked(u8);
+pub(crate) struct Asked(usize);
 
 impl Asked {
-    const OLD_VERSION: u8 = 1;
-    const HEAD_ONLY: u8 = 2;
-    const PERSISTENT: u8 = 4;
-    const SECURE: u8 = 8;
+    const OLD_VERSION: usize = 1;
+    const HEAD_ONLY: usize = 2;
+    const PERSISTENT: usize = 4;
+    const SECURE: usize = 8;
+    const ALONE: usize = 16;
 
     /// Of a request whose head could not be made out: the reply is the last.
     pub(crate) const UNKNOWN: Asked = Asked(0);
 
     #[inline]
     pub(crate) fn by(head: &Head<'_>, method: &Method) -> Asked {
-        let flag = |flag: u8, is_set: bool| flag * u8::from(is_set);
+        let flag = |flag: usize, is_set: bool| flag * usize::from(is_set);
         Asked(
             flag(Asked::OLD_VERSION, head.version() == Version::HTTP_10)
                 | flag(Asked::HEAD_ONLY, *method == Method::HEAD)
-                | flag(Asked::PERSISTENT, head.persistent()),
+                | flag(Asked::PERSISTENT, head.persistent())
+                | flag(Asked::ALONE, !method.is_safe()),
         )
     }
 
@@ -52,6 +54,18 @@ impl Asked {
         self.0 & Asked::SECURE != 0
     }
 
+    /// Nothing behind it is looked at while its answer is put off: what it does may change what is
+    /// answered next (RFC 9112 §9.3.2).
+    pub(crate) fn is_alone(self) -> bool {
+        self.0 & Asked::ALONE != 0
+    }
+
+    /// The same, and alone if it has to be.
+    #[must_use]
+    pub(crate) fn alone_if(self, has_to_be: bool) -> Asked {
+        if has_to_be { Asked(self.0 | Asked::ALONE) } else { self }
+    }
+
     /// The same, persistent only if it may be.
     #[must_use]
     pub(crate) fn persistent_if(self, may_be: bool) -> Asked {
@@ -67,7 +81,7 @@ impl Asked {
 
 impl std::fmt::Debug for Asked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Asked({:04b})", self.0)
+        write!(f, "Asked({:05b})", self.0)
     }
 }
 

@@ -95,7 +95,7 @@ impl<H: Handler + 'static> Protected<H> {
         match verdict {
             Ok(identity) if self.lets_in(&identity) => {
                 exchange.set_user(identity.name());
-                self.inner.requested(&request.by(identity.name()), exchange)
+                self.inner.requested(&request.by(&identity.name()), exchange)
             }
             Ok(_) => self.denied(&Denial::Service),
             Err(denial) => self.denied(&denial),

@@ -17,7 +17,8 @@ pub struct Request<'a> {
     path: &'a [u8],
     rest: usize,
     origin: &'a Origin,
-    user: Option<&'a str>,
+    /// Twice lent, to be one word: a request is copied for each route that looks at it.
+    user: Option<&'a &'a str>,
     has_body: bool,
 }
 
@@ -85,7 +86,7 @@ impl<'a> Request<'a> {
     /// The account that has logged in, where the route asks for that
     /// ([`Protected`](crate::Protected)).
     pub fn user(&self) -> Option<&'a str> {
-        self.user
+        self.user.copied()
     }
 
     /// The subject of the client's certificate in RFC 4514 form, where a good one was shown in the
@@ -161,7 +162,7 @@ impl<'a> Request<'a> {
     }
 
     /// The same request, from somebody whose name is known.
-    pub(crate) fn by<'b>(&self, user: &'b str) -> Request<'b>
+    pub(crate) fn by<'b>(&self, user: &'b &'b str) -> Request<'b>
     where
         'a: 'b,
     {

@@ -42,7 +42,9 @@ impl HttpSession {
                 }
             }
             // The answer may turn out to end with the connection, which nothing can follow.
-            (Answer::Later(ticket), None) if asker.asked.is_old_version() || asker.alone => {
+            (Answer::Later(ticket), None)
+                if asker.asked.is_old_version() || asker.asked.is_alone() =>
+            {
                 self.owe(cx, ticket.id, asker, None, may_read);
                 self.enter(cx, Event::PutOff);
             }

@@ -114,9 +114,6 @@ impl std::fmt::Debug for HttpSession {
 pub(crate) struct Asker {
     asked: Asked,
     record: Option<Box<Record>>,
-    /// Nothing behind it is looked at while its answer is put off: what it does may change what is
-    /// answered next (RFC 9112 §9.3.2).
-    alone: bool,
 }
 
 /// An answer that was put off.
@@ -135,7 +132,7 @@ impl Asker {
     /// Takes over what a handler says of the request: who asks, and whether others wait for it.
     #[inline]
     fn told(&mut self, news: News) {
-        self.alone |= news.alone;
+        self.asked = self.asked.alone_if(news.alone);
         if let (Some(user), Some(record)) = (news.user, &mut self.record) {
             record.set_user(&user);
         }
@@ -280,7 +277,7 @@ impl HttpSession {
             }
             None => None,
         };
-        let mut asker = Asker { asked, record, alone: !method.is_safe() };
+        let mut asker = Asker { asked, record };
 
         let mut body = None;
         if !length.is_empty() || head.known(Known::Expect).is_some() {

@@ -95,7 +95,7 @@ impl HttpSession {
         let record = sink.map(|sink| Record::of_part(sink, cx.peer(), &stamp, octets));
         drop(stamp);
         let asked = Asked::UNKNOWN.secured(cx.is_secured());
-        let asker = Asker { asked, record, alone: false };
+        let asker = Asker { asked, record };
         self.respond(cx, asker, None, Response::fault(fault));
     }
 
