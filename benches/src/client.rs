@@ -1,11 +1,13 @@
-//! A small HTTP client: it looks whether a server sends what it should before it is measured, and fills
-//! idle connections. It believes the server, and is no test of one.
+//! A small HTTP client, over TLS or not: it looks whether a server sends what it should before it is
+//! measured, and fills idle connections. It believes the server, and is no test of one.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use medusa_core::testing::SecuredStream;
+use medusa_core::tls::{ClientTls, Facts};
 
 /// What came.
 pub(crate) struct Reply {
@@ -17,13 +19,57 @@ pub(crate) struct Reply {
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Connects, within the patience.
-pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
+/// A connection.
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Secured(Box<SecuredStream>),
+}
+
+/// Connects, within the patience; with TLS where a client for it is given.
+pub(crate) fn connect(address: SocketAddr, tls: Option<&ClientTls>) -> Result<Stream> {
     let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(match tls {
+        None => Stream::Plain(stream),
+        Some(tls) => Stream::Secured(Box::new(SecuredStream::handshake(stream, tls, "localhost")?)),
+    })
+}
+
+impl Stream {
+    /// What TLS has agreed upon.
+    pub(crate) fn facts(&self) -> Option<Facts> {
+        match self {
+            Stream::Plain(_) => None,
+            Stream::Secured(stream) => Some(stream.facts()),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => stream.read(into),
+            Stream::Secured(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(stream) => stream.write(octets),
+            Stream::Secured(stream) => stream.write(octets),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Plain(stream) => stream.flush(),
+            Stream::Secured(stream) => stream.flush(),
+        }
+    }
 }
 
 /// A request, as wrk would send it.

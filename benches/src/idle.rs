@@ -2,14 +2,12 @@
 //! that isn't a file's, before and after many were opened. What the kernel keeps for a socket is the same
 //! for all and isn't counted.
 
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
-
 use anyhow::{Context, Result};
+use std::io::Write;
 
-use crate::client::{ask, connect, reply, request};
+use crate::client::{Stream, ask, reply, request};
 use crate::process::Interrupt;
-use crate::servers::{Kind, Workshop};
+use crate::servers::{Kind, Server, Workshop};
 
 /// Connections opened before any of them is answered: fewer than a backlog holds.
 const BATCH: usize = 200;
@@ -32,22 +30,22 @@ pub(crate) fn weigh(
 ) -> Result<Option<Weight>> {
     let Some(server) = workshop.start(kind)? else { return Ok(None) };
     // What the first request of all brings into being is no connection's.
-    ask(&mut connect(server.address)?, "/hello.txt", &[])?;
+    ask(&mut workshop.connect(&server)?, "/hello.txt", &[])?;
     let base = server.process.anonymous_octets()?;
     let mut held = Vec::with_capacity(connections);
     while held.len() < connections {
         interrupt.check()?;
         let batch = BATCH.min(connections - held.len());
         let failed = || format!("{} with {} idle connections", kind.name(), held.len());
-        let batch = open(server.address, batch).with_context(failed)?;
+        let batch = open(workshop, &server, batch).with_context(failed)?;
         held.extend(batch);
     }
     let octets = server.process.anonymous_octets()?.saturating_sub(base);
     Ok(Some(Weight { kind, base, each: octets as f64 / connections as f64 }))
 }
 
-fn open(address: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
-    let mut batch = (0..count).map(|_| connect(address)).collect::<Result<Vec<_>>>()?;
+fn open(workshop: &Workshop, server: &Server, count: usize) -> Result<Vec<Stream>> {
+    let mut batch = (0..count).map(|_| workshop.connect(server)).collect::<Result<Vec<_>>>()?;
     for stream in &mut batch {
         stream.write_all(request("/hello.txt", &[]).as_bytes())?;
     }

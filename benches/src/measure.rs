@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::client::{ask, connect};
+use crate::client::ask;
+use crate::handshakes::Handshakes;
 use crate::load::{Load, Outcome};
 use crate::process::{Interrupt, Spent};
 use crate::servers::{Kind, Server, Workshop};
@@ -18,11 +19,18 @@ pub(crate) struct Work {
     pub(crate) name: &'static str,
     pub(crate) path: &'static str,
     pub(crate) fields: &'static [&'static str],
-    pub(crate) connections: u32,
-    /// Requests that are sent at once on a connection.
-    pub(crate) depth: u32,
+    pub(crate) drive: Drive,
     pub(crate) kinds: &'static [Kind],
     pub(crate) goals: &'static [Goal],
+}
+
+/// How a work is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Drive {
+    /// Requests on connections that live on, so many at once on each.
+    Requests { connections: u32, depth: u32 },
+    /// A connection for each request, its TLS session resumed or not.
+    Handshakes { resumed: bool },
 }
 
 /// That one server is to cost at most so many times what another does.
@@ -102,21 +110,13 @@ impl Work {
                 samples: Vec::new(),
             })
             .collect();
-        let load = Load {
-            scheme: "http",
-            path: self.path,
-            fields: self.fields,
-            connections: self.connections,
-            depth: self.depth,
-            seconds: effort.seconds,
-        };
         for round in 0..=effort.rounds {
             for ((server, _), measured) in servers.iter().zip(&mut measured) {
                 interrupt.check()?;
                 // The first round fills caches and counts for nothing.
                 let seconds = if round == 0 { 1 } else { effort.seconds };
                 let before = server.process.spent()?;
-                let outcome = Load { seconds, ..load }.run(server.address, workshop.site.folder());
+                let outcome = self.run(workshop, server, seconds);
                 // Interrupted, wrk has been so too.
                 interrupt.check()?;
                 let outcome = outcome
@@ -130,9 +130,26 @@ impl Work {
         Ok(measured)
     }
 
+    fn run(&self, workshop: &Workshop, server: &Server, seconds: u32) -> Result<Outcome> {
+        let scheme = if workshop.tls.is_some() { "https" } else { "http" };
+        let (path, fields) = (self.path, self.fields);
+        match self.drive {
+            Drive::Requests { connections, depth } => {
+                let load = Load { scheme, path, fields, connections, depth, seconds };
+                load.run(server.address, workshop.site.folder())
+            }
+            Drive::Handshakes { resumed } => {
+                Handshakes { path, resumed, seconds }.run(server.address)
+            }
+        }
+    }
+
     /// Whether the server sends what it should, and how many octets that takes.
     fn check(&self, workshop: &Workshop, server: &Server) -> Result<usize> {
-        let mut stream = connect(server.address)?;
+        let mut stream = workshop.connect(server)?;
+        if let Some(facts) = stream.facts() {
+            ensure!(facts.version == "TLSv1.3", "it speaks {}", facts.version);
+        }
         let reply = ask(&mut stream, self.path, self.fields)?;
         match reply.field("content-encoding") {
             Some("gzip") => {}

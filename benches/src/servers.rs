@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use medusa_core::tls::ClientTls;
+
+use crate::client::{Stream, connect};
 use crate::machine::version;
 use crate::process::{Cores, Process};
 use crate::site::Site;
@@ -41,6 +44,8 @@ pub(crate) struct Workshop {
     pub(crate) other: Option<PathBuf>,
     /// Connections that a server must be able to hold.
     pub(crate) connections: usize,
+    /// Everything over TLS 1.3, with the certificate in `cert.pem` and its key in `key.pem`.
+    pub(crate) tls: Option<ClientTls>,
 }
 
 /// A server that listens. It is ended when it is dropped.
@@ -71,7 +76,15 @@ impl Workshop {
             Some(version) => format!("- {version}"),
             None => format!("- {name}: not installed, and so not measured"),
         };
-        [of("nginx", "-v"), of("h2o", "-v"), of("wrk", "-v")].join("\n")
+        let secured: &[_] =
+            if self.tls.is_some() { &[("openssl", "version")] } else { &[("h2o", "-v")] };
+        let peers = [("nginx", "-v"), ("wrk", "-v")].iter().chain(secured);
+        peers.map(|(name, argument)| of(name, argument)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// A new connection to a server.
+    pub(crate) fn connect(&self, server: &Server) -> Result<Stream> {
+        connect(server.address, self.tls.as_ref())
     }
 
     /// Starts a server and waits until it listens; `None` where there is none of its kind.
@@ -108,8 +121,13 @@ impl Workshop {
     }
 
     fn medusa(&self, program: &Path, address: SocketAddr) -> Result<Command> {
+        let (tls, listen) = match &self.tls {
+            Some(_) => ("[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"", "tls_listen"),
+            None => ("", "listen"),
+        };
         let configuration = format!(
-            r#"[server]
+            r#"{tls}
+[server]
 shards = 1
 [log]
 level = "warn"
@@ -118,7 +136,7 @@ connections = {connections}
 connections_per_peer = false
 idle = "1h"
 [http.site]
-listen = ["{address}"]
+{listen} = ["{address}"]
 root = "public"
 gzip = true
 "#,
@@ -137,6 +155,13 @@ gzip = true
         let folder = self.site.folder().display();
         // Started by root it would give up the right to read the folder.
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+        let (ssl, certificate) = match &self.tls {
+            Some(_) => (
+                "ssl",
+                "ssl_certificate cert.pem; ssl_certificate_key key.pem; ssl_protocols TLSv1.3;",
+            ),
+            None => ("", ""),
+        };
         let configuration = format!(
             r#"{user}
 daemon off;
@@ -164,7 +189,8 @@ http {{
   uwsgi_temp_path {folder}/nginx.uwsgi;
   scgi_temp_path {folder}/nginx.scgi;
   server {{
-    listen {address} backlog=4096;
+    listen {address} {ssl} backlog=4096;
+    {certificate}
     root {public};
     location = /hello.txt {{ default_type text/plain; return 200 "Hello, world!"; }}
   }}
