@@ -17,14 +17,16 @@ pub(crate) fn facts(cores: Cores) -> String {
     let count = read("/proc/cpuinfo").matches("processor\t").count().max(count);
     let memory = line(&read("/proc/meminfo"), "MemTotal");
     let load = read("/proc/loadavg").split(' ').next().unwrap_or("unknown").to_owned();
-    let shared =
-        if cores.server == cores.client { ", one for both: latency means little" } else { "" };
+    let turns = match cores.server == cores.client {
+        true => ", which take turns: latency and requests per second mean little",
+        false => "",
+    };
     [
         format!("- {}", httpdate::fmt_http_date(SystemTime::now())),
         format!("- processor: {} ({count} cores)", line(&read("/proc/cpuinfo"), "model name")),
         format!("- memory: {memory}"),
         format!("- kernel: {}", read("/proc/sys/kernel/osrelease").trim()),
-        format!("- servers on core {}, clients on core {}{shared}", cores.server, cores.client),
+        format!("- servers on core {}, clients on core {}{turns}", cores.server, cores.client),
         format!("- load average at the beginning: {load}"),
     ]
     .join("\n")

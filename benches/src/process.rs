@@ -48,6 +48,12 @@ impl Cores {
         Ok(cores)
     }
 
+    /// Has the client run on the server's core: the two take turns then, and neither waits for the other.
+    pub(crate) fn shared(self) -> Result<Cores> {
+        pin(self.server)?;
+        Ok(Cores { client: self.server, ..self })
+    }
+
     /// Starts a server on its core.
     pub(crate) fn serve(self, command: &mut Command) -> Result<Process> {
         pin(self.server)?;

@@ -51,6 +51,10 @@ pub(crate) struct Options {
     /// The medusa to measure [default: this workspace's, built when needed]
     #[arg(long, value_name = "PROGRAM")]
     medusa: Option<PathBuf>,
+    /// Server and client take turns on one core, so that neither waits for the other; latency and
+    /// requests per second mean little then
+    #[arg(long)]
+    one_core: bool,
     /// Another build of medusa, measured beside it
     #[arg(long, value_name = "PROGRAM")]
     other: Option<PathBuf>,
@@ -78,6 +82,7 @@ impl Suite {
         let descriptors = usize::try_from(raise_descriptors()).unwrap_or(usize::MAX);
         let idle = self.idle.connections.min(descriptors.saturating_sub(SPARE));
         let cores = Cores::take()?;
+        let cores = if options.one_core { cores.shared()? } else { cores };
         let site = Site::make()?;
         let tls = if self.secured { Some(certify(&site)?) } else { None };
         let other = options.other.clone();
