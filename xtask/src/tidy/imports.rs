@@ -6,7 +6,8 @@
 use super::{Finding, House, Package};
 
 /// The shared rooms: what several protocols need, and nothing of a protocol.
-const SHARED: &[&str] = &["medusa-text", "medusa-files", "medusa-accounts", "medusa-mail"];
+const SHARED: &[&str] =
+    &["medusa-text", "medusa-files", "medusa-accounts", "medusa-mail", "medusa-resolver"];
 
 /// The protocols, which never import each other.
 const PROTOCOLS: &[&str] =
@@ -19,6 +20,7 @@ const ROOMS: &[(&str, &[&[&str]])] = &[
     ("medusa-files", &[CORE]),
     ("medusa-accounts", &[CORE]),
     ("medusa-mail", &[CORE, &["medusa-text", "medusa-files", "medusa-accounts"]]),
+    ("medusa-resolver", &[CORE]),
     ("medusa-http", &[CORE, SHARED]),
     ("medusa-smtp", &[CORE, SHARED]),
     ("medusa-pop3", &[CORE, SHARED]),
@@ -192,6 +194,9 @@ mod tests {
             ("crates/medusa-files", &["medusa-core"], 0),
             ("crates/medusa-files", &["medusa-core", "medusa-accounts"], 1),
             ("crates/medusa-mail", &["medusa-core", "medusa-accounts"], 0),
+            ("crates/medusa-resolver", &["medusa-core"], 0),
+            ("crates/medusa-resolver", &["medusa-dns"], 1),
+            ("crates/medusa-smtp", &["medusa-resolver"], 0),
             ("crates/medusa-http", &["medusa-core", "medusa-files"], 0),
             ("crates/medusa-http", &["medusa-smtp"], 1),
             ("crates/medusa-http", &["dev:medusa-launcher"], 1),

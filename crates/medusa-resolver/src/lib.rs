@@ -1,0 +1,35 @@
+//! Looking up names: what programs ask ([`Question`]), what they hear ([`Answer`]), and who answers
+//! ([`Resolver`]).
+//!
+//! A resolver never blocks: whoever asks hands it an [`Asker`], and is sent a note with the [`Answer`].
+//! Services find the one that they share in their surroundings:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use medusa_core::BuildContext;
+//! use medusa_resolver::{Fixed, Resolver};
+//!
+//! # let cx = BuildContext::new("smtp", "mx", ".");
+//! // Who starts the services:
+//! let resolver: Arc<dyn Resolver> = Arc::new(Fixed::new());
+//! let cx = cx.with_shared(resolver);
+//! // A plug-in that is built:
+//! let found: Option<Arc<Arc<dyn Resolver>>> = cx.shared();
+//! # assert!(found.is_some());
+//! ```
+//!
+//! [`Fixed`] answers from a table: for tests, and for programs without DNS.
+
+mod asker;
+mod error;
+mod fixed;
+mod name;
+mod question;
+mod records;
+
+pub use asker::{Answer, Asker, Resolver};
+pub use error::LookupError;
+pub use fixed::Fixed;
+pub use name::Name;
+pub use question::{Question, RecordKind};
+pub use records::{Data, Record, Records, Validation};
