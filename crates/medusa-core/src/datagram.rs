@@ -457,7 +457,7 @@ impl DatagramCx<'_> {
         session: Box<dyn Session>,
     ) -> Address {
         let secure = Secure::Client(Arc::clone(client), name.into());
-        self.connect_with(target, session, Some(secure))
+        self.connect_with(target, session, Some(Some(secure)))
     }
 
     /// Runs blocking `work` in the offload pool and then, back on this shard, `then` with its result. If
@@ -465,27 +465,45 @@ impl DatagramCx<'_> {
     ///
     /// # Errors
     ///
-    /// [`Busy`] when the pool's queue is full: to be told to the peer in the protocol's words.
+    /// [`Busy`] when the pool's queue is full: to be told to the peer in the protocol's words. The closures
+    /// are dropped; [`try_offload`](Self::try_offload) hands them back.
     pub fn offload<S: DatagramService, T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
         then: impl FnOnce(&mut S, &mut DatagramCx<'_>, T) + Send + 'static,
     ) -> Result<(), Busy> {
-        let (token, mailbox) = (self.state.token, Arc::clone(&self.env.mailbox));
-        let job = Box::new(move || match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(value) => {
-                let then = move |service: &mut dyn DatagramService, cx: &mut DatagramCx<'_>| {
-                    let service: &mut dyn Any = service;
-                    match service.downcast_mut::<S>() {
-                        Some(service) => then(service, cx, value),
-                        None => debug_assert!(false, "offload named another service type"),
-                    }
-                };
-                mailbox.post(Message::ResumeDatagrams(token, Box::new(then)));
-            }
-            Err(_) => tracing::error!("a datagram service's work panicked in the offload pool"),
-        });
-        self.env.pool.submit(job).map_err(|(busy, _)| busy)
+        self.try_offload(work, then).map_err(|_| Busy)
+    }
+
+    /// As [`offload`](Self::offload), for closures that hold what mustn't be lost.
+    ///
+    /// # Errors
+    ///
+    /// The closures themselves, when the pool's queue is full.
+    pub fn try_offload<S, T, W, F>(&mut self, work: W, then: F) -> Result<(), (W, F)>
+    where
+        S: DatagramService,
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+        F: FnOnce(&mut S, &mut DatagramCx<'_>, T) + Send + 'static,
+    {
+        let (token, mailbox) = (self.state.token, &self.env.mailbox);
+        self.env.pool.submit_made((work, then), |(work, then)| {
+            let mailbox = Arc::clone(mailbox);
+            Box::new(move || match catch_unwind(AssertUnwindSafe(work)) {
+                Ok(value) => {
+                    let then = move |service: &mut dyn DatagramService, cx: &mut DatagramCx<'_>| {
+                        let service: &mut dyn Any = service;
+                        match service.downcast_mut::<S>() {
+                            Some(service) => then(service, cx, value),
+                            None => debug_assert!(false, "offload named another service type"),
+                        }
+                    };
+                    mailbox.post(Message::ResumeDatagrams(token, Box::new(then)));
+                }
+                Err(_) => tracing::error!("a datagram service's work panicked in the offload pool"),
+            })
+        })
     }
 
     // ---- helpers -----------------------------------------------------------------------------
@@ -494,7 +512,7 @@ impl DatagramCx<'_> {
         &mut self,
         target: SocketAddr,
         session: Box<dyn Session>,
-        secure: Option<Secure>,
+        secure: Option<Option<Secure>>,
     ) -> Address {
         let id = self.env.allocate();
         let from = self.address();

@@ -72,11 +72,17 @@ impl Pool {
     ///
     /// [`Busy`] when the queue is full; the job is handed back.
     pub fn submit(&self, job: Job) -> Result<(), (Busy, Job)> {
+        self.submit_made(job, |job| job).map_err(|job| (Busy, job))
+    }
+
+    /// Queues the job that `make` makes of `parts`, which are handed back when the queue is full. `make`
+    /// only wraps them: it is called while others wait.
+    pub(crate) fn submit_made<P>(&self, parts: P, make: impl FnOnce(P) -> Job) -> Result<(), P> {
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.jobs.len() >= self.shared.capacity {
-            return Err((Busy, job));
+            return Err(parts);
         }
-        queue.jobs.push_back(job);
+        queue.jobs.push_back(make(parts));
         drop(queue);
         self.shared.changed.notify_one();
         Ok(())

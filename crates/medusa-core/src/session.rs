@@ -154,7 +154,8 @@ pub(crate) enum Command {
         from: Address,
         target: SocketAddr,
         session: Box<dyn Session>,
-        secure: Option<Secure>,
+        /// TLS from the first octet: as told, or as a server with what `from` shows.
+        secure: Option<Option<Secure>>,
     },
     Listen {
         id: Address,
@@ -402,14 +403,27 @@ impl Cx<'_> {
         session: Box<dyn Session>,
     ) -> Address {
         let secure = Secure::Client(Arc::clone(client), name.into());
-        self.connect_with(target, session, Some(secure))
+        self.connect_with(target, session, Some(Some(secure)))
+    }
+
+    /// As [`connect`](Self::connect), with TLS from the first octet in which this end is the *server*,
+    /// whoever has connected: with the certificates of this connection's service, and such that the peer
+    /// may resume a session of that service, as [`Facts::resumes`](crate::tls::Facts::resumes) then says.
+    /// FTP's active mode needs it (RFC 4217 §7). Without certificates the session hears of
+    /// [`Reason::Insecure`].
+    pub fn connect_as_tls_server(
+        &mut self,
+        target: SocketAddr,
+        session: Box<dyn Session>,
+    ) -> Address {
+        self.connect_with(target, session, Some(None))
     }
 
     fn connect_with(
         &mut self,
         target: SocketAddr,
         session: Box<dyn Session>,
-        secure: Option<Secure>,
+        secure: Option<Option<Secure>>,
     ) -> Address {
         let id = self.env.allocate();
         let from = self.address();
@@ -456,29 +470,49 @@ impl Cx<'_> {
     ///
     /// # Errors
     ///
-    /// [`Busy`] when the pool's queue is full: to be told to the peer in the protocol's words.
+    /// [`Busy`] when the pool's queue is full: to be told to the peer in the protocol's words. The closures
+    /// are dropped with all that was moved into them; where that is a [`ReplySlot`] or somebody's upload,
+    /// [`try_offload`](Self::try_offload) hands them back.
     pub fn offload<S: Session, T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
         then: impl FnOnce(&mut S, &mut Cx<'_>, T) + Send + 'static,
     ) -> Result<(), Busy> {
-        let (token, mailbox) = (self.state.token, Arc::clone(&self.env.mailbox));
-        let job = Box::new(move || {
-            let message = match catch_unwind(AssertUnwindSafe(work)) {
-                Ok(value) => Message::Resume(
-                    token,
-                    Box::new(move |session: &mut dyn Session, cx: &mut Cx<'_>| {
-                        let session: &mut dyn Any = session;
-                        match session.downcast_mut::<S>() {
-                            Some(session) => then(session, cx, value),
-                            None => debug_assert!(false, "offload named another session type"),
-                        }
-                    }),
-                ),
-                Err(_) => Message::Abort(token),
-            };
-            mailbox.post(message);
-        });
-        self.env.pool.submit(job).map_err(|(busy, _)| busy)
+        self.try_offload(work, then).map_err(|_| Busy)
+    }
+
+    /// As [`offload`](Self::offload), for closures that hold what mustn't be lost.
+    ///
+    /// # Errors
+    ///
+    /// The closures themselves, when the pool's queue is full: to be tried again later, or `then` to be
+    /// called at once with a failure of the session's own.
+    pub fn try_offload<S, T, W, F>(&mut self, work: W, then: F) -> Result<(), (W, F)>
+    where
+        S: Session,
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+        F: FnOnce(&mut S, &mut Cx<'_>, T) + Send + 'static,
+    {
+        let (token, mailbox) = (self.state.token, &self.env.mailbox);
+        self.env.pool.submit_made((work, then), |(work, then)| {
+            let mailbox = Arc::clone(mailbox);
+            Box::new(move || {
+                let message = match catch_unwind(AssertUnwindSafe(work)) {
+                    Ok(value) => Message::Resume(
+                        token,
+                        Box::new(move |session: &mut dyn Session, cx: &mut Cx<'_>| {
+                            let session: &mut dyn Any = session;
+                            match session.downcast_mut::<S>() {
+                                Some(session) => then(session, cx, value),
+                                None => debug_assert!(false, "offload named another session type"),
+                            }
+                        }),
+                    ),
+                    Err(_) => Message::Abort(token),
+                };
+                mailbox.post(message);
+            })
+        })
     }
 }

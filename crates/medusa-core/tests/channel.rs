@@ -244,3 +244,52 @@ fn two_sessions_talk_to_each_other_over_a_bad_network() {
         assert!(matches!(pair.left.ended_by(), Some(Reason::Closed)));
     }
 }
+
+/// Fills the pool, then offloads a job that holds what must not be lost.
+struct Sheltering {
+    slot: Option<ReplySlot>,
+    kept: Option<Box<dyn FnOnce() -> String + Send>>,
+}
+
+impl Sheltering {
+    fn submit(&mut self, cx: &mut Cx<'_>, work: Box<dyn FnOnce() -> String + Send>) {
+        let slot = self.slot.take().unwrap();
+        let then = move |_: &mut Sheltering, cx: &mut Cx<'_>, text: String| {
+            cx.fulfil_bytes(slot, text.into());
+        };
+        if let Err((work, then)) = cx.try_offload(work, then) {
+            // The reply is given at once, by what was to give it later; the work waits.
+            then(self, cx, "not yet\r\n".into());
+            (self.slot, self.kept) = (Some(cx.reserve()), Some(work));
+            cx.arm(TimerKey(1), Duration::from_secs(1));
+        }
+    }
+}
+
+impl Session for Sheltering {
+    fn opened(&mut self, cx: &mut Cx<'_>) {
+        cx.expect(Framing::line(100));
+    }
+
+    fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+        while cx.offload(|| (), |_: &mut Sheltering, _, ()| {}).is_ok() {}
+        let upload = String::from_utf8_lossy(frame.bytes).into_owned();
+        self.slot = Some(cx.reserve());
+        self.submit(cx, Box::new(move || format!("kept {upload}\r\n")));
+    }
+
+    fn expired(&mut self, cx: &mut Cx<'_>, _: TimerKey) {
+        let work = self.kept.take().unwrap();
+        self.submit(cx, work);
+    }
+}
+
+#[test]
+fn a_full_pool_hands_back_what_must_not_be_lost() {
+    let mut client = Client::new(Sheltering { slot: None, kept: None });
+    assert_eq!(client.send("upload\r\n").text(), "not yet\r\n");
+    assert_eq!(client.advance(Duration::from_secs(1)).text(), "not yet\r\n");
+    client.run_jobs();
+    client.advance(Duration::from_secs(1));
+    assert_eq!(client.run_jobs().text(), "kept upload\r\n");
+}

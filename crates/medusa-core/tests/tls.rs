@@ -113,6 +113,9 @@ impl Session for Lines {
                 let client = self.client.clone().unwrap();
                 cx.connect_tls(address.parse().unwrap(), &client, name, Box::new(session));
             }
+            ("active", target) => {
+                cx.connect_as_tls_server(target.parse().unwrap(), Box::new(Lines::default()));
+            }
             ("quit", _) => cx.close(),
             _ => cx.write(format!("{line}\n").as_bytes()),
         }
@@ -437,19 +440,41 @@ fn certificates_are_chosen_by_name_and_read_again() {
     assert!(fixture.connect(&client, "b.test").is_ok(), "the old certificate stays");
 }
 
+/// Out of what `facts` says: the session, and that which it resumes.
+fn session(facts: &str) -> (String, Option<String>) {
+    let field = |name: &str| {
+        let at = facts.find(name).unwrap() + name.len();
+        facts[at..].split(']').next().unwrap().rsplit('[').next().unwrap().to_owned()
+    };
+    (field("session: "), facts.contains("resumes: Some").then(|| field("resumes: ")))
+}
+
+#[test]
+fn who_connects_out_may_be_the_tls_server() {
+    let authority = Authority::new();
+    let tls = ServerTls::new(vec![authority.sign("a", &["a.test"])]).unwrap();
+    let fixture = Fixture::new(tls);
+    let client = authority.client();
+    let mut control = fixture.connect(&client, "a.test").unwrap();
+    assert_eq!(hear(&mut control), "hello");
+    let (own, _) = session(&ask(&mut control, "facts"));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let line = format!("active {}\r\n", listener.local_addr().unwrap());
+    control.write_all(line.as_bytes()).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut data = SecuredStream::handshake(stream, &client, "a.test").unwrap();
+    assert_eq!(hear(&mut data), "hello");
+    // RFC 4217 §10.2: that the same client is at the other end shows in the session.
+    assert_eq!(session(&ask(&mut data, "facts")).1, Some(own));
+}
+
 #[test]
 fn a_session_is_resumed_and_says_whose_it_was() {
     let authority = Authority::new();
     let tls = ServerTls::new(vec![authority.sign("a", &["a.test"])]).unwrap();
     let fixture = Fixture::new(tls);
     let client = authority.client();
-    let session = |facts: &str| {
-        let field = |name: &str| {
-            let at = facts.find(name).unwrap() + name.len();
-            facts[at..].split(']').next().unwrap().rsplit('[').next().unwrap().to_owned()
-        };
-        (field("session: "), facts.contains("resumes: Some").then(|| field("resumes: ")))
-    };
     let mut first = fixture.connect(&client, "a.test").unwrap();
     assert_eq!(hear(&mut first), "hello");
     let (first_session, none) = session(&ask(&mut first, "facts"));

@@ -24,7 +24,7 @@ use crate::limits::{Census, Limits, Refusal};
 use crate::network::Network;
 use crate::service::{Acceptor, Endpoint, Peer};
 use crate::session::{Goodbye, Reason, Session};
-use crate::tls::{Secure, ServerTls};
+use crate::tls::{Secure, ServerTls, TlsError};
 use crate::transport::Transport;
 
 /// Connections taken from one listener in one step.
@@ -243,18 +243,23 @@ impl Shard {
         from: Address,
         target: SocketAddr,
         session: Box<dyn Session>,
-        secure: Option<Secure>,
+        secure: Option<Option<Secure>>,
     ) {
-        let limits = self.surroundings_of(from).map(|(limits, _)| limits).unwrap_or_default();
-        let connected = TcpStream::connect(target).and_then(|stream| {
-            let _ = stream.set_nodelay(true);
-            let local = stream.local_addr()?;
-            let mut transport = Transport::from(stream);
-            transport.register(self.poll.registry(), Token(id.token as usize))?;
-            Ok((transport, local))
+        let (limits, own) = self.surroundings_of(from).unwrap_or_default();
+        let secure = match secure {
+            Some(None) => match own {
+                Some(own) => Ok(Some(Secure::Server(own))),
+                None => Err(Reason::Insecure(TlsError::Settings("no certificate".into()))),
+            },
+            told => Ok(told.flatten()),
+        };
+        let connected = secure.and_then(|secure| {
+            let (transport, local) =
+                self.begin_to_connect(id, target).map_err(Reason::Unreachable)?;
+            Ok((transport, local, secure))
         });
         match connected {
-            Ok((transport, local)) => {
+            Ok((transport, local, secure)) => {
                 let peer = Peer::new(Endpoint::Inet(target), Endpoint::Inet(local));
                 let until = limits.handshake.map(|limit| self.env.millis_after(limit));
                 let now = self.env.millis();
@@ -263,15 +268,28 @@ impl Shard {
                 self.table.insert_connection(id.token);
                 self.settle(id.token, Box::new(connection.connecting(until)), Step::Idle);
             }
-            Err(error) => {
+            Err(reason) => {
                 self.env.release(id.token);
-                let goodbye = Goodbye { reason: Reason::Unreachable(error), received: 0, sent: 0 };
+                let goodbye = Goodbye { reason, received: 0, sent: 0 };
                 let mut session = session;
                 if catch_unwind(AssertUnwindSafe(|| session.closed(&goodbye))).is_err() {
                     tracing::error!("a session panicked while it was closed");
                 }
             }
         }
+    }
+
+    fn begin_to_connect(
+        &self,
+        id: Address,
+        target: SocketAddr,
+    ) -> io::Result<(Transport, SocketAddr)> {
+        let stream = TcpStream::connect(target)?;
+        let _ = stream.set_nodelay(true);
+        let local = stream.local_addr()?;
+        let mut transport = Transport::from(stream);
+        transport.register(self.poll.registry(), Token(id.token as usize))?;
+        Ok((transport, local))
     }
 
     /// One step of a listener: so many connections and no more.

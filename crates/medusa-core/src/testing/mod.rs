@@ -58,6 +58,8 @@ pub enum Asked {
     Notify(Address, Note),
     /// An outbound connection.
     Connect(Address, SocketAddr, Box<dyn Session>),
+    /// An outbound connection that has TLS from the first octet, with the session's end as the server.
+    ConnectAsTlsServer(Address, SocketAddr, Box<dyn Session>),
     /// A private listener, and whether it speaks TLS from the first octet.
     Listen(Address, Vec<SocketAddr>, Box<dyn crate::Acceptor>, bool),
     /// The end of a private listener.
@@ -70,6 +72,9 @@ impl Asked {
     fn of(command: Command) -> Option<Self> {
         Some(match command {
             Command::Notify { to, note } => Asked::Notify(to, note),
+            Command::Connect { id, target, session, secure: Some(None), .. } => {
+                Asked::ConnectAsTlsServer(id, target, session)
+            }
             Command::Connect { id, target, session, .. } => Asked::Connect(id, target, session),
             Command::Listen { id, bind, acceptor, secured, .. } => {
                 Asked::Listen(id, bind, acceptor, secured)
