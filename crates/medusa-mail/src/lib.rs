@@ -28,5 +28,8 @@ pub use commit::{Commits, Then};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::Error;
 pub use maildir::MaildirStore;
-pub use queue::{Body, DiskQueue, EntryId, Envelope, Queue, Queued, Queuing, Recipient};
+pub use queue::{
+    Action, Body, DiskQueue, EntryId, Envelope, Queue, QueueView, Queued, Queuing, Recipient,
+    Request,
+};
 pub use store::{Incoming, MailStore, Maildrop, Message};

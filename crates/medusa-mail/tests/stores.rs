@@ -195,7 +195,7 @@ fn a_queue_entry_goes_through_its_states() {
     for text in ["", ".", "../x", "a/b"] {
         assert!(EntryId::parse(text).is_err());
     }
-    assert_eq!(EntryId::parse(&id.to_string()).unwrap(), id);
+    assert_eq!(EntryId::parse(id.as_ref()).unwrap(), id);
 }
 
 #[test]

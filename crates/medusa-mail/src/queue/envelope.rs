@@ -39,6 +39,8 @@ pub struct Envelope {
     pub envid: Option<String>,
     /// The account that submitted it.
     pub submitter: Option<String>,
+    /// What it was called when it was accepted, in its Received field and in logs.
+    pub trace: Option<String>,
     /// When it was accepted, to the second.
     pub accepted: SystemTime,
     /// When it is to be tried next, to the second.
@@ -75,6 +77,7 @@ impl Envelope {
             ret: None,
             envid: None,
             submitter: None,
+            trace: None,
             accepted: now,
             next: now,
             recipients: Vec::new(),
@@ -89,9 +92,12 @@ impl Envelope {
         };
         line("sender", &self.sender);
         line("body", BODIES[self.body as usize]);
-        for (key, value) in
-            [("ret", &self.ret), ("envid", &self.envid), ("submitter", &self.submitter)]
-        {
+        for (key, value) in [
+            ("ret", &self.ret),
+            ("envid", &self.envid),
+            ("submitter", &self.submitter),
+            ("trace", &self.trace),
+        ] {
             if let Some(value) = value {
                 line(key, value);
             }
@@ -175,6 +181,7 @@ impl Envelope {
             ("ret", None) => self.ret = Some(value),
             ("envid", None) => self.envid = Some(value),
             ("submitter", None) => self.submitter = Some(value),
+            ("trace", None) => self.trace = Some(value),
             ("accepted", None) => self.accepted = time()?,
             ("next", None) => self.next = time()?,
             _ => return Err(Error::Envelope("a key in the wrong place, or an unknown one")),
@@ -244,12 +251,13 @@ mod tests {
             ret in of(any::<String>()),
             envid in of(any::<String>()),
             submitter in of(any::<String>()),
+            trace in of(any::<String>()),
             times in any::<(u32, u32)>(),
             recipients in vec(recipients(), 0..4),
         ) -> Envelope {
             let at = |seconds: u32| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into());
             Envelope {
-                sender, body, smtputf8, ret, envid, submitter, recipients,
+                sender, body, smtputf8, ret, envid, submitter, trace, recipients,
                 accepted: at(times.0), next: at(times.1),
             }
         }

@@ -6,21 +6,26 @@
 //! | `messages` | the messages of all entries |
 //! | `waiting` | envelopes of entries to be sent: **an entry exists once its envelope is here** |
 //! | `held` | envelopes that nothing is done with until they are released |
+//! | `control` | what an operator asks of the process that works the queue |
 //!
 //! Nothing is sent here, and nothing is decided about retries: that is the protocol's.
 
+mod control;
 mod envelope;
+mod view;
 
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+pub use control::{Action, Request};
 pub use envelope::{Body, Envelope, Recipient};
+pub use view::QueueView;
 
 use crate::commit::{Commits, Committer, Move, Then, Transaction};
 use crate::disk::write_all;
@@ -31,6 +36,7 @@ const INCOMING: &str = "incoming";
 const MESSAGES: &str = "messages";
 const WAITING: &str = "waiting";
 const HELD: &str = "held";
+const CONTROL: &str = "control";
 const LOCK: &str = "lock";
 
 /// The most that is read as an envelope: one of a thousand recipients is far shorter.
@@ -59,6 +65,12 @@ impl EntryId {
     }
 }
 
+impl AsRef<str> for EntryId {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for EntryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -76,6 +88,25 @@ pub struct Queued {
 
 /// Keeps messages with their envelopes. Methods block, but for [`Queuing::commit`].
 pub trait Queue: Send + Sync {
+    /// Does what belongs to the start of a server, before anything is asked: what a crash left behind is
+    /// put in order. May be called again.
+    ///
+    /// # Errors
+    ///
+    /// The queue can't be used now. It may be later.
+    fn prepare(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Takes what an operator has asked for since the last call, each request once.
+    ///
+    /// # Errors
+    ///
+    /// They can't be read now.
+    fn requests(&self) -> Result<Vec<Request>, Error> {
+        Ok(Vec::new())
+    }
+
     /// Begins an entry.
     ///
     /// # Errors
@@ -151,7 +182,16 @@ pub trait Queuing: Send {
 
 /// The queue in a folder, for one process at a time.
 #[derive(Debug, Clone)]
-pub struct DiskQueue(Arc<Shared>);
+pub struct DiskQueue(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    folder: PathBuf,
+    disk: Arc<dyn Disk>,
+    commits: Commits,
+    /// Once it was needed for the first time.
+    opened: Mutex<Option<Arc<Shared>>>,
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -163,6 +203,14 @@ struct Shared {
 }
 
 impl DiskQueue {
+    /// The queue in `folder`, which is made if it isn't there. Nothing is touched before it is
+    /// [prepared](Queue::prepare) or used for the first time: until then another process may have it, and
+    /// this one may yet become another user.
+    pub fn at(folder: &Path, disk: Arc<dyn Disk>, commits: Commits) -> DiskQueue {
+        let opened = Mutex::default();
+        DiskQueue(Arc::new(Handle { folder: folder.to_owned(), disk, commits, opened }))
+    }
+
     /// Opens the queue in `folder`, which is made if it isn't there, and puts it in order after a crash:
     /// what was never accepted is removed, and everything that was is waiting again.
     ///
@@ -170,6 +218,24 @@ impl DiskQueue {
     ///
     /// [`Error::InUse`] where another has it open; it can't be used.
     pub fn open(folder: &Path, disk: Arc<dyn Disk>, commits: Commits) -> Result<DiskQueue, Error> {
+        let queue = DiskQueue::at(folder, disk, commits);
+        queue.prepare()?;
+        Ok(queue)
+    }
+
+    fn shared(&self) -> Result<Arc<Shared>, Error> {
+        let Handle { folder, disk, commits, opened } = &*self.0;
+        let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = &*opened {
+            return Ok(Arc::clone(shared));
+        }
+        let shared = Arc::new(Shared::open(folder, Arc::clone(disk), *commits)?);
+        Ok(Arc::clone(opened.insert(shared)))
+    }
+}
+
+impl Shared {
+    fn open(folder: &Path, disk: Arc<dyn Disk>, commits: Commits) -> Result<Shared, Error> {
         fs::create_dir_all(folder).map_err(Error::at(folder))?;
         let path = folder.join(LOCK);
         let options = File::options().create(true).truncate(false).write(true).open(&path);
@@ -179,7 +245,7 @@ impl DiskQueue {
             Err(Errno::WOULDBLOCK) => return Err(Error::InUse),
             Err(errno) => return Err(Error::at(path)(errno.into())),
         }
-        for name in [INCOMING, MESSAGES, WAITING, HELD] {
+        for name in [INCOMING, MESSAGES, WAITING, HELD, CONTROL] {
             let below = folder.join(name);
             disk.make_folder(&below).map_err(Error::at(&below))?;
         }
@@ -187,13 +253,21 @@ impl DiskQueue {
         let committer = Committer::new(Arc::clone(&disk), commits)?;
         let shared = Shared { folder: folder.to_owned(), disk, committer, _lock: lock };
         shared.recover()?;
-        Ok(DiskQueue(Arc::new(shared)))
+        Ok(shared)
     }
 }
 
 impl Queue for DiskQueue {
+    fn prepare(&self) -> Result<(), Error> {
+        self.shared().map(|_| ())
+    }
+
+    fn requests(&self) -> Result<Vec<Request>, Error> {
+        control::take(&self.shared()?.folder.join(CONTROL))
+    }
+
     fn begin(&self) -> Result<Box<dyn Queuing>, Error> {
-        let shared = Arc::clone(&self.0);
+        let shared = self.shared()?;
         let id = EntryId::parse(&unique_name()?)?;
         let path = shared.path(MESSAGES, &id);
         let message = shared.disk.create(&path).map_err(Error::at(&path))?;
@@ -201,32 +275,30 @@ impl Queue for DiskQueue {
     }
 
     fn entries(&self) -> Result<Vec<Queued>, Error> {
+        let shared = self.shared()?;
         let mut entries = Vec::new();
         for (folder, held) in [(WAITING, false), (HELD, true)] {
-            entries.extend(self.0.ids(folder)?.into_iter().map(|id| Queued { id, held }));
+            entries.extend(shared.ids(folder)?.into_iter().map(|id| Queued { id, held }));
         }
         entries.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(entries)
     }
 
     fn envelope(&self, id: &EntryId) -> Result<Envelope, Error> {
-        let (path, _) = self.0.find(id)?;
-        let length = fs::metadata(&path).map_err(Error::at(&path))?.len();
-        if length > ENVELOPE_OCTETS {
-            return Err(Error::Envelope("too long"));
-        }
-        Envelope::parse(&fs::read(&path).map_err(Error::at(path))?)
+        let (path, _) = self.shared()?.find(id)?;
+        read_envelope(&path)
     }
 
     fn message(&self, id: &EntryId) -> Result<File, Error> {
-        let path = self.0.path(MESSAGES, id);
+        let path = self.shared()?.path(MESSAGES, id);
         File::open(&path).map_err(Error::at(path))
     }
 
     fn update(&self, id: &EntryId, envelope: &Envelope) -> Result<(), Error> {
-        let (path, folder) = self.0.find(id)?;
-        let temporary = self.0.path(INCOMING, id);
-        let disk = &*self.0.disk;
+        let shared = self.shared()?;
+        let (path, folder) = shared.find(id)?;
+        let temporary = shared.path(INCOMING, id);
+        let disk = &*shared.disk;
         let write = || {
             let mut file = disk.create(&temporary).map_err(Error::at(&temporary))?;
             write_all(&mut *file, &envelope.to_bytes()).map_err(Error::at(&temporary))?;
@@ -238,28 +310,30 @@ impl Queue for DiskQueue {
             let _ = disk.remove(&temporary);
         }
         written?;
-        self.0.sync(folder)
+        shared.sync(folder)
     }
 
     fn hold(&self, id: &EntryId, held: bool) -> Result<(), Error> {
-        let (path, from) = self.0.find(id)?;
+        let shared = self.shared()?;
+        let (path, from) = shared.find(id)?;
         let to = if held { HELD } else { WAITING };
         if from == to {
             return Ok(());
         }
-        self.0.disk.rename(&path, &self.0.path(to, id)).map_err(Error::at(path))?;
+        shared.disk.rename(&path, &shared.path(to, id)).map_err(Error::at(path))?;
         // The new name first: in between, a crash may leave both, and recovery knows that.
-        self.0.sync(to)?;
-        self.0.sync(from)
+        shared.sync(to)?;
+        shared.sync(from)
     }
 
     fn remove(&self, id: &EntryId) -> Result<(), Error> {
-        let (path, folder) = self.0.find(id)?;
-        self.0.disk.remove(&path).map_err(Error::at(path))?;
+        let shared = self.shared()?;
+        let (path, folder) = shared.find(id)?;
+        shared.disk.remove(&path).map_err(Error::at(path))?;
         // A message without an envelope is swept at the next start; one that comes back is sent twice.
-        self.0.sync(folder)?;
-        let path = self.0.path(MESSAGES, id);
-        self.0.disk.remove(&path).map_err(Error::at(path))
+        shared.sync(folder)?;
+        let path = shared.path(MESSAGES, id);
+        shared.disk.remove(&path).map_err(Error::at(path))
     }
 }
 
@@ -283,13 +357,7 @@ impl Shared {
     }
 
     fn ids(&self, folder: &str) -> Result<Vec<EntryId>, Error> {
-        let path = self.folder.join(folder);
-        let mut ids = Vec::new();
-        for entry in fs::read_dir(&path).map_err(Error::at(&path))? {
-            let entry = entry.map_err(Error::at(&path))?;
-            ids.extend(entry.file_name().to_str().and_then(|name| EntryId::parse(name).ok()));
-        }
-        Ok(ids)
+        ids_in(&self.folder.join(folder))
     }
 
     fn recover(&self) -> Result<(), Error> {
@@ -379,6 +447,24 @@ impl Drop for Arriving {
             self.shared.committer.discard(remains);
         }
     }
+}
+
+fn read_envelope(path: &Path) -> Result<Envelope, Error> {
+    let length = fs::metadata(path).map_err(Error::at(path))?.len();
+    if length > ENVELOPE_OCTETS {
+        return Err(Error::Envelope("too long"));
+    }
+    Envelope::parse(&fs::read(path).map_err(Error::at(path))?)
+}
+
+/// The names in a folder that are ids.
+fn ids_in(path: &Path) -> Result<Vec<EntryId>, Error> {
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(path).map_err(Error::at(path))? {
+        let entry = entry.map_err(Error::at(path))?;
+        ids.extend(entry.file_name().to_str().and_then(|name| EntryId::parse(name).ok()));
+    }
+    Ok(ids)
 }
 
 /// Seconds since 1970, as envelopes have them.
