@@ -10,6 +10,7 @@ mod http;
 mod idle;
 mod load;
 mod machine;
+mod mail;
 mod measure;
 mod process;
 mod servers;
@@ -29,6 +30,8 @@ enum Command {
     Http(suite::Options),
     /// Measures TLS 1.3: files, handshakes, idle connections.
     Tls(suite::Options),
+    /// Measures mail: accepting it durably, fetching it, idle sessions.
+    Mail(suite::Options),
     /// Measures datagrams that are sent back by the core and by a bare loop in C.
     Datagrams(datagrams::Options),
     /// Serves a canned reply from a bare epoll loop.
@@ -61,6 +64,7 @@ fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Http(options) => http::run(&options),
         Command::Tls(options) => tls::run(&options),
+        Command::Mail(options) => mail::run(&options),
         Command::Datagrams(options) => datagrams::run(&options),
         Command::ServeBare { address } => bare::serve(address),
         Command::ServeCanned { address } => canned::serve(address),

@@ -14,6 +14,9 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// How long a server may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How often it is looked at processes that come and go.
+const LOOKS: usize = 20;
+
 /// The core that servers run on and the one that clients run on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cores {
@@ -98,6 +101,12 @@ impl Process {
 
     /// What it and its descendants have spent, those included that have ended and were waited for.
     pub(crate) fn spent(&self) -> Result<Spent> {
+        // One that ends meanwhile can't be read, and is its parent's at the next look.
+        let looks = std::iter::repeat_with(|| self.look());
+        looks.take(LOOKS).find(Result::is_ok).unwrap_or_else(|| self.look())
+    }
+
+    fn look(&self) -> Result<Spent> {
         let ticks = rustix::param::clock_ticks_per_second();
         let mut spent = Spent::default();
         for pid in self.tree() {

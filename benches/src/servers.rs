@@ -256,7 +256,7 @@ impl Server {
 }
 
 /// An address on loopback that nobody has at the moment.
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
     Ok(listener.local_addr()?)
 }

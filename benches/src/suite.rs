@@ -61,7 +61,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    fn effort(&self) -> Effort {
+    pub(crate) fn effort(&self) -> Effort {
         let (rounds, seconds) = if self.quick { (3, 1) } else { (5, 3) };
         Effort {
             rounds: self.rounds.unwrap_or(rounds).max(1),
@@ -69,7 +69,17 @@ impl Options {
         }
     }
 
-    fn wants(&self, work: &str) -> bool {
+    /// The program to be measured.
+    pub(crate) fn medusa(&self) -> Result<PathBuf> {
+        self.medusa.clone().map_or_else(medusa, Ok)
+    }
+
+    pub(crate) fn cores(&self) -> Result<Cores> {
+        let cores = Cores::take()?;
+        if self.one_core { cores.shared() } else { Ok(cores) }
+    }
+
+    pub(crate) fn wants(&self, work: &str) -> bool {
         self.only.as_ref().is_none_or(|only| work.contains(only.as_str()))
     }
 }
@@ -78,11 +88,10 @@ impl Suite {
     /// Measures, and prints what was found.
     pub(crate) fn run(&self, options: &Options) -> Result<()> {
         let interrupt = Interrupt::watch()?;
-        let medusa = options.medusa.clone().map_or_else(medusa, Ok)?;
+        let medusa = options.medusa()?;
         let descriptors = usize::try_from(raise_descriptors()).unwrap_or(usize::MAX);
         let idle = self.idle.connections.min(descriptors.saturating_sub(SPARE));
-        let cores = Cores::take()?;
-        let cores = if options.one_core { cores.shared()? } else { cores };
+        let cores = options.cores()?;
         let site = Site::make()?;
         let tls = if self.secured { Some(certify(&site)?) } else { None };
         let other = options.other.clone();
