@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::datagram::{
     Datagram, DatagramCx, DatagramService, DatagramState, Failure, Outgoing, SocketId,
@@ -14,6 +15,7 @@ use crate::env::Env;
 use crate::limits::Limits;
 use crate::mailbox::{Note, ResumeDatagrams};
 use crate::metrics::DatagramCounts;
+use crate::peer_rates::PeerRates;
 use crate::timer::{Deadlines, Millis};
 
 /// The longest UDP datagram that there can be (RFC 768), with a little to spare.
@@ -23,6 +25,8 @@ const LARGEST: usize = 64 * 1024;
 pub(crate) struct Desk {
     service: Box<dyn DatagramService>,
     pub(crate) state: DatagramState,
+    /// What its peers may send, where that is limited.
+    rates: Option<Arc<PeerRates>>,
     /// What holds for the connections that it makes.
     pub(crate) limits: Arc<Limits>,
     /// The connection whose own it is.
@@ -50,7 +54,12 @@ impl Desk {
             closing: false,
             counts,
         };
-        Desk { service, state, limits, owner, wakes_at: None }
+        Desk { service, state, rates: None, limits, owner, wakes_at: None }
+    }
+
+    /// Holds those who send to its listeners to a rate, which it may share with other shards.
+    pub(crate) fn limit_peers(&mut self, rates: Option<Arc<PeerRates>>) {
+        self.rates = rates;
     }
 
     /// Adds a socket that others send to.
@@ -60,6 +69,17 @@ impl Desk {
 
     pub(crate) fn counts(&self) -> Arc<DatagramCounts> {
         Arc::clone(&self.state.counts)
+    }
+
+    /// Whether what `peer` has sent to a listener may be seen.
+    #[inline]
+    pub(crate) fn admits(&self, peer: SocketAddr, now: Instant) -> bool {
+        let Some(rates) = &self.rates else { return true };
+        let admitted = rates.admits(peer.ip(), now);
+        if !admitted {
+            self.state.counts.refused.add(1);
+        }
+        admitted
     }
 
     /// Whether datagrams from this client socket are still wanted.

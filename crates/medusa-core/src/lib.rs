@@ -27,6 +27,7 @@ mod channel;
 mod desk;
 mod env;
 mod mailbox;
+mod peer_rates;
 mod proxy;
 mod shard;
 mod sys;

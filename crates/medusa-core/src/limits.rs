@@ -27,6 +27,9 @@ pub struct Limits {
     pub connections_per_peer: Option<usize>,
     /// New connections of one peer in a second, with as many again at once. Default unlimited.
     pub connection_rate: Option<usize>,
+    /// Datagrams of one peer in a second, with as many again at once; what is beyond is dropped unseen.
+    /// Default unlimited.
+    pub datagram_rate: Option<usize>,
     /// How long a connection may be silent between requests. Default 60 s; protocols set their own.
     pub idle: Option<Duration>,
     /// From the first octet of a request or command to its end. Default 20 s (Apache's
@@ -58,6 +61,7 @@ impl Default for Limits {
             connections: Some(10_000),
             connections_per_peer: Some(200),
             connection_rate: None,
+            datagram_rate: None,
             idle: Some(Duration::from_secs(60)),
             head: Some(Duration::from_secs(20)),
             handshake: Some(Duration::from_secs(10)),
@@ -81,6 +85,8 @@ pub struct LimitsConfig {
     pub connections_per_peer: Option<Limit<usize>>,
     /// [`Limits::connection_rate`].
     pub connection_rate: Option<Limit<usize>>,
+    /// [`Limits::datagram_rate`].
+    pub datagram_rate: Option<Limit<usize>>,
     /// [`Limits::idle`].
     pub idle: Option<Limit<Period>>,
     /// [`Limits::head`].
@@ -101,6 +107,7 @@ impl LimitsConfig {
             connections: self.connections.or(below.connections),
             connections_per_peer: self.connections_per_peer.or(below.connections_per_peer),
             connection_rate: self.connection_rate.or(below.connection_rate),
+            datagram_rate: self.datagram_rate.or(below.datagram_rate),
             idle: self.idle.or(below.idle),
             head: self.head.or(below.head),
             handshake: self.handshake.or(below.handshake),
@@ -123,6 +130,7 @@ impl LimitsConfig {
             connections: count(self.connections, defaults.connections),
             connections_per_peer: count(self.connections_per_peer, defaults.connections_per_peer),
             connection_rate: count(self.connection_rate, defaults.connection_rate),
+            datagram_rate: count(self.datagram_rate, defaults.datagram_rate),
             idle: period(self.idle, defaults.idle),
             head: period(self.head, defaults.head),
             handshake: period(self.handshake, defaults.handshake),

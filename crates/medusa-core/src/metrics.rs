@@ -48,6 +48,8 @@ pub struct DatagramCounts {
     pub received: Counter,
     /// Those of them that were longer than the service takes.
     pub truncated: Counter,
+    /// Datagrams that were dropped unseen because their peer sends too many.
+    pub refused: Counter,
     /// Datagrams that the kernel took.
     pub sent: Counter,
     /// Datagrams that were to be sent and were dropped: too many waited already, or the kernel refused

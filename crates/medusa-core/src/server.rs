@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
 use mio::{Poll, Waker};
@@ -32,6 +32,7 @@ use crate::limits::Census;
 use crate::mailbox::{Control, Mailbox, Message};
 use crate::metrics::Metrics;
 use crate::offload::Pool;
+use crate::peer_rates::PeerRates;
 use crate::service::{Listener, Service};
 use crate::shard::{Gate, MAILBOX, Shard, Socket, bind_datagrams};
 
@@ -190,6 +191,11 @@ impl Server {
             Arc::new(Census::new(self.metrics.service(service.name())))
         };
         let censuses: Vec<_> = self.services.iter().map(census).collect();
+        let rates = |service: &Arc<dyn Service>| {
+            let rate = service.limits().datagram_rate?;
+            Some(Arc::new(PeerRates::new(rate, Instant::now())))
+        };
+        let rates: Vec<_> = self.services.iter().map(rates).collect();
         let handle = Handle { mailboxes: Arc::clone(&mailboxes) };
         let mut threads = Vec::new();
         let (ends, ended) = mpsc::channel();
@@ -198,7 +204,7 @@ impl Server {
             let mailboxes = Arc::clone(&mailboxes);
             let pool = Arc::clone(&pool);
             let services = self.services.clone();
-            let censuses = censuses.clone();
+            let (censuses, rates) = (censuses.clone(), rates.clone());
             let metrics = self.metrics.clone();
             let run = move || {
                 let mut shard = Shard::new(index as u16, poll, mailboxes, pool);
@@ -222,7 +228,8 @@ impl Server {
                     if let Some(datagrams) = service.datagram_service() {
                         let limits = Arc::new(service.limits());
                         let counts = Arc::clone(&metrics.service(service.name()).datagrams);
-                        shard.serve_datagrams(datagrams, limits, counts, theirs)?;
+                        let rates = rates[number].clone();
+                        shard.serve_datagrams(datagrams, limits, counts, rates, theirs)?;
                     } else if !theirs.is_empty() {
                         let message = "a service listens for datagrams and doesn't serve them";
                         return Err(io::Error::other(message));

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use medusa_core::config::Listen;
+use medusa_core::metrics::Metrics;
 use medusa_core::server::{BindErrors, Handle, Running};
 use medusa_core::{
     Acceptor, Address, ClientSocket, Cx, Datagram, DatagramCx, DatagramLimits, DatagramService,
-    Failure, Frame, Framing, Listener, Note, Peer, Sender, Server, Service, Session, SocketId,
-    TimerKey,
+    Failure, Frame, Framing, Limits, Listener, Note, Peer, Sender, Server, Service, Session,
+    SocketId, TimerKey,
 };
 
 /// A protocol with a command for everything that is tested here.
@@ -560,4 +561,59 @@ fn one_address_serves_streams_and_datagrams() {
     assert_eq!(fixture.stream, fixture.address);
     assert_eq!(fixture.client().ask("a"), "a");
     TcpStream::connect(fixture.stream).unwrap();
+}
+
+#[test]
+fn a_peer_over_its_rate_is_not_answered() {
+    struct Limited;
+    struct Echo;
+    impl DatagramService for Echo {
+        fn received(&mut self, cx: &mut DatagramCx<'_>, datagram: Datagram<'_>) {
+            cx.reply(datagram.sender, |out| out.extend_from_slice(datagram.bytes));
+        }
+    }
+    impl Service for Limited {
+        fn name(&self) -> &str {
+            "lab.limited"
+        }
+        fn listeners(&self) -> Vec<Listener> {
+            Vec::new()
+        }
+        fn acceptor(&self) -> Box<dyn Acceptor> {
+            Box::new(|_: &Peer| Box::new(LabSession { resolver: None }) as Box<dyn Session>)
+        }
+        fn limits(&self) -> Limits {
+            let mut limits = Limits::default();
+            limits.datagram_rate = Some(1);
+            limits
+        }
+        fn datagram_listeners(&self) -> Vec<Listener> {
+            vec![Listener::new("127.0.0.1:0".parse().unwrap())]
+        }
+        fn datagram_service(&self) -> Option<Box<dyn DatagramService>> {
+            Some(Box::new(Echo))
+        }
+    }
+    let metrics = Metrics::default();
+    let server = Server::builder().metrics(&metrics).mount(Box::new(Limited)).bind().unwrap();
+    let Listen::Inet(address) = server.bound()[0].address else { panic!("not an IP address") };
+    let running = server.start().unwrap();
+    let often = Client::new(address);
+    for _ in 0..50 {
+        often.say("often");
+    }
+    // One peer, whichever port it sends from; and somebody else.
+    Client::new(address).say("another port");
+    let other = UdpSocket::bind("127.0.0.2:0").unwrap();
+    other.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    other.send_to(b"once", address).unwrap();
+    let mut buffer = [0; 100];
+    assert_eq!(other.recv(&mut buffer).unwrap(), 4);
+    assert_eq!(often.hear(), "often");
+    running.handle().stop();
+    running.join().unwrap();
+    let counts = &metrics.service("lab.limited").datagrams;
+    assert_eq!(counts.received.value(), 52);
+    // Two at once, and one more for each second that the test may have lasted.
+    assert!((30..=49).contains(&counts.refused.value()), "{}", counts.refused.value());
 }

@@ -29,6 +29,7 @@ const PURE: &[&str] = &[
     "crates/medusa-core/src/metrics.rs",
     "crates/medusa-core/src/network.rs",
     "crates/medusa-core/src/outbox.rs",
+    "crates/medusa-core/src/peer_rates.rs",
     "crates/medusa-core/src/producer/",
     "crates/medusa-core/src/proxy.rs",
     "crates/medusa-core/src/reply.rs",

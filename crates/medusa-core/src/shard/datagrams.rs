@@ -21,6 +21,7 @@ use crate::desk::Desk;
 use crate::env::Env;
 use crate::limits::Limits;
 use crate::metrics::DatagramCounts;
+use crate::peer_rates::PeerRates;
 use crate::sys::{Arrivals, Departures};
 use crate::timer::Millis;
 
@@ -73,10 +74,12 @@ impl Shard {
         service: Box<dyn DatagramService>,
         limits: Arc<Limits>,
         counts: Arc<DatagramCounts>,
+        rates: Option<Arc<PeerRates>>,
         listeners: Vec<UdpSocket>,
     ) -> io::Result<()> {
         let address = self.env.allocate();
         let mut desk = Box::new(Desk::new(service, address.token, limits, None, counts));
+        desk.limit_peers(rates);
         for socket in listeners {
             let id = SocketId(self.env.allocate());
             let (limits, counts) = (desk.state.limits, desk.counts());
@@ -238,8 +241,12 @@ impl Shard {
                 let arrival = arrivals.datagram(index);
                 index += 1;
                 let Some(remote) = arrival.from else { continue };
-                if !(socket.listens || desk.has_client(socket.id)) {
-                    // It was closed by the service a moment ago.
+                let wanted = match socket.listens {
+                    true => desk.admits(remote, self.env.now),
+                    // Otherwise it was closed by the service a moment ago.
+                    false => desk.has_client(socket.id),
+                };
+                if !wanted {
                     continue;
                 }
                 let local = arrival.local.map_or(socket.local, |ip| {

@@ -19,6 +19,7 @@ use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Message, Note, Remote};
 use crate::metrics::DatagramCounts;
 use crate::offload::Pool;
+use crate::peer_rates::PeerRates;
 use crate::session::Command;
 
 /// A datagram service, and the shard that would drive it.
@@ -62,6 +63,15 @@ impl Datagrams {
 
     /// A service that listens at some addresses, or at none.
     pub fn at(service: Box<dyn DatagramService>, listeners: &[SocketAddr]) -> Self {
+        Self::with(service, listeners, Limits::default())
+    }
+
+    /// A service with limits.
+    pub fn with(
+        service: Box<dyn DatagramService>,
+        listeners: &[SocketAddr],
+        limits: Limits,
+    ) -> Self {
         let pool = Arc::new(Pool::manual(1024));
         // 2001-09-09T01:46:40Z: a wall clock that is the same in every run.
         let wall_clock = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
@@ -69,8 +79,9 @@ impl Datagrams {
         let mut env = Env::new(0, Instant::now(), wall_clock, mailbox, pool);
         let counts = Arc::<DatagramCounts>::default();
         let token = env.allocate().token;
-        let limits = Arc::new(Limits::default());
-        let mut desk = Desk::new(service, token, limits, None, Arc::clone(&counts));
+        let rates = limits.datagram_rate.map(|rate| Arc::new(PeerRates::new(rate, env.now)));
+        let mut desk = Desk::new(service, token, Arc::new(limits), None, Arc::clone(&counts));
+        desk.limit_peers(rates);
         for local in listeners {
             desk.add_listener(SocketId(env.allocate()), *local);
         }
@@ -112,6 +123,10 @@ impl Datagrams {
         from: SocketAddr,
         bytes: impl AsRef<[u8]>,
     ) -> &mut Self {
+        if self.desk.as_ref().is_some_and(|desk| !desk.admits(from, self.env.now)) {
+            self.counts.received.add(1);
+            return self;
+        }
         self.hand_over(Sender { socket, remote: from, local }, bytes.as_ref())
     }
 
@@ -384,6 +399,29 @@ mod tests {
         assert!(datagrams.is_idle() && datagrams.clients().is_empty());
         assert_eq!(datagrams.answer(socket, peer(53), "too late").sent(), []);
         assert_eq!((datagrams.counts().received.value(), datagrams.counts().sent.value()), (2, 2));
+    }
+
+    #[test]
+    fn a_peer_over_its_rate_is_not_heard() {
+        struct Echo;
+        impl DatagramService for Echo {
+            fn received(&mut self, cx: &mut DatagramCx<'_>, datagram: Datagram<'_>) {
+                cx.reply(datagram.sender, |out| out.extend_from_slice(datagram.bytes));
+            }
+        }
+        let limits = Limits { datagram_rate: Some(2), ..Limits::default() };
+        let mut datagrams = Datagrams::with(Box::new(Echo), &[peer(53)], limits);
+        for _ in 0..10 {
+            datagrams.receive(peer(1), "often");
+        }
+        datagrams.receive(peer(2), "once");
+        assert_eq!(datagrams.sent().len(), 5);
+        datagrams.advance(Duration::from_secs(1)).receive(peer(1), "again");
+        assert_eq!(datagrams.sent().len(), 1);
+        assert_eq!(
+            (datagrams.counts().received.value(), datagrams.counts().refused.value()),
+            (12, 6)
+        );
     }
 
     #[test]

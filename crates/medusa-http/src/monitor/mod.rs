@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
-use medusa_core::metrics::Metrics;
+use medusa_core::metrics::{DatagramCounts, Metrics};
 
 use crate::handler::{Answer, Exchange, Handler};
 use crate::head::{Known, tokens};
@@ -38,8 +38,31 @@ struct Counted {
     refused: u64,
     received: u64,
     sent: u64,
+    datagrams: Datagrams,
     /// The protocol's own.
     own: Vec<(&'static str, u64)>,
+}
+
+/// What one service had counted of datagrams.
+#[derive(Debug, Clone, Copy, Default)]
+struct Datagrams {
+    received: u64,
+    truncated: u64,
+    refused: u64,
+    sent: u64,
+    dropped: u64,
+}
+
+impl From<&DatagramCounts> for Datagrams {
+    fn from(counts: &DatagramCounts) -> Self {
+        Datagrams {
+            received: counts.received.value(),
+            truncated: counts.truncated.value(),
+            refused: counts.refused.value(),
+            sent: counts.sent.value(),
+            dropped: counts.dropped.value(),
+        }
+    }
 }
 
 impl Snapshot {
@@ -51,6 +74,7 @@ impl Snapshot {
             refused: service.refused.value(),
             received: service.received_octets.value(),
             sent: service.sent_octets.value(),
+            datagrams: Datagrams::from(&*service.datagrams),
             own: service.counters(),
         });
         Snapshot { services: services.collect() }

@@ -10,14 +10,11 @@ pub(super) fn html(view: &View) -> String {
     for now in &view.now.services {
         let before = view.before.service(&now.name);
         let rate = |now: u64, before: Option<u64>| view.rate(now, before.unwrap_or(0));
-        let own: Vec<String> = now
-            .own
-            .iter()
-            .map(|(name, value)| {
-                let rate = rate(*value, before.and_then(|before| before.own(name)));
-                format!("{}: {value} ({rate:.1}/s)", escaped(&name.replace('_', " ")))
-            })
-            .collect();
+        let own = now.own.iter().map(|(name, value)| {
+            let rate = rate(*value, before.and_then(|before| before.own(name)));
+            format!("{}: {value} ({rate:.1}/s)", escaped(&name.replace('_', " ")))
+        });
+        let own: Vec<String> = datagrams(view, now, before).into_iter().chain(own).collect();
         let _ = writeln!(
             rows,
             "<tr><th>{}</th><td>{}</td><td>{}</td><td>{:.1}</td><td>{}</td><td>{}</td><td>{}</td>\
@@ -47,6 +44,24 @@ pub(super) fn html(view: &View) -> String {
         span(view.uptime),
         span(view.window),
     )
+}
+
+/// A line on datagrams, where there were any.
+fn datagrams(view: &View, now: &Counted, before: Option<&Counted>) -> Option<String> {
+    let (counts, before) = (now.datagrams, before.map(|before| before.datagrams));
+    if counts.received == 0 && counts.sent == 0 && counts.dropped == 0 {
+        return None;
+    }
+    let rate = view.rate(counts.received, before.map_or(0, |before| before.received));
+    let mut line = format!("datagrams: {} ({rate:.1}/s), {} sent", counts.received, counts.sent);
+    for (count, what) in
+        [(counts.truncated, "too long"), (counts.refused, "refused"), (counts.dropped, "not sent")]
+    {
+        if count > 0 {
+            let _ = write!(line, ", {count} {what}");
+        }
+    }
+    Some(line)
 }
 
 pub(super) fn json(view: &View) -> String {
@@ -80,13 +95,20 @@ fn service(view: &View, now: &Counted) -> String {
         out,
         ",\"connections_open\":{},\"connections_accepted\":{},\"connections_refused\":{},\
          \"connections_per_second\":{:.3},\"received_octets\":{},\"sent_octets\":{},\
-         \"counted\":{{{counts}}},\"per_second\":{{{rates}}}}}",
+         \"counted\":{{{counts}}},\"per_second\":{{{rates}}},\
+         \"datagrams_received\":{},\"datagrams_truncated\":{},\"datagrams_refused\":{},\
+         \"datagrams_sent\":{},\"datagrams_dropped\":{}}}",
         now.open,
         now.accepted,
         now.refused,
         view.rate(now.accepted, before.map_or(0, |before| before.accepted)),
         now.received,
         now.sent,
+        now.datagrams.received,
+        now.datagrams.truncated,
+        now.datagrams.refused,
+        now.datagrams.sent,
+        now.datagrams.dropped,
     );
     out
 }

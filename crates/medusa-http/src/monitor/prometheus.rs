@@ -25,6 +25,28 @@ const COLUMNS: &[Column] = &[
     ("medusa_sent_bytes_total", "counter", "Octets sent on connections that have ended.", |s| {
         s.sent
     }),
+    ("medusa_datagrams_received_total", "counter", "Datagrams received.", |s| s.datagrams.received),
+    (
+        "medusa_datagrams_truncated_total",
+        "counter",
+        "Datagrams received that were longer than the service takes.",
+        |s| s.datagrams.truncated,
+    ),
+    (
+        "medusa_datagrams_refused_total",
+        "counter",
+        "Datagrams dropped unseen because their peer sends too many.",
+        |s| s.datagrams.refused,
+    ),
+    ("medusa_datagrams_sent_total", "counter", "Datagrams that the kernel took.", |s| {
+        s.datagrams.sent
+    }),
+    (
+        "medusa_datagrams_dropped_total",
+        "counter",
+        "Datagrams that were to be sent and were dropped.",
+        |s| s.datagrams.dropped,
+    ),
 ];
 
 pub(super) fn text(snapshot: &Snapshot, uptime: Duration) -> String {
@@ -101,6 +123,7 @@ mod tests {
                 service.counter("mails-taken").add(7);
             }
         }
+        metrics.service("smtp.mx").datagrams.received.add(9);
         let text = text(&Snapshot::of(&metrics), Duration::from_millis(61_900));
         let expected = r#"# HELP medusa_uptime_seconds Time since the configuration was taken.
 # TYPE medusa_uptime_seconds gauge
@@ -113,6 +136,8 @@ medusa_connections_open{service="http.\"b\\\n"} 3
 # HELP medusa_connections_accepted_total Connections taken.
 "#;
         assert!(text.starts_with(expected), "{text}");
+        let line = "medusa_datagrams_received_total{service=\"smtp.mx\"} 9\n";
+        assert!(text.contains(line), "{text}");
         let expected = r#"# HELP medusa_http_requests_total Counted by the protocol.
 # TYPE medusa_http_requests_total counter
 medusa_http_requests_total{service="http.a",class="2xx"} 20

@@ -76,6 +76,10 @@ fn the_status_page_is_for_people_and_programs() {
     other.refused.add(1);
     other.sent_octets.add(4096);
     other.counter("messages").add(50);
+    let names = metrics.service("dns.zones");
+    names.datagrams.received.add(400);
+    names.datagrams.refused.add(3);
+    names.datagrams.sent.add(390);
     let mut client = client(&service);
     client.advance(Duration::from_secs(20));
 
@@ -86,6 +90,8 @@ fn the_status_page_is_for_people_and_programs() {
     let row = "<tr><th>smtp.&lt;mx&gt;</th><td>2</td><td>30</td><td>1.5</td><td>1</td>\
                <td>0 B</td><td>4.0 KiB</td><td class=\"own\">messages: 50 (2.5/s)</td></tr>";
     assert!(page.contains(row), "{page}");
+    let cell = "<td class=\"own\">datagrams: 400 (20.0/s), 390 sent, 3 refused</td>";
+    assert!(page.contains(cell), "{page}");
 
     for (path, accept) in [
         ("/status?format=json", "text/html"),
@@ -100,8 +106,11 @@ fn the_status_page_is_for_people_and_programs() {
                        \"connections_accepted\":30,\"connections_refused\":1,\
                        \"connections_per_second\":1.500,\"received_octets\":0,\
                        \"sent_octets\":4096,\"counted\":{\"messages\":50},\
-                       \"per_second\":{\"messages\":2.500}}";
+                       \"per_second\":{\"messages\":2.500}";
         assert!(json.contains(service), "{json}");
+        let datagrams = "\"datagrams_received\":400,\"datagrams_truncated\":0,\
+                         \"datagrams_refused\":3,\"datagrams_sent\":390,\"datagrams_dropped\":0}";
+        assert!(json.contains(datagrams), "{json}");
     }
     for accept in ["", "Accept: application/json;q=0\r\n", "Accept: */*\r\n"] {
         let (head, _) = ask(&mut client, "GET", "/status", accept);
