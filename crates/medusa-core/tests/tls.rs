@@ -434,6 +434,17 @@ fn certificates_are_chosen_by_name_and_read_again() {
     assert!(fixture.connect(&client, "a.test").is_err());
     assert_eq!(ask(&mut before, "goes on"), "goes on");
 
+    // Another file of the same size and age, renamed into place.
+    let (path, beside) = (authority.path("a.pem"), authority.path("beside.pem"));
+    let metadata = std::fs::metadata(&path).unwrap();
+    std::fs::copy(&path, &beside).unwrap();
+    let file = std::fs::File::options().append(true).open(&beside).unwrap();
+    file.set_modified(metadata.modified().unwrap()).unwrap();
+    std::fs::rename(&beside, &path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), metadata.len());
+    assert!(fixture.tls.refresh().unwrap(), "not seen");
+    assert!(!fixture.tls.refresh().unwrap());
+
     std::fs::write(authority.path("b.key"), "no key").unwrap();
     let errors = fixture.tls.refresh().unwrap_err();
     assert!(matches!(&errors[..], [TlsError::Missing { .. }]), "{errors:?}");
@@ -587,8 +598,16 @@ fn bad_files_are_named() {
         params.not_before = rcgen::date_time_ymd(2001, 1, 1);
         params.not_after = rcgen::date_time_ymd(2002, 1, 1);
     });
-    let warnings = ServerTls::new(vec![expired]).unwrap().warnings(SystemTime::now());
-    assert!(warnings[0].to_string().contains("old.pem has expired on"), "{warnings:?}");
+    let tls = ServerTls::new(vec![good, expired]).unwrap();
+    let warnings = tls.warnings(SystemTime::now());
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].to_string().ends_with("old.pem has expired on 2002-01-01"), "{warnings:?}");
+    let facts = tls.certificates();
+    let names: Vec<_> = facts.iter().map(|facts| facts.names.join(", ")).collect();
+    assert_eq!(names, ["a.test", "old.test"]);
+    assert_eq!((&*facts[1].first_day, &*facts[1].last_day), ("2001-01-01", "2002-01-01"));
+    let day = Duration::from_secs(86_400);
+    assert_eq!(facts[1].not_after, facts[1].not_before + day * 365);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use medusa_accounts::Accounts;
-use medusa_core::tls::ServerTls;
+use medusa_core::tls::{ExpiryWatch, ServerTls, TlsError};
 
 use crate::accounts::{Look, UsersFile};
 use crate::config::diagnostic::{Diagnostic, Source};
@@ -25,9 +25,11 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// What may change, and how.
 pub(crate) struct Watched {
     /// The certificates, where there are any.
-    pub tls: Option<Arc<ServerTls>>,
+    tls: Option<Arc<ServerTls>>,
     /// The accounts and their file, where there is one.
-    pub accounts: Option<(UsersFile, Arc<Accounts>)>,
+    accounts: Option<(UsersFile, Arc<Accounts>)>,
+    /// What was told of certificates that are about to expire.
+    expiry: ExpiryWatch,
 }
 
 /// The thread that looks; it ends when this is dropped.
@@ -37,6 +39,22 @@ pub(crate) struct Watch {
 }
 
 impl Watched {
+    /// What is to be watched. Certificates that expire soon are told of at once; those that have expired
+    /// were told of with their line in the configuration.
+    pub(crate) fn new(
+        tls: Option<Arc<ServerTls>>,
+        accounts: Option<(UsersFile, Arc<Accounts>)>,
+    ) -> Self {
+        let mut expiry = ExpiryWatch::default();
+        let shown = tls.as_ref().map(|tls| tls.certificates()).unwrap_or_default();
+        for warning in expiry.look(&shown, SystemTime::now()) {
+            if let TlsError::Expiring { .. } = warning {
+                tracing::warn!("{warning}");
+            }
+        }
+        Self { tls, accounts, expiry }
+    }
+
     /// Looks at everything every few seconds from now on.
     pub(crate) fn start(self) -> io::Result<Watch> {
         let (wishes, wished) = mpsc::channel();
@@ -63,12 +81,7 @@ impl Watched {
     fn look(&mut self, asked: bool) -> bool {
         if let Some(tls) = &self.tls {
             match tls.refresh() {
-                Ok(true) => {
-                    tracing::info!("the certificates were read again");
-                    for warning in tls.warnings(SystemTime::now()) {
-                        tracing::warn!("{warning}");
-                    }
-                }
+                Ok(true) => tracing::info!("the certificates were read again"),
                 Ok(false) if asked => tracing::info!("the certificates are unchanged"),
                 Ok(false) => {}
                 Err(errors) => {
@@ -76,6 +89,9 @@ impl Watched {
                         tracing::error!("the certificates in use stay: {error}");
                     }
                 }
+            }
+            for warning in self.expiry.look(&tls.certificates(), SystemTime::now()) {
+                tracing::warn!("{warning}");
             }
         }
         if let Some((file, accounts)) = &mut self.accounts {
@@ -151,7 +167,7 @@ mod tests {
         let read = crate::accounts::read(&root, folder.path(), services, &mut Vec::new());
         let (file, accounts) = read.expect("sound");
         let accounts = Arc::new(accounts);
-        let watched = Watched { tls: None, accounts: Some((file, Arc::clone(&accounts))) };
+        let watched = Watched::new(None, Some((file, Arc::clone(&accounts))));
         let (wishes, wished) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let soon = Duration::from_millis(1);

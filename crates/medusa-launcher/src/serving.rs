@@ -62,7 +62,7 @@ pub(crate) fn serve(
     for warning in &plan.warnings {
         tracing::warn!(at = warning.place(source), "{}", warning.message);
     }
-    let watched = Watched { tls: plan.shared.tls.clone(), accounts: plan.shared.accounts.take() };
+    let watched = Watched::new(plan.shared.tls.clone(), plan.shared.accounts.take());
     let watch = watched.start().context("the thread that reloads")?;
 
     let bound = server.bound().to_vec();

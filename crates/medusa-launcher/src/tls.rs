@@ -7,9 +7,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use medusa_core::tls::{Certificate, ServerTls, TlsError};
-use x509_parser::extensions::GeneralName;
-use x509_parser::pem::Pem;
+use medusa_core::tls::{Certificate, CertificateFacts, ServerTls, TlsError};
 
 use crate::config::diagnostic::{Diagnostic, Gravity};
 use crate::config::document::Table;
@@ -35,12 +33,6 @@ struct Written {
     chain_at: String,
     key_at: String,
     host_at: String,
-}
-
-/// What a certificate says of itself.
-struct Said {
-    names: Vec<String>,
-    until: String,
 }
 
 /// Reads `[tls]`, if it is there and nothing in it is wrong; complaints that needn't keep anybody from
@@ -69,17 +61,21 @@ pub(crate) fn read(
     let expired = server.warnings(now);
     errors.extend(expired.iter().map(|fault| complaint(fault, &written, &table)));
     let mut rows = Vec::new();
+    let all_said = server.certificates();
     for (index, one) in written.iter().enumerate() {
-        let Some(said) = said_by(&one.certificate.chain) else { continue };
-        check_use(one, &said, &table, errors);
+        let Some(said) = all_said.iter().find(|said| said.path == one.certificate.chain) else {
+            continue;
+        };
+        check_use(one, said, &table, errors);
         let mut names = match one.certificate.hosts.as_slice() {
-            [] => said.names,
+            [] => said.names.clone(),
             hosts => hosts.to_vec(),
         };
         if index == 0 {
             names.push("every other name".to_owned());
         }
-        rows.push([one.certificate.chain.display().to_string(), said.until, names.join(", ")]);
+        let file = one.certificate.chain.display().to_string();
+        rows.push([file, said.last_day.clone(), names.join(", ")]);
     }
     Some(Tls { server, rows })
 }
@@ -134,7 +130,12 @@ fn is_host(host: &str) -> bool {
 }
 
 /// What may be wrong with a certificate that can be served.
-fn check_use(one: &Written, said: &Said, table: &Table<'_, '_>, errors: &mut Vec<Diagnostic>) {
+fn check_use(
+    one: &Written,
+    said: &CertificateFacts,
+    table: &Table<'_, '_>,
+    errors: &mut Vec<Diagnostic>,
+) {
     for host in one.certificate.hosts.iter().filter(|host| !covers(&said.names, host)) {
         let message =
             format!("the certificate in {} isn't for `{host}`", one.certificate.chain.display());
@@ -187,21 +188,6 @@ fn complaint(fault: &TlsError, written: &[Written], table: &Table<'_, '_>) -> Di
         _ => (Gravity::Fatal, None),
     };
     Diagnostic::new(fault.to_string()).at(place).hint(hint).gravity(gravity)
-}
-
-fn said_by(path: &Path) -> Option<Said> {
-    let pem = std::fs::read(path).ok()?;
-    let blocks = Pem::iter_from_buffer(&pem).filter_map(Result::ok);
-    let leaf = blocks.into_iter().find(|block| block.label == "CERTIFICATE")?;
-    let leaf = leaf.parse_x509().ok()?;
-    let names = leaf.subject_alternative_name().ok().flatten();
-    let names = names.iter().flat_map(|names| &names.value.general_names);
-    let names = names.filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        _ => None,
-    });
-    let until = leaf.validity().not_after.to_datetime().date().to_string();
-    Some(Said { names: names.collect(), until })
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
@@ -22,9 +23,9 @@ use rustls::{
     ServerConnection, SignatureScheme,
 };
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
-use crate::tls::{Certificate, ClientCertificates, Engine, Facts, TlsError};
+use crate::tls::{Certificate, CertificateFacts, ClientCertificates, Engine, Facts, TlsError};
 
 /// Plaintext that may wait inside of TLS for the socket: a few records of 16 KiB.
 const BUFFERED: usize = 64 * 1024;
@@ -104,9 +105,14 @@ impl ServerTls {
         Ok(true)
     }
 
+    /// What the certificates that are shown now say of themselves, in the order in which they were given.
+    pub fn certificates(&self) -> Vec<CertificateFacts> {
+        self.store.names.read().unwrap_or_else(PoisonError::into_inner).facts.clone()
+    }
+
     /// Certificates that are not valid at `now`, as warnings.
     pub fn warnings(&self, now: SystemTime) -> Vec<TlsError> {
-        self.store.sources.iter().filter_map(|source| validity(source, now)).collect()
+        self.certificates().iter().filter_map(|facts| facts.fault(now)).collect()
     }
 
     pub(crate) fn engine(&self) -> Result<Box<dyn Engine>, TlsError> {
@@ -281,14 +287,18 @@ struct Store {
     sources: Vec<Certificate>,
 }
 
-/// What tells that a file has changed: length and time of modification, or that it can't be read.
-type Stamp = Option<(u64, SystemTime)>;
+/// What tells that a file has changed: which one it is, its length, and when it and what is known of it
+/// were changed; or that it can't be read. A file that was renamed into place may be as long and as old as
+/// the one before.
+type Stamp = Option<(u64, u64, u64, [i64; 4])>;
 
 #[derive(Debug)]
 struct Names {
     default: Arc<CertifiedKey>,
     /// In lower case; a wildcard without its star: `.example.org`.
     by_host: HashMap<String, Arc<CertifiedKey>>,
+    /// Of each certificate.
+    facts: Vec<CertificateFacts>,
 }
 
 impl Names {
@@ -303,12 +313,15 @@ impl Names {
         let Some((_, default)) = keys.first().filter(|_| errors.is_empty()) else {
             return Err(errors);
         };
-        let mut names = Names { default: Arc::clone(default), by_host: HashMap::new() };
+        let default = Arc::clone(default);
+        let mut names = Names { default, by_host: HashMap::new(), facts: Vec::new() };
         for (source, key) in &keys {
-            let own = match source.hosts.is_empty() {
-                true => key.cert.first().map(|leaf| hosts_of(leaf)).unwrap_or_default(),
-                false => source.hosts.clone(),
+            let facts = key.cert.first().and_then(|leaf| facts_of(&source.chain, leaf));
+            let own = match &facts {
+                Some(facts) if source.hosts.is_empty() => facts.names.clone(),
+                _ => source.hosts.clone(),
             };
+            names.facts.extend(facts);
             for host in own {
                 let host = host.to_ascii_lowercase();
                 let host = host.strip_prefix('*').unwrap_or(&host).to_owned();
@@ -383,43 +396,42 @@ fn stamps(certificates: &[Certificate]) -> Vec<Stamp> {
     let files = certificates.iter().flat_map(|source| [&source.chain, &source.key]);
     let stamp = |path| {
         let metadata = fs::metadata(path).ok()?;
-        Some((metadata.len(), metadata.modified().ok()?))
+        let modified = [metadata.mtime(), metadata.mtime_nsec()];
+        let changed = [metadata.ctime(), metadata.ctime_nsec()];
+        let times = [modified[0], modified[1], changed[0], changed[1]];
+        Some((metadata.dev(), metadata.ino(), metadata.len(), times))
     };
     files.map(stamp).collect()
 }
 
-/// The DNS names of a certificate (subjectAltName, RFC 5280 §4.2.1.6).
-fn hosts_of(leaf: &CertificateDer<'_>) -> Vec<String> {
-    let Ok((_, leaf)) = X509Certificate::from_der(leaf) else { return Vec::new() };
+fn facts_of(path: &Path, leaf: &CertificateDer<'_>) -> Option<CertificateFacts> {
+    let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
     let names = leaf.subject_alternative_name().ok().flatten();
     let names = names.iter().flat_map(|names| &names.value.general_names);
-    names
-        .filter_map(|name| match name {
-            GeneralName::DNSName(host) => Some((*host).to_owned()),
-            _ => None,
-        })
-        .collect()
+    let names = names.filter_map(|name| match name {
+        GeneralName::DNSName(host) => Some((*host).to_owned()),
+        _ => None,
+    });
+    let (from, until) = (leaf.validity().not_before, leaf.validity().not_after);
+    // Not even RFC 5280 §4.1.2.5 dates back to before 1970.
+    let time = |time: ASN1Time| {
+        let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    };
+    let day = |time: ASN1Time| time.to_datetime().date().to_string();
+    Some(CertificateFacts {
+        path: path.to_owned(),
+        names: names.collect(),
+        not_before: time(from),
+        not_after: time(until),
+        first_day: day(from),
+        last_day: day(until),
+    })
 }
 
 fn subject_of(leaf: &CertificateDer<'_>) -> Option<Box<str>> {
     let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
     Some(leaf.subject().to_string().into())
-}
-
-/// Whether a certificate is valid at `now`.
-fn validity(source: &Certificate, now: SystemTime) -> Option<TlsError> {
-    let chain = read_chain(&source.chain).ok()?;
-    let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs() as i64;
-    let (from, until) = (leaf.validity().not_before, leaf.validity().not_after);
-    let reason = if until.timestamp() < now {
-        format!("has expired on {until}")
-    } else if from.timestamp() > now {
-        format!("is not valid before {from}")
-    } else {
-        return None;
-    };
-    Some(TlsError::NotNow { path: source.chain.clone(), reason })
 }
 
 // ---- configurations ----------------------------------------------------------------------------
