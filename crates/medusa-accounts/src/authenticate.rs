@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{MailAddress, Password, ScramKeys};
+use crate::{FileAccess, MailAddress, Password, ScramKeys};
 
 /// Who somebody is found to be. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,19 +22,28 @@ pub struct Identity(Arc<Person>);
 struct Person {
     name: String,
     files: Option<PathBuf>,
+    access: FileAccess,
     addresses: Vec<MailAddress>,
 }
 
 impl Identity {
     /// An account with nothing but a name.
     pub fn new(name: impl Into<String>) -> Self {
-        Self(Arc::new(Person { name: name.into(), files: None, addresses: Vec::new() }))
+        let (files, access, addresses) = (None, FileAccess::default(), Vec::new());
+        Self(Arc::new(Person { name: name.into(), files, access, addresses }))
     }
 
     /// The same with a folder of its own.
     #[must_use]
     pub fn with_files(mut self, files: impl Into<PathBuf>) -> Self {
         Arc::make_mut(&mut self.0).files = Some(files.into());
+        self
+    }
+
+    /// The same with bounds to what it may do with files.
+    #[must_use]
+    pub fn with_file_access(mut self, access: FileAccess) -> Self {
+        Arc::make_mut(&mut self.0).access = access;
         self
     }
 
@@ -53,6 +62,11 @@ impl Identity {
     /// Its folder for file transfers.
     pub fn files(&self) -> Option<&Path> {
         self.0.files.as_deref()
+    }
+
+    /// What it may do with files.
+    pub fn file_access(&self) -> &FileAccess {
+        &self.0.access
     }
 
     /// Its mail addresses.

@@ -6,8 +6,8 @@
 use std::{collections::HashMap, path::Path};
 
 use crate::{
-    Denial, Error, HashCost, Identity, KeyPath, MailAddress, SCRAM_ITERATIONS, ScramKeys,
-    StoredHash, User, Users,
+    Denial, Error, FileAccess, HashCost, Identity, KeyPath, MailAddress, SCRAM_ITERATIONS,
+    ScramKeys, StoredHash, User, Users,
     address::AddressBook,
     keys::InventedKeys,
     secret::random,
@@ -196,7 +196,23 @@ fn account(
             errors.push(at("services").index(n).problem(why));
         }
     }
-    let mut identity = Identity::new(name).with_addresses(addresses);
+    if user.quota.is_some() && user.files.is_none() {
+        errors.push(at("quota").problem("there is no folder of its own to count; add `files`"));
+    }
+    for (key, rate) in [("upload_rate", user.upload_rate), ("download_rate", user.download_rate)] {
+        if rate.is_some_and(|rate| rate.0 == 0) {
+            errors.push(
+                at(key).problem("nothing could ever be moved; leave the key out for no limit"),
+            );
+        }
+    }
+    let access = FileAccess {
+        rights: user.rights,
+        quota: user.quota,
+        upload_rate: user.upload_rate,
+        download_rate: user.download_rate,
+    };
+    let mut identity = Identity::new(name).with_addresses(addresses).with_file_access(access);
     if let Some(files) = user.files {
         if files.as_os_str().is_empty() {
             errors.push(at("files").problem("an empty path; leave the key out"));
@@ -249,6 +265,8 @@ fn invention_secret(accounts: &HashMap<String, Account>) -> Result<Vec<u8>, Erro
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use medusa_core::config::{Rate, Size};
+
     use super::*;
     use crate::{
         HashCost, Password,
@@ -304,6 +322,14 @@ pub(crate) mod tests {
             (problem([("a", services(&["smtp", "sm tp"]))]), "a.services[1]: not a service"),
             (problem([("a", services(&["smtp.a.b"]))]), "a.services[0]: not a service"),
             (problem([("a", User { files: Some("".into()), ..good() })]), "a.files: an empty path"),
+            (
+                problem([("a", User { quota: Some(Size(1)), ..good() })]),
+                "a.quota: there is no folder",
+            ),
+            (
+                problem([("a", User { upload_rate: Some(Rate(0)), ..good() })]),
+                "a.upload_rate: nothing",
+            ),
         ] {
             assert!(got.starts_with(expected), "{got}");
         }

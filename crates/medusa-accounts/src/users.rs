@@ -5,10 +5,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use medusa_core::config::{Rate, Size};
 use serde::Deserialize;
 
 use crate::{
-    Error, HashCost, KeyPath, Password, SCRAM_ITERATIONS, ScramKeys, StoredHash, secret::prepared,
+    Error, FileRight, HashCost, KeyPath, Password, SCRAM_ITERATIONS, ScramKeys, StoredHash,
+    secret::prepared,
 };
 
 /// A Maildir is named after its account, and Linux takes 255 octets; this is enough for an
@@ -36,6 +38,18 @@ pub struct User {
     /// Its folder for file transfers. Relative paths start at the users file's folder.
     #[serde(default)]
     pub files: Option<PathBuf>,
+    /// What it may do with files. `None` is everything.
+    #[serde(default)]
+    pub rights: Option<Vec<FileRight>>,
+    /// How much its folder may hold.
+    #[serde(default)]
+    pub quota: Option<Size>,
+    /// How fast it may send files.
+    #[serde(default)]
+    pub upload_rate: Option<Rate>,
+    /// How fast it may fetch files.
+    #[serde(default)]
+    pub download_rate: Option<Rate>,
     /// What it may log in to: kinds (`smtp`) or single services (`smtp.submission`). `None` is
     /// everything.
     #[serde(default)]
@@ -75,6 +89,10 @@ impl User {
             scram: Some(ScramKeys::create(password, scram_iterations)?.to_string()),
             mail: Vec::new(),
             files: None,
+            rights: None,
+            quota: None,
+            upload_rate: None,
+            download_rate: None,
             services: None,
             enabled: true,
         })

@@ -3,12 +3,13 @@
 //! Writing in place shows readers a file that grows; what must appear whole or not at all is
 //! staged instead (`staged.rs`).
 
-use std::io::{IoSliceMut, Seek, SeekFrom};
+use std::io::{self, IoSliceMut, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::OFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::quota::{Charge, Quota};
 use crate::{Error, Kind, Metadata};
 
 /// A regular file, open, with what was known of it when it was opened.
@@ -16,6 +17,7 @@ use crate::{Error, Kind, Metadata};
 pub struct File {
     file: std::fs::File,
     metadata: Metadata,
+    quota: Option<Quota>,
 }
 
 /// Whether a file that is to be written may or must be a new one.
@@ -66,7 +68,7 @@ impl File {
     pub(crate) fn from_descriptor(descriptor: OwnedFd) -> Result<Self, Error> {
         let metadata = Metadata::of(&descriptor)?;
         match metadata.kind {
-            Kind::File => Ok(Self { file: descriptor.into(), metadata }),
+            Kind::File => Ok(Self { file: descriptor.into(), metadata, quota: None }),
             Kind::Folder => Err(Error::IsAFolder),
             Kind::Symlink | Kind::Other => Err(Error::NotRegular),
         }
@@ -78,7 +80,12 @@ impl File {
         &self.metadata
     }
 
-    /// The file, to read from or write to.
+    /// The same, whose writing counts.
+    pub(crate) fn limited(self, quota: Option<Quota>) -> Self {
+        Self { quota, ..self }
+    }
+
+    /// The file, to read from. What is written through it counts for no quota.
     #[must_use]
     pub fn as_std(&self) -> &std::fs::File {
         &self.file
@@ -88,6 +95,18 @@ impl File {
     #[must_use]
     pub fn into_std(self) -> std::fs::File {
         self.file
+    }
+
+    /// Cuts the file off at `len`, if it is longer.
+    pub fn truncate(&self, len: u64) -> Result<(), Error> {
+        let before = Metadata::of(&self.file)?.len;
+        if before > len {
+            rustix::fs::ftruncate(&self.file, len)?;
+            if let Some(quota) = &self.quota {
+                quota.release(before - len);
+            }
+        }
+        Ok(())
     }
 
     /// The whole content, if the file stays as it was when it was opened; `None` where it was changed
@@ -132,9 +151,7 @@ impl File {
             Start::At(offset) => offset,
             Start::End => return Ok(self),
         };
-        if at < self.metadata.len {
-            rustix::fs::ftruncate(&self.file, at)?;
-        }
+        self.truncate(at)?;
         self.file.seek(SeekFrom::Start(at)).map_err(Error::from_io)?;
         self.metadata = Metadata::of(&self.file)?;
         Ok(self)
@@ -154,6 +171,32 @@ impl Writing {
         let append = if self.start == Start::End { OFlags::APPEND } else { OFlags::empty() };
         Ok(OFlags::WRONLY | create | append)
     }
+}
+
+/// Writes behind what was written before. It counts where the root has a quota, and is refused beyond
+/// that with EDQUOT.
+impl Write for File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut charge = Charge::new(self.quota.clone(), 0, 0);
+        write_counted(&mut self.file, &mut charge, bytes).inspect(|_| charge.keep(0))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Writes what `charge` has room for, and counts what was written.
+pub(crate) fn write_counted(
+    file: &mut std::fs::File,
+    charge: &mut Charge,
+    bytes: &[u8],
+) -> io::Result<usize> {
+    let whole = bytes.len() as u64;
+    charge.grow(whole).map_err(|_| io::Error::from(Errno::DQUOT))?;
+    let written = file.write(bytes);
+    charge.shrink(whole - written.as_ref().map_or(0, |count| *count as u64));
+    written
 }
 
 impl AsFd for File {

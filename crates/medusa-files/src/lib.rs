@@ -13,7 +13,8 @@
 //! answer [`Error::WouldBlock`] rather than wait for a directory that isn't cached. On an event
 //! loop, try first and hand the waiting call to a pool.
 //!
-//! It deliberately doesn't know about users, quotas by account, or wire formats.
+//! A root may be [limited](Root::limited) to so many octets of files. It deliberately doesn't know about
+//! users or wire formats.
 
 mod error;
 mod file;
@@ -21,6 +22,7 @@ mod listing;
 mod lookup;
 mod metadata;
 mod path;
+mod quota;
 mod root;
 mod staged;
 

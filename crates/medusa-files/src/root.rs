@@ -13,6 +13,8 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::lookup::{Beneath, Wait};
+use crate::quota::Quota;
+use crate::staged::part_name;
 use crate::{
     Error, File, Kind, Listing, Lookup, Metadata, StagedFile, Staging, Symlinks, Timestamp, Writing,
 };
@@ -24,6 +26,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Root {
     beneath: Arc<Beneath>,
+    quota: Option<Quota>,
 }
 
 /// How a root looks names up.
@@ -64,14 +67,29 @@ impl Root {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(directory.as_ref(), flags, Mode::empty())?;
         let beneath = Beneath::new(directory, options.symlinks, options.lookup);
-        Ok(Self { beneath: Arc::new(beneath) })
+        Ok(Self { beneath: Arc::new(beneath), quota: None })
     }
 
     /// A folder beneath this root as a root of its own, which is then as hard to leave.
     pub fn subroot(&self, path: impl AsRef<[u8]>) -> Result<Self, Error> {
         let directory =
             self.open_any(path.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY, Wait::Allowed)?;
-        Ok(Self { beneath: Arc::new(self.beneath.beneath(directory)) })
+        let beneath = Arc::new(self.beneath.beneath(directory));
+        Ok(Self { beneath, quota: self.quota.clone() })
+    }
+
+    /// The same root, beneath which files may have so many octets together; what would be more is
+    /// refused with [`Error::QuotaExceeded`]. A file that replaces another may be as long as if that
+    /// were gone already. The first limited root of a folder looks at everything beneath it.
+    pub fn limited(self, octets: u64) -> Result<Self, Error> {
+        let quota = Quota::of(&self, octets)?;
+        Ok(Self { quota: Some(quota), ..self })
+    }
+
+    /// How many octets the files beneath have, where the root is limited.
+    #[must_use]
+    pub fn used(&self) -> Option<u64> {
+        self.quota.as_ref().map(Quota::used)
     }
 
     /// Opens a regular file to read it.
@@ -124,19 +142,66 @@ impl Root {
         let makes = flags.contains(OFlags::CREATE);
         let mode = if makes { Mode::from_raw_mode(writing.mode & 0o777) } else { Mode::empty() };
         let descriptor = self.beneath.open(path.as_ref(), flags, mode, Wait::Allowed)?;
-        File::from_descriptor(descriptor)?.start_at(writing.start)
+        File::from_descriptor(descriptor)?.limited(self.quota.clone()).start_at(writing.start)
     }
 
     /// Begins a file that appears under its name whole or not at all.
     pub fn stage(&self, path: impl AsRef<[u8]>, staging: Staging) -> Result<StagedFile, Error> {
         let (folder, name) = self.split_folder(path.as_ref())?;
-        StagedFile::begin(folder, name, staging)
+        StagedFile::begin(folder, name, staging, self.quota.clone())
+    }
+
+    /// How long the part is that [`StagedFile::keep_part`] has left of a file of this name.
+    pub fn part_len(&self, path: impl AsRef<[u8]>) -> Result<u64, Error> {
+        let (folder, name) = self.split_folder(path.as_ref())?;
+        let stat = rustix::fs::statat(folder, part_name(name)?, AtFlags::SYMLINK_NOFOLLOW)?;
+        let metadata = Metadata::from_stat(&stat);
+        if metadata.kind == Kind::File { Ok(metadata.len) } else { Err(Error::NotRegular) }
+    }
+
+    /// Goes on with such a part, as a file that is on its way to its name again: at its end, or at an
+    /// offset, and then what stands behind is cut off. Whoever else asks for it finds none.
+    pub fn resume_part(
+        &self,
+        path: impl AsRef<[u8]>,
+        at: Option<u64>,
+        staging: Staging,
+    ) -> Result<StagedFile, Error> {
+        let (folder, name) = self.split_folder(path.as_ref())?;
+        StagedFile::resume(folder, name, at, staging, self.quota.clone())
+    }
+
+    /// Removes such a part.
+    pub fn remove_part(&self, path: impl AsRef<[u8]>) -> Result<(), Error> {
+        let (folder, name) = self.split_folder(path.as_ref())?;
+        self.unlink(&folder, &part_name(name)?)
     }
 
     /// Removes a file, or a symbolic link itself.
     pub fn remove_file(&self, path: impl AsRef<[u8]>) -> Result<(), Error> {
         let (folder, name) = self.split_folder(path.as_ref())?;
-        Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?)
+        self.unlink(&folder, name)
+    }
+
+    fn unlink(&self, folder: &OwnedFd, name: &[u8]) -> Result<(), Error> {
+        let gone = self.counted(folder, name).map_or(0, |(_, len)| len);
+        rustix::fs::unlinkat(folder, name, AtFlags::empty())?;
+        self.release(gone);
+        Ok(())
+    }
+
+    /// The number and length of what counts for the quota under a name; `None` where nothing does.
+    fn counted(&self, folder: &OwnedFd, name: &[u8]) -> Option<(u64, u64)> {
+        self.quota.as_ref()?;
+        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let Metadata { kind, inode, len, .. } = Metadata::from_stat(&stat);
+        (kind == Kind::File).then_some((inode, len))
+    }
+
+    fn release(&self, octets: u64) {
+        if let Some(quota) = &self.quota {
+            quota.release(octets);
+        }
     }
 
     /// Makes a folder, with these permission bits before the process's umask.
@@ -160,6 +225,10 @@ impl Root {
     ) -> Result<(), Error> {
         let (from_folder, from) = self.split_folder(from.as_ref())?;
         let (to_folder, to) = self.split_folder(to.as_ref())?;
+        let source = self.counted(&from_folder, from);
+        // A file may be renamed to another name of itself.
+        let replaced =
+            self.counted(&to_folder, to).filter(|to| source.map(|from| from.0) != Some(to.0));
         let renamed = match replace {
             Replace::Allowed => rustix::fs::renameat(from_folder, from, to_folder, to),
             Replace::Refused => {
@@ -171,8 +240,10 @@ impl Root {
             // A folder into itself.
             Errno::INVAL => Error::NotPermitted,
             // Another file system beneath the root, which is not a way out of it.
-            other => other.into(),
-        })
+            other => Error::from(other),
+        })?;
+        self.release(replaced.map_or(0, |(_, len)| len));
+        Ok(())
     }
 
     /// Sets when a file or folder was last read and changed; `None` leaves a time as it is.

@@ -2,17 +2,20 @@
 //!
 //! It is written under a temporary name in the folder where it belongs and renamed when it is
 //! complete. Dropping it instead leaves nothing. A crash may leave the temporary file: its name
-//! begins with [`StagedFile::PREFIX`], so that it can be hidden and swept.
+//! begins with [`StagedFile::PREFIX`], so that it can be hidden and swept. A broken one may be kept to be
+//! gone on with, as the part of its name.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use crate::file::write_counted;
+use crate::quota::{Charge, Quota};
 use crate::{Error, Kind, Metadata, Replace, Space};
 
 /// How many temporary names are tried before the folder is taken for a hostile one.
@@ -37,6 +40,7 @@ pub struct StagedFile {
     temporary: Temporary,
     file: std::fs::File,
     staging: Staging,
+    charge: Charge,
 }
 
 /// What became of a staged file.
@@ -58,8 +62,16 @@ impl StagedFile {
     /// What the temporary names begin with.
     pub const PREFIX: &'static [u8] = b".medusa-part-";
 
-    pub(crate) fn begin(folder: OwnedFd, name: &[u8], staging: Staging) -> Result<Self, Error> {
-        refuse_place(&folder, name, staging.replace)?;
+    /// What the names of parts begin with; what they are parts of follows.
+    const PART: &'static [u8] = b".medusa-part-of-";
+
+    pub(crate) fn begin(
+        folder: OwnedFd,
+        name: &[u8],
+        staging: Staging,
+        quota: Option<Quota>,
+    ) -> Result<Self, Error> {
+        let replaced = refuse_place(&folder, name, staging.replace)?;
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(staging.mode & 0o777);
@@ -72,6 +84,7 @@ impl StagedFile {
                         name: name.to_vec(),
                         file: file.into(),
                         staging,
+                        charge: Charge::new(quota, 0, replaced),
                     });
                 }
                 Err(Errno::EXIST) => {}
@@ -81,7 +94,49 @@ impl StagedFile {
         Err(Error::Exists)
     }
 
-    /// The file, to be written to.
+    /// Takes a part up again.
+    pub(crate) fn resume(
+        folder: OwnedFd,
+        name: &[u8],
+        at: Option<u64>,
+        staging: Staging,
+        quota: Option<Quota>,
+    ) -> Result<Self, Error> {
+        let replaced = refuse_place(&folder, name, staging.replace)?;
+        let part = part_name(name)?;
+        let mut temporary = Temporary { folder, name: temporary_name(), is_kept: true };
+        let Temporary { folder, name: own, .. } = &temporary;
+        // Whoever renames it first has it.
+        rustix::fs::renameat_with(folder, &part, folder, own, RenameFlags::NOREPLACE)?;
+        let (file, len) = match open_part(folder, own, at) {
+            Ok(opened) => opened,
+            Err(error) => {
+                // Not to be gone on with like this; it may be otherwise.
+                let _ =
+                    rustix::fs::renameat_with(folder, own, folder, &part, RenameFlags::NOREPLACE);
+                return Err(error);
+            }
+        };
+        temporary.is_kept = false;
+        let at = at.unwrap_or(len);
+        let (name, charge) = (name.to_vec(), Charge::new(quota, len, replaced));
+        let mut staged = Self { temporary, name, file: file.into(), staging, charge };
+        rustix::fs::ftruncate(&staged.file, at)?;
+        staged.charge.shrink(len - at);
+        staged.file.seek(SeekFrom::Start(at)).map_err(Error::from_io)?;
+        Ok(staged)
+    }
+
+    /// Keeps what has come as the part of its name, for [`Root::resume_part`](crate::Root::resume_part);
+    /// an older part goes. A name that is too long for that is [`Error::InvalidName`], and nothing is
+    /// kept.
+    pub fn keep_part(mut self) -> Result<Committed, Error> {
+        let part = part_name(&self.name)?;
+        self.staging.replace = Replace::Allowed;
+        self.commit_as(&part)
+    }
+
+    /// The file. What is written through it counts for no quota.
     #[must_use]
     pub fn as_std(&self) -> &std::fs::File {
         &self.file
@@ -107,12 +162,13 @@ impl StagedFile {
         if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
             return Err(Error::InvalidName);
         }
-        refuse_place(&self.temporary.folder, name, self.staging.replace)?;
+        let replaced = refuse_place(&self.temporary.folder, name, self.staging.replace)?;
         if self.staging.sync {
             rustix::fs::fsync(&self.file)?;
         }
         let is_new = self.take_name(name)?;
         self.temporary.is_kept = true;
+        self.charge.keep(if is_new { 0 } else { replaced });
         if self.staging.sync {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let folder = rustix::fs::openat(&self.temporary.folder, ".", flags, Mode::empty())?;
@@ -153,7 +209,7 @@ impl StagedFile {
 
 impl Write for StagedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        write_counted(&mut self.file, &mut self.charge, bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -185,21 +241,41 @@ impl Drop for Temporary {
 }
 
 /// Refuses a name that a folder, a FIFO, a socket or a device has. A symbolic link is replaced
-/// itself, as a rename does; it is not followed.
-fn refuse_place(folder: &OwnedFd, name: &[u8], replace: Replace) -> Result<(), Error> {
+/// itself, as a rename does; it is not followed. Tells how long the file is that has the name.
+fn refuse_place(folder: &OwnedFd, name: &[u8], replace: Replace) -> Result<u64, Error> {
     if name.len() > 255 || name.contains(&0) {
         return Err(Error::InvalidName);
     }
     match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::NOENT) => Ok(0),
         Err(errno) => Err(errno.into()),
-        Ok(stat) => match Metadata::from_stat(&stat).kind {
-            Kind::Folder => Err(Error::IsAFolder),
-            Kind::Other => Err(Error::NotRegular),
-            Kind::File | Kind::Symlink if replace == Replace::Refused => Err(Error::Exists),
-            Kind::File | Kind::Symlink => Ok(()),
+        Ok(stat) => match Metadata::from_stat(&stat) {
+            Metadata { kind: Kind::Folder, .. } => Err(Error::IsAFolder),
+            Metadata { kind: Kind::Other, .. } => Err(Error::NotRegular),
+            _ if replace == Replace::Refused => Err(Error::Exists),
+            Metadata { kind: Kind::Symlink, .. } => Ok(0),
+            Metadata { len, .. } => Ok(len),
         },
     }
+}
+
+/// Opens a part and tells its length.
+fn open_part(folder: &OwnedFd, name: &[u8], at: Option<u64>) -> Result<(OwnedFd, u64), Error> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    match Metadata::of(&file)? {
+        Metadata { kind: Kind::File, len, .. } if at.is_some_and(|at| at > len) => {
+            Err(Error::BeyondEnd)
+        }
+        Metadata { kind: Kind::File, len, .. } => Ok((file, len)),
+        _ => Err(Error::NotRegular),
+    }
+}
+
+/// The name of the part of `name`.
+pub(crate) fn part_name(name: &[u8]) -> Result<Vec<u8>, Error> {
+    let part = [StagedFile::PART, name].concat();
+    if part.len() > 255 || name.contains(&0) { Err(Error::InvalidName) } else { Ok(part) }
 }
 
 /// A name that nobody else has; `O_EXCL` decides.
