@@ -63,7 +63,7 @@ impl StagedFile {
     pub const PREFIX: &'static [u8] = b".medusa-part-";
 
     /// What the names of parts begin with; what they are parts of follows.
-    const PART: &'static [u8] = b".medusa-part-of-";
+    pub const PART: &'static [u8] = b".medusa-part-of-";
 
     pub(crate) fn begin(
         folder: OwnedFd,

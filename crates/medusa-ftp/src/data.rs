@@ -8,7 +8,7 @@
 //! before anything is read.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use medusa_core::{
 };
 
 use crate::Error;
+use crate::pace::{Exhausted, Pace, Paced};
 use crate::storage::Ending;
 use crate::stream::{Counted, Sink};
 
@@ -33,6 +34,8 @@ const RETRY_KEY: TimerKey = TimerKey(1);
 /// How long a data connection waits to be used: vsftpd's accept_timeout is 60 s.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_KEY: TimerKey = TimerKey(2);
+/// When more may go, where there is a limit to how fast.
+const PACE_KEY: TimerKey = TimerKey(3);
 
 /// After so many connections a port is closed, whether one of them is right or not.
 const CROWD: u32 = 8;
@@ -46,8 +49,8 @@ pub(crate) enum Order {
 
 /// What a data connection is for.
 pub(crate) enum Work {
-    Send { make: Box<dyn FnOnce() -> Box<dyn Producer> + Send>, moved: Arc<AtomicU64> },
-    Receive { tray: Tray, moved: Arc<AtomicU64> },
+    Send { make: Box<dyn FnOnce() -> Box<dyn Producer> + Send>, moved: Arc<AtomicU64>, pace: Pace },
+    Receive { tray: Tray, moved: Arc<AtomicU64>, pace: Pace },
 }
 
 /// What a data connection reports, and which one it is.
@@ -154,6 +157,13 @@ pub(crate) struct DataSession {
     shelf: Arc<Mutex<Shelf>>,
     gathered: Vec<u8>,
     moved: Arc<AtomicU64>,
+    pace: Pace,
+    /// What the producer may still make, where that is limited.
+    granted: Arc<AtomicI64>,
+    /// What it gets next, once that is paid for.
+    next_grant: i64,
+    /// More has come than may, and reading rests until that has been paid for.
+    is_ahead: bool,
     phase: Phase,
     /// The peer has sent all, and whether it said so.
     end: Option<End>,
@@ -186,6 +196,10 @@ impl DataSession {
             shelf: Arc::default(),
             gathered: Vec::new(),
             moved: Arc::default(),
+            pace: Pace::default(),
+            granted: Arc::default(),
+            next_grant: 0,
+            is_ahead: false,
             phase: Phase::Waiting,
             end: None,
             in_pool: false,
@@ -197,8 +211,9 @@ impl DataSession {
     fn begin(&mut self, cx: &mut Cx<'_>, work: Work) {
         cx.disarm(PATIENCE_KEY);
         match work {
-            Work::Send { make, moved } => {
+            Work::Send { make, moved, pace } => {
                 self.phase = Phase::Sending;
+                self.pace = pace;
                 let (control, name) = (self.control.clone(), self.name);
                 // Told when the socket has taken everything; `closed` tells of the rest.
                 let hook = move |delivered: Delivered| {
@@ -206,11 +221,21 @@ impl DataSession {
                         report(&control, name, Event::Ended { result: Ok(()), left: None });
                     }
                 };
-                cx.send(hooked(Counted { inner: make(), moved }, hook));
+                let inner = match self.pace.grant() {
+                    Some(_) => Box::new(Paced {
+                        inner: make(),
+                        granted: Arc::clone(&self.granted),
+                        session: cx.remote(),
+                        has_asked: false,
+                    }),
+                    None => make(),
+                };
+                cx.send(hooked(Counted { inner, moved }, hook));
                 cx.close();
             }
-            Work::Receive { tray, moved } => {
+            Work::Receive { tray, moved, pace } => {
                 self.phase = Phase::Receiving;
+                self.pace = pace;
                 lock(&self.shelf).tray = Some(tray);
                 self.moved = moved;
                 self.moved.fetch_add(self.gathered.len() as u64, Ordering::Relaxed);
@@ -218,6 +243,32 @@ impl DataSession {
                 cx.expect(Framing::length(u64::MAX));
                 self.go_on(cx);
             }
+        }
+    }
+
+    /// The producer has used up what it might make: it gets more when that is paid for.
+    fn grant(&mut self, cx: &mut Cx<'_>) {
+        let Some(grant) = self.pace.grant() else { return };
+        let octets = grant + self.granted.load(Ordering::Relaxed).min(0).unsigned_abs();
+        self.next_grant = octets as i64;
+        let wait = self.pace.take(octets, cx.now());
+        match wait.is_zero() {
+            true => self.granted(cx),
+            false => cx.arm(PACE_KEY, wait),
+        }
+    }
+
+    fn granted(&mut self, cx: &mut Cx<'_>) {
+        self.granted.fetch_add(std::mem::take(&mut self.next_grant), Ordering::Relaxed);
+        cx.remote().wake();
+    }
+
+    /// Rests when more has come than may.
+    fn pay(&mut self, cx: &mut Cx<'_>, octets: usize) {
+        let wait = self.pace.take(octets as u64, cx.now());
+        if !wait.is_zero() {
+            self.is_ahead = true;
+            cx.arm(PACE_KEY, wait);
         }
     }
 
@@ -231,7 +282,7 @@ impl DataSession {
                 None => {}
             }
         }
-        match self.gathered.len() >= AHEAD {
+        match self.is_ahead || self.gathered.len() >= AHEAD {
             true => cx.pause(),
             false => cx.resume(),
         }
@@ -336,6 +387,7 @@ impl Session for DataSession {
     fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
         self.gathered.extend_from_slice(frame.bytes);
         self.moved.fetch_add(frame.bytes.len() as u64, Ordering::Relaxed);
+        self.pay(cx, frame.bytes.len());
         self.go_on(cx);
     }
 
@@ -345,6 +397,10 @@ impl Session for DataSession {
     }
 
     fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
+        let note = match note.downcast::<Exhausted>() {
+            Ok(Exhausted) => return self.grant(cx),
+            Err(note) => note,
+        };
         match note.downcast::<Order>() {
             Ok(Order::Begin(work)) => self.begin(cx, work),
             Ok(Order::Abandon) => {
@@ -358,6 +414,11 @@ impl Session for DataSession {
     fn expired(&mut self, cx: &mut Cx<'_>, key: TimerKey) {
         match key {
             RETRY_KEY => self.go_on(cx),
+            PACE_KEY if self.phase == Phase::Sending => self.granted(cx),
+            PACE_KEY => {
+                self.is_ahead = false;
+                self.go_on(cx);
+            }
             _ => cx.abort(),
         }
     }

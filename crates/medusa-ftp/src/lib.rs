@@ -28,7 +28,9 @@ mod commands;
 mod data;
 mod error;
 mod home;
+mod homes;
 mod listing;
+mod pace;
 mod passive;
 mod plugin;
 mod service;
@@ -39,11 +41,12 @@ mod telnet;
 mod time;
 
 pub use error::Error;
-pub use home::{Rights, Visit, Visitor};
+pub use home::{Folder, Rights, Visit, Visitor};
 pub use medusa_files::{Timestamp, VirtualPath};
+pub use pace::Meter;
 pub use passive::PortRange;
 pub use plugin::{Ftp, FtpConfig};
 pub use service::{FtpBuilder, FtpService};
 pub use storage::{
-    Content, Disk, Ending, Entries, Entry, Info, Memory, ReadAt, Start, Storage, Upload,
+    Content, Disk, Ending, Entries, Entry, Info, Memory, ReadAt, Start, Storage, Upload, Uploads,
 };

@@ -5,18 +5,18 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use medusa_accounts::Logins;
-use medusa_core::config::Listen;
+use medusa_accounts::{FileRight, Logins};
+use medusa_core::config::{Listen, Rate};
 use medusa_core::metrics::Metrics;
 use medusa_core::tls::{ClientCertificates, ServerTls};
 use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
 use serde::Deserialize;
 
-use crate::Error;
-use crate::home::{Rights, Visit, Visitor};
+use crate::home::Visitor;
+use crate::homes::Homes;
 use crate::passive::PortRange;
 use crate::service::FtpService;
-use crate::storage::Disk;
+use crate::storage::Uploads;
 
 /// The plug-in: `[ftp.NAME]`.
 #[derive(Debug)]
@@ -31,14 +31,24 @@ pub struct FtpConfig {
     /// Where it listens with TLS from the first octet.
     tls_listen: Option<Vec<Listen>>,
     /// What anonymous visitors read, and accounts without a folder of their own.
-    root: Option<PathBuf>,
+    pub(crate) root: Option<PathBuf>,
     passive_ports: Option<PortRange>,
     passive_address: Option<Ipv4Addr>,
     #[serde(default)]
     anonymous: Anonymous,
     #[serde(default)]
-    uploads: Uploads,
+    pub(crate) uploads: Uploads,
     data_tls_binding: Option<Binding>,
+    /// Said to whoever connects.
+    banner: Option<String>,
+    /// Said to whoever has logged in.
+    pub(crate) greeting: Option<String>,
+    /// The name of a file that is shown to whoever goes to its folder.
+    pub(crate) message_file: Option<String>,
+    /// Of all transfers together.
+    pub(crate) upload_rate: Option<Rate>,
+    pub(crate) download_rate: Option<Rate>,
+    pub(crate) folder: Option<Vec<FolderConfig>>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -49,12 +59,14 @@ enum Anonymous {
     Read,
 }
 
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Uploads {
-    #[default]
-    Direct,
-    Atomic,
+/// A folder of `root` that differs from the rest.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FolderConfig {
+    pub(crate) path: String,
+    /// What may be done there, by anonymous visitors and by accounts without a folder of their own.
+    pub(crate) rights: Option<Vec<FileRight>>,
+    pub(crate) message: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -92,33 +104,19 @@ fn service(config: FtpConfig, cx: &BuildContext) -> Result<FtpService, BuildErro
         return Err(BuildError::new("nobody could log in: there are no accounts")
             .hint("let everybody read: `anonymous = \"read\"`"));
     }
-    let is_atomic = config.uploads == Uploads::Atomic;
-    let root = match &config.root {
-        Some(path) => {
-            let whole = cx.path(path);
-            let open = Disk::new(&whole).map_err(|error| {
-                let shown = whole.display();
-                BuildError::at("root", format!("can't serve the folder `{shown}`: {error}"))
-            });
-            Some(open?.atomic(is_atomic))
-        }
-        None if config.anonymous == Anonymous::Read => {
-            return Err(BuildError::at("anonymous", "there is no folder for anonymous visitors")
-                .hint("name one: `root = \"files\"`"));
-        }
-        None => None,
-    };
-    let home = move |visitor: Visitor<'_>| match visitor {
-        Visitor::Anonymous => shared_root(root.as_ref()),
-        Visitor::Account(identity) => match identity.files() {
-            Some(folder) => Ok(Visit::new(Disk::new(folder)?.atomic(is_atomic), Rights::ALL)),
-            None => shared_root(root.as_ref()),
-        },
-    };
+    if config.anonymous == Anonymous::Read && config.root.is_none() {
+        return Err(BuildError::at("anonymous", "there is no folder for anonymous visitors")
+            .hint("name one: `root = \"files\"`"));
+    }
+    let homes = Homes::new(&config, cx)?;
+    let home = move |visitor: Visitor<'_>| homes.visit(visitor);
     let summary = config.root.as_ref().map(|path| path.display().to_string());
     let mut builder = FtpService::builder(cx.service_name(), listeners, home);
     if let Some(metrics) = cx.shared::<Metrics>() {
         builder = builder.metrics(&metrics);
+    }
+    if let Some(banner) = config.banner {
+        builder = builder.banner(banner);
     }
     Ok(builder
         .anonymous(config.anonymous == Anonymous::Read)
@@ -131,10 +129,6 @@ fn service(config: FtpConfig, cx: &BuildContext) -> Result<FtpService, BuildErro
         .access(cx.access())
         .summary(summary.unwrap_or_else(|| "accounts".to_owned()))
         .build())
-}
-
-fn shared_root(root: Option<&Disk>) -> Result<Visit, Error> {
-    root.cloned().map(|disk| Visit::new(disk, Rights::READ)).ok_or(Error::NotFound)
 }
 
 fn listeners(
@@ -207,27 +201,37 @@ mod tests {
     fn what_is_wrong_is_told_with_its_key() {
         let folder = tempfile::tempdir().unwrap();
         let cx = BuildContext::new("ftp", "files", folder.path());
-        let check = |change: fn(&mut FtpConfig), key: Option<&str>, part: &str| {
-            let error = service(config(change), &cx).expect_err(part);
+        let check = |change: &dyn Fn(&mut FtpConfig), key: Option<&str>, part: &str| {
+            let error = service(config(|config| change(config)), &cx).expect_err(part);
             assert_eq!(error.key.as_deref(), key, "{error}");
             assert!(error.message.contains(part), "{error}");
         };
-        check(|config| config.listen = None, None, "listens nowhere");
+        check(&|config| config.listen = None, None, "listens nowhere");
         check(
-            |config| config.tls_listen.clone_from(&config.listen),
+            &|config| config.tls_listen.clone_from(&config.listen),
             Some("tls_listen"),
             "no certificate",
         );
         check(
-            |config| config.data_tls_binding = Some(Binding::Off),
+            &|config| config.data_tls_binding = Some(Binding::Off),
             Some("data_tls_binding"),
             "no TLS",
         );
-        check(|config| config.anonymous = Anonymous::No, None, "nobody could log in");
-        check(|config| config.root = Some("none".into()), Some("root"), "can't serve the folder");
-        check(|config| config.root = None, Some("anonymous"), "no folder");
+        check(&|config| config.anonymous = Anonymous::No, None, "nobody could log in");
+        check(&|config| config.root = Some("none".into()), Some("root"), "can't serve the folder");
+        check(&|config| config.root = None, Some("anonymous"), "no folder");
+        check(&|config| config.upload_rate = Some(Rate(0)), Some("upload_rate"), "nothing");
+        check(&|config| config.message_file = Some("a/b".into()), Some("message_file"), "name of");
+        let folder = |path: &str| {
+            let (rights, message) = (Some(vec![FileRight::Write]), None);
+            Some(vec![FolderConfig { path: path.to_owned(), rights, message }])
+        };
+        let missing = |config: &mut FtpConfig| config.folder = folder("/incoming");
+        check(&missing, Some("folder[0].path"), "no such folder");
+        let above = |config: &mut FtpConfig| config.folder = folder("../incoming");
+        check(&above, Some("folder[0].path"), "leads out");
         let unix = |config: &mut FtpConfig| config.listen = Some(vec!["unix:a".parse().unwrap()]);
-        check(unix, Some("listen[0]"), "IP addresses");
+        check(&unix, Some("listen[0]"), "IP addresses");
     }
 
     #[test]

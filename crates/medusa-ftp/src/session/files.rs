@@ -27,14 +27,15 @@ impl FtpSession {
             Ok(allowed) => allowed,
             Err(error) => return refuse(cx, &error),
         };
+        let visit = self.visit.clone();
         let look = move || match storage.info(&path)?.is_folder {
-            true => Ok(path),
+            true => Ok((visit.map(|visit| visit.message_at(&path)), path)),
             false => Err(Error::NotAFolder),
         };
-        self.in_pool(cx, look, |session, cx, path| match path {
-            Ok(path) => {
+        self.in_pool(cx, look, |session, cx, found| match found {
+            Ok((message, path)) => {
                 session.cwd = path;
-                say(cx, 250, "There you are");
+                say(cx, 250, &(message.unwrap_or_default() + "There you are"));
             }
             Err(error) => refuse(cx, &error),
         });
@@ -61,6 +62,7 @@ impl FtpSession {
     pub(super) fn rmd(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
         match self.allowed(|rights| rights.delete, argument) {
             Err(error) => refuse(cx, &error),
+            Ok((_, path)) if self.must_keep_name(&path) => refuse(cx, &Error::NotPermitted),
             Ok((storage, path)) => {
                 self.change(cx, move || storage.remove_folder(&path), 250, "It is gone");
             }
@@ -78,6 +80,9 @@ impl FtpSession {
 
     pub(super) fn rnfr(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
         let (storage, path) = match self.allowed(|rights| rights.delete, argument) {
+            Ok((_, path)) if self.must_keep_name(&path) => {
+                return refuse(cx, &Error::NotPermitted);
+            }
             Ok(allowed) => allowed,
             Err(error) => return refuse(cx, &error),
         };
@@ -111,7 +116,11 @@ impl FtpSession {
         };
         let is_ascii = self.how.ascii;
         let measure = move || {
-            let info = storage.info(&path)?;
+            let info = match storage.info(&path) {
+                // A client that goes on with an upload asks from where on.
+                Err(Error::NotFound) if !is_ascii => return storage.part(&path),
+                info => info?,
+            };
             match (info.is_folder, is_ascii) {
                 (true, _) => Err(Error::IsAFolder),
                 (false, false) => Ok(info.len),
@@ -180,7 +189,7 @@ impl FtpSession {
             Ok(allowed) => allowed,
             Err(error) => return refuse(cx, &error),
         };
-        let (facts, rights) = (self.facts, self.rights());
+        let (facts, rights) = (self.facts, self.rights_at(&path));
         let look = move || storage.info(&path).map(|info| (info, path));
         self.in_pool(cx, look, move |_, cx, found| match found {
             Ok((info, path)) => cx.compose(|out| {

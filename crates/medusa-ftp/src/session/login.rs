@@ -9,7 +9,7 @@ use medusa_files::VirtualPath;
 
 use super::{FtpSession, IN, LOGIN, NAMED, OUT, Representation, say};
 use crate::Error;
-use crate::home::{Visit, Visitor};
+use crate::home::Visitor;
 use crate::listing::Facts;
 
 /// So many TLS sessions are remembered for a data connection to resume.
@@ -86,18 +86,19 @@ impl FtpSession {
     fn visit(&mut self, cx: &mut Cx<'_>, identity: Option<Identity>) {
         let shared = Arc::clone(&self.shared);
         let name = identity.as_ref().map_or("anonymous", Identity::name).to_owned();
-        let open = move || match &identity {
-            Some(identity) => (shared.home)(Visitor::Account(identity)),
-            None => (shared.home)(Visitor::Anonymous),
+        let open = move || {
+            let visitor = identity.as_ref().map_or(Visitor::Anonymous, Visitor::Account);
+            let visit = (shared.home)(visitor)?;
+            let message = visit.message_at(&VirtualPath::root()) + &visit.greeting;
+            Ok((visit, message))
         };
         self.state = OUT;
-        self.in_pool(cx, open, move |session, cx, visit: Result<Visit, Error>| match visit {
-            Ok(visit) => {
-                let greeting = visit.greeting.clone();
+        self.in_pool(cx, open, move |session, cx, visit: Result<_, Error>| match visit {
+            Ok((visit, message)) => {
                 session.user = name;
-                session.visit = Some(visit);
+                session.visit = Some(Arc::new(visit));
                 session.state = IN;
-                say(cx, 230, &greeting);
+                say(cx, 230, &message);
             }
             Err(error) => {
                 tracing::warn!(name, %error, "a login has no folder that could be opened");

@@ -71,7 +71,7 @@ pub(crate) struct FtpSession {
     state: States,
     /// The name of USER, then of who is logged in.
     user: String,
-    visit: Option<Visit>,
+    visit: Option<Arc<Visit>>,
     login: Option<Box<Waiting<FtpSession>>>,
     cwd: VirtualPath,
     how: Representation,
@@ -279,16 +279,22 @@ impl FtpSession {
         argument: &[u8],
     ) -> Result<(Arc<dyn Storage>, VirtualPath), Error> {
         let visit = self.visit.as_ref().ok_or(Error::NotPermitted)?;
-        if !may(visit.rights) {
-            return Err(Error::NotPermitted);
-        }
         // Above the root is the root, as in a chroot.
-        Ok((Arc::clone(&visit.storage), self.cwd.join(argument, Above::Stay)?))
+        let path = self.cwd.join(argument, Above::Stay)?;
+        match may(visit.rights_at(&path)) {
+            true => Ok((Arc::clone(&visit.storage), path)),
+            false => Err(Error::NotPermitted),
+        }
     }
 
-    fn rights(&self) -> Rights {
+    fn rights_at(&self, path: &VirtualPath) -> Rights {
         const NONE: Rights = Rights { read: false, list: false, write: false, delete: false };
-        self.visit.as_ref().map_or(NONE, |visit| visit.rights)
+        self.visit.as_ref().map_or(NONE, |visit| visit.rights_at(path))
+    }
+
+    /// Whether a folder, or one below it, has rights or a message by its name.
+    fn must_keep_name(&self, path: &VirtualPath) -> bool {
+        self.visit.as_ref().is_some_and(|visit| visit.must_keep_name(path))
     }
 
     /// Does something with files in the pool, and answers.

@@ -13,11 +13,12 @@ use medusa_files::{Above, VirtualPath};
 use medusa_text::code;
 
 use super::channel::Channel;
-use super::{DATA, FtpSession, refuse, say};
+use super::{DATA, FtpSession, Rights, refuse, say};
 use crate::Error;
 use crate::access::Record;
 use crate::data::{DataSession, Event, Failure, Name, Order, PATIENCE, Report, Tray, Work};
 use crate::listing::{Form, Lines};
+use crate::pace::Pace;
 use crate::storage::{Ending, Entry, Info, Start, Storage};
 use crate::stream::{Sink, content_from, pooled};
 use crate::telnet::push_name;
@@ -63,11 +64,13 @@ impl FtpSession {
                 let length = content.len() - offset;
                 let make = Box::new(move || how.apply(content_from(content, offset)));
                 let record = session.record(cx, 'o', &shown);
+                let pace = session.pace(false);
                 let text = match how.ascii || how.deflate.is_some() {
                     true => "Here it comes".to_owned(),
                     false => format!("Here it comes ({length} bytes)"),
                 };
-                session.start(cx, |moved| Work::Send { make, moved }, text.as_bytes(), record);
+                let work = |moved| Work::Send { make, moved, pace };
+                session.start(cx, work, text.as_bytes(), record);
             }
             Err(error) => refuse(cx, &error),
         });
@@ -103,7 +106,11 @@ impl FtpSession {
         };
         let how = self.how;
         // Who may not remove may not replace either: the name must be free.
-        let start = if self.rights().delete { start } else { Start::New };
+        let start = match start {
+            start if self.rights_at(&path).delete => start,
+            Start::At(_) => return refuse(cx, &Error::NotPermitted),
+            _ => Start::New,
+        };
         let open = move || match is_unique {
             false => storage.write(&path, start).map(|upload| (upload, path)),
             true => unique(&*storage, &path),
@@ -122,7 +129,8 @@ impl FtpSession {
                 };
                 let tray = Tray { sink: Sink::new(upload, how), gathered: Vec::new() };
                 let record = session.record(cx, 'i', &shown);
-                session.start(cx, |moved| Work::Receive { tray, moved }, &text, record);
+                let pace = session.pace(true);
+                session.start(cx, |moved| Work::Receive { tray, moved, pace }, &text, record);
             }
             Err(error) => refuse(cx, &error),
         });
@@ -138,7 +146,10 @@ impl FtpSession {
     }
 
     pub(super) fn mlsd(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
-        self.lines(cx, argument, Form::Facts(self.facts, self.rights()));
+        let rights = self.cwd.join(argument, Above::Stay).map(|path| self.rights_at(&path));
+        // A path that is none is refused with the rest.
+        let form = Form::Facts(self.facts, rights.unwrap_or(Rights::READ));
+        self.lines(cx, argument, form);
     }
 
     fn lines(&mut self, cx: &mut Cx<'_>, argument: &[u8], form: Form) {
@@ -157,7 +168,9 @@ impl FtpSession {
         self.in_pool(cx, open, move |session, cx, lines| match lines {
             Ok(lines) => {
                 let make = Box::new(move || how.apply(Box::new(pooled(lines))));
-                session.start(cx, |moved| Work::Send { make, moved }, b"Here it comes", None);
+                let pace = Pace::default();
+                let work = |moved| Work::Send { make, moved, pace };
+                session.start(cx, work, b"Here it comes", None);
             }
             Err(error) => refuse(cx, &error),
         });
@@ -354,6 +367,10 @@ impl FtpSession {
         // The place of the last reply is taken for this one, and another kept.
         let slot = std::mem::replace(&mut transfer.slot, cx.reserve());
         cx.fulfil_bytes(slot, Bytes::from(reply));
+    }
+
+    fn pace(&self, is_upload: bool) -> Pace {
+        self.visit.as_ref().map_or_else(Pace::default, |visit| visit.pace(is_upload))
     }
 
     fn record(&self, cx: &Cx<'_>, direction: char, path: &[u8]) -> Option<Record> {

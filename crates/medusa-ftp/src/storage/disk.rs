@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use medusa_files::{
-    Create, File, Kind, Metadata, Replace, Root, StagedFile, Staging, Start as Begin, Timestamp,
-    VirtualPath, Writing,
+    Above, Create, File, Kind, Metadata, Replace, Root, StagedFile, Staging, Start as Begin,
+    Timestamp, VirtualPath, Writing,
 };
 
 use super::{Content, Ending, Entries, Entry, Info, Start, Storage, Upload};
@@ -16,7 +16,20 @@ use crate::Error;
 #[derive(Debug, Clone)]
 pub struct Disk {
     root: Root,
-    atomic: bool,
+    uploads: Uploads,
+}
+
+/// What a [`Disk`] does with uploads.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Uploads {
+    /// A new file grows under its name, and a broken one can be resumed.
+    #[default]
+    Direct,
+    /// A file appears under its name whole or not at all.
+    Atomic,
+    /// The same, and what a broken one has left of a new file can be resumed.
+    Resumable,
 }
 
 impl Disk {
@@ -26,19 +39,59 @@ impl Disk {
     ///
     /// It can't be opened.
     pub fn new(folder: impl AsRef<Path>) -> Result<Disk, Error> {
-        Ok(Disk { root: Root::new(folder)?, atomic: false })
+        Ok(Disk { root: Root::new(folder)?, uploads: Uploads::Direct })
     }
 
-    /// Whether an upload appears under its name whole or not at all. Otherwise a new file grows under
-    /// its name and a broken upload can be resumed.
+    /// The same with another way with uploads.
     #[must_use]
-    pub fn atomic(mut self, atomic: bool) -> Disk {
-        self.atomic = atomic;
-        self
+    pub fn uploads(self, uploads: Uploads) -> Disk {
+        Disk { uploads, ..self }
+    }
+
+    /// The same with so much room for files; what would be more is [`Error::TooMuch`]. See
+    /// [`Root::limited`] for how it is counted.
+    ///
+    /// # Errors
+    ///
+    /// What is there can't be counted.
+    pub fn limited(self, octets: u64) -> Result<Disk, Error> {
+        Ok(Disk { root: self.root.limited(octets)?, ..self })
     }
 
     fn stage(&self, path: &VirtualPath, mode: u32, replace: Replace) -> Result<StagedFile, Error> {
         Ok(self.root.stage(path, Staging { replace, mode, sync: false })?)
+    }
+
+    fn staged(&self, path: &VirtualPath, staged: StagedFile, kept: Kept) -> Box<dyn Upload> {
+        Box::new(Staged { root: self.root.clone(), path: path.clone(), staged, kept })
+    }
+
+    /// A file that isn't there yet.
+    fn stage_new(&self, path: &VirtualPath, replace: Replace) -> Result<Box<dyn Upload>, Error> {
+        Ok(self.staged(path, self.stage(path, 0o666, replace)?, self.kept()))
+    }
+
+    /// What becomes of a broken upload of a new file.
+    fn kept(&self) -> Kept {
+        match self.uploads {
+            Uploads::Resumable => Kept::Part,
+            _ => Kept::Nothing,
+        }
+    }
+
+    fn is_atomic(&self) -> bool {
+        self.uploads != Uploads::Direct
+    }
+
+    fn is_missing(&self, path: &VirtualPath) -> bool {
+        matches!(self.root.link_metadata(path), Err(medusa_files::Error::NotFound))
+    }
+
+    /// Goes on with what a broken upload has left of a file that isn't there.
+    fn resume(&self, path: &VirtualPath, at: Option<u64>) -> Result<Box<dyn Upload>, Error> {
+        // The part has its mode already.
+        let staged = self.root.resume_part(path, at, Staging::default())?;
+        Ok(self.staged(path, staged, self.kept()))
     }
 
     fn write_in_place(
@@ -94,13 +147,21 @@ impl Storage for Disk {
     fn write(&self, path: &VirtualPath, start: Start) -> Result<Box<dyn Upload>, Error> {
         let path = visible(path)?;
         match start {
+            Start::At(offset) if self.is_atomic() && self.is_missing(path) => {
+                self.resume(path, Some(offset))
+            }
+            Start::End if self.is_atomic() && self.is_missing(path) => {
+                match self.resume(path, None) {
+                    Err(Error::NotFound) => self.stage_new(path, Replace::Allowed),
+                    resumed => resumed,
+                }
+            }
             Start::End => self.write_in_place(path, Create::IfMissing, Begin::End),
             Start::At(offset) => self.write_in_place(path, Create::IfMissing, Begin::At(offset)),
-            Start::New if !self.atomic => self.write_in_place(path, Create::Always, Begin::Empty),
-            Start::New => {
-                let staged = self.stage(path, 0o666, Replace::Refused)?;
-                Ok(Box::new(Staged { staged, atomic: true }))
+            Start::New if !self.is_atomic() => {
+                self.write_in_place(path, Create::Always, Begin::Empty)
             }
+            Start::New => self.stage_new(path, Replace::Refused),
             Start::Empty => match self.root.link_metadata(path) {
                 // Staged even where it needn't be atomic: if the disk fills up, the old file stays.
                 Ok(metadata) if metadata.kind == Kind::File => {
@@ -109,11 +170,12 @@ impl Storage for Disk {
                     let permissions =
                         std::os::unix::fs::PermissionsExt::from_mode(metadata.mode & 0o777);
                     let _ = staged.as_std().set_permissions(permissions);
-                    Ok(Box::new(Staged { staged, atomic: self.atomic }))
+                    // The old file is there still, and would be taken for what is to be gone on with.
+                    let kept = if self.is_atomic() { Kept::Nothing } else { Kept::Whole };
+                    Ok(self.staged(path, staged, kept))
                 }
-                Err(medusa_files::Error::NotFound) if self.atomic => {
-                    let staged = self.stage(path, 0o666, Replace::Allowed)?;
-                    Ok(Box::new(Staged { staged, atomic: true }))
+                Err(medusa_files::Error::NotFound) if self.is_atomic() => {
+                    self.stage_new(path, Replace::Allowed)
                 }
                 // What a link leads to is written itself, and not the link replaced.
                 _ => self.write_in_place(path, Create::IfMissing, Begin::Empty),
@@ -121,12 +183,26 @@ impl Storage for Disk {
         }
     }
 
+    fn part(&self, path: &VirtualPath) -> Result<u64, Error> {
+        Ok(self.root.part_len(visible(path)?)?)
+    }
+
     fn remove_file(&self, path: &VirtualPath) -> Result<(), Error> {
-        Ok(self.root.remove_file(visible(path)?)?)
+        match self.root.remove_file(visible(path)?) {
+            // It may be there in part.
+            Err(medusa_files::Error::NotFound) => Ok(self.root.remove_part(path)?),
+            removed => Ok(removed?),
+        }
     }
 
     fn remove_folder(&self, path: &VirtualPath) -> Result<(), Error> {
-        Ok(self.root.remove_folder(visible(path)?)?)
+        match self.root.remove_folder(visible(path)?) {
+            // Parts are nobody's business, also where they are in the way.
+            Err(medusa_files::Error::NotEmpty) if self.remove_parts(path)? => {
+                Ok(self.root.remove_folder(path)?)
+            }
+            removed => Ok(removed?),
+        }
     }
 
     fn make_folder(&self, path: &VirtualPath) -> Result<(), Error> {
@@ -148,6 +224,21 @@ impl Storage for Disk {
 }
 
 impl Disk {
+    /// Removes the parts in a folder that holds nothing else; says whether it does.
+    fn remove_parts(&self, path: &VirtualPath) -> Result<bool, Error> {
+        let mut parts = Vec::new();
+        for entry in self.root.list(path)? {
+            match entry?.name.strip_prefix(StagedFile::PART) {
+                Some(name) => parts.push(path.join(name, Above::Refuse)?),
+                None => return Ok(false),
+            }
+        }
+        for part in parts {
+            self.root.remove_part(&part)?;
+        }
+        Ok(true)
+    }
+
     /// A file that may not be written isn't replaced either, though its folder would allow it.
     fn refuse_read_only(&self, path: &VirtualPath) -> Result<(), Error> {
         let (create, start) = (Create::Never, Begin::End);
@@ -158,8 +249,20 @@ impl Disk {
 
 /// An upload that has a temporary name until it ends.
 struct Staged {
+    root: Root,
+    path: VirtualPath,
     staged: StagedFile,
-    atomic: bool,
+    kept: Kept,
+}
+
+/// What stays of an upload that was broken off.
+#[derive(Clone, Copy)]
+enum Kept {
+    Nothing,
+    /// A part, to be resumed.
+    Part,
+    /// What has come, under the file's name.
+    Whole,
 }
 
 impl Upload for Staged {
@@ -168,11 +271,18 @@ impl Upload for Staged {
     }
 
     fn end(self: Box<Self>, ending: Ending) -> Result<(), Error> {
-        match ending {
-            Ending::Complete => self.staged.commit().map(drop)?,
-            Ending::Cut if !self.atomic => self.staged.commit().map(drop)?,
+        match (ending, self.kept) {
+            (Ending::Complete, kept) => {
+                self.staged.commit()?;
+                if matches!(kept, Kept::Part) {
+                    // That of an earlier try. As a rule there is none.
+                    let _ = self.root.remove_part(&self.path);
+                }
+            }
+            (Ending::Cut, Kept::Whole) => drop(self.staged.commit()?),
+            (Ending::Cut, Kept::Part) => drop(self.staged.keep_part()?),
             // Dropping it removes it.
-            Ending::Cut | Ending::Failed => {}
+            (Ending::Cut, Kept::Nothing) | (Ending::Failed, _) => {}
         }
         Ok(())
     }
@@ -189,7 +299,7 @@ struct InPlace {
 
 impl Upload for InPlace {
     fn write(&mut self, octets: &[u8]) -> Result<(), Error> {
-        Ok(self.file.as_std().write_all(octets)?)
+        Ok(self.file.write_all(octets)?)
     }
 
     fn end(self: Box<Self>, ending: Ending) -> Result<(), Error> {
@@ -197,10 +307,7 @@ impl Upload for InPlace {
             match self.before {
                 None => self.root.remove_file(&self.path)?,
                 // What was cut off by a resumption is lost; nothing is added to what stayed.
-                Some(before) if self.file.as_std().metadata()?.len() > before => {
-                    self.file.as_std().set_len(before)?;
-                }
-                Some(_) => {}
+                Some(before) => self.file.truncate(before)?,
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ use medusa_files::{Timestamp, VirtualPath};
 
 use crate::Error;
 
-pub use disk::Disk;
+pub use disk::{Disk, Uploads};
 pub use memory::Memory;
 
 /// Files and folders, by paths that are normalised already: no `..`, no empty component, no NUL.
@@ -49,6 +49,17 @@ pub trait Storage: Send + Sync + 'static {
     /// [`Error::BeyondEnd`] where [`Start::At`] is behind the end, [`Error::Exists`] where
     /// [`Start::New`] finds the name taken.
     fn write(&self, path: &VirtualPath, start: Start) -> Result<Box<dyn Upload>, Error>;
+
+    /// How long the part is that a broken upload has left of a file that isn't there; [`Start::At`] and
+    /// [`Start::End`] go on with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] where there is none, and unless it is implemented.
+    fn part(&self, path: &VirtualPath) -> Result<u64, Error> {
+        let _ = path;
+        Err(Error::NotFound)
+    }
 
     /// Removes a file.
     ///

@@ -1,11 +1,12 @@
 //! Uploads on a disk: whole or in part, and what is left of what was there.
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 
-use medusa_ftp::{Disk, Ending, Error, Start, Storage, VirtualPath};
+use medusa_ftp::{Disk, Ending, Error, Rights, Start, Storage, Uploads, VirtualPath, Visit};
 
-use super::fixture::{Fixture, connect};
+use super::fixture::{Control, Fixture, connect};
 
 fn names(folder: &std::path::Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
@@ -22,8 +23,8 @@ fn path(name: &str) -> VirtualPath {
 #[test]
 fn a_failed_upload_leaves_what_was_there() {
     let folder = tempfile::tempdir().unwrap();
-    for atomic in [false, true] {
-        let disk = Disk::new(folder.path()).unwrap().atomic(atomic);
+    for uploads in [Uploads::Direct, Uploads::Atomic, Uploads::Resumable] {
+        let disk = Disk::new(folder.path()).unwrap().uploads(uploads);
         std::fs::write(folder.path().join("old"), "what was there").unwrap();
         for (name, start) in [
             ("old", Start::Empty),
@@ -36,7 +37,7 @@ fn a_failed_upload_leaves_what_was_there() {
             let mut upload = disk.write(&path(name), start).unwrap();
             upload.write(b"something longer than what was there").unwrap();
             upload.end(Ending::Failed).unwrap();
-            assert_eq!(names(folder.path()), ["old"], "{name} {start:?} {atomic}");
+            assert_eq!(names(folder.path()), ["old"], "{name} {start:?} {uploads:?}");
             assert_eq!(std::fs::read(folder.path().join("old")).unwrap(), b"what was there");
         }
         assert!(matches!(disk.write(&path("old"), Start::New), Err(Error::Exists)));
@@ -46,8 +47,8 @@ fn a_failed_upload_leaves_what_was_there() {
 
 #[test]
 fn a_broken_upload_stays_to_be_resumed_or_leaves_nothing() {
-    for (atomic, kept) in [(false, Some("part")), (true, None)] {
-        let fixture = Fixture::with(atomic, false, |builder| builder);
+    for (uploads, kept) in [(Uploads::Direct, Some("part")), (Uploads::Atomic, None)] {
+        let fixture = Fixture::with(uploads, false, |builder| builder);
         fixture.write("old", "what was there");
         std::fs::set_permissions(fixture.path("old"), PermissionsExt::from_mode(0o600)).unwrap();
         let mut control = fixture.alice();
@@ -61,7 +62,7 @@ fn a_broken_upload_stays_to_be_resumed_or_leaves_nothing() {
             assert!(control.hear().starts_with("226 "));
             let content = std::fs::read_to_string(fixture.path(name)).ok();
             let expected = kept.or((name == "old").then_some("what was there"));
-            assert_eq!(content.as_deref(), expected, "{name} {atomic}");
+            assert_eq!(content.as_deref(), expected, "{name} {uploads:?}");
         }
         assert_eq!(control.store("STOR old", b"whole"), "226 Done");
         assert_eq!(std::fs::read(fixture.path("old")).unwrap(), b"whole");
@@ -69,6 +70,83 @@ fn a_broken_upload_stays_to_be_resumed_or_leaves_nothing() {
         assert_eq!(mode & 0o777, 0o600, "a file that is replaced keeps its mode");
         let left = names(&fixture.path(""));
         assert!(left.iter().all(|name| name == "old" || name == "new"), "{left:?}");
+    }
+}
+
+#[test]
+fn a_part_of_an_atomic_upload_is_gone_on_with() {
+    let fixture = Fixture::with(Uploads::Resumable, false, |builder| builder);
+    fixture.write("old", "what was there");
+    let mut control = fixture.alice();
+    let broken = |control: &mut Control<TcpStream>, command: &str, octets: &[u8]| {
+        let mut data = connect(control.passive());
+        assert!(control.ask(command).starts_with("150 "), "{command}");
+        data.write_all(octets).unwrap();
+        let told = format!(" {} bytes", octets.len());
+        while !control.ask("STAT").contains(&told) {}
+        assert_eq!(control.ask("ABOR"), "426 Broken off");
+        assert!(control.hear().starts_with("226 "));
+    };
+    // What is replaced stays whole, and nothing of the new one is kept.
+    broken(&mut control, "STOR old", b"part");
+    assert_eq!(std::fs::read(fixture.path("old")).unwrap(), b"what was there");
+    assert_eq!(control.ask("SIZE old"), "213 14");
+    // A new one isn't there, but goes on: by APPE, and by REST, which may go back.
+    broken(&mut control, "STOR new", b"0123");
+    assert!(!fixture.path("new").exists());
+    assert_eq!(control.ask("SIZE new"), "213 4");
+    assert_eq!(String::from_utf8(control.fetch("NLST")).unwrap(), "old\r\n");
+    control.passive();
+    assert!(control.ask("RETR new").starts_with("550 "));
+    broken(&mut control, "APPE new", b"4567");
+    assert_eq!(control.ask("SIZE new"), "213 8");
+    control.ask("REST 9");
+    control.passive();
+    assert!(control.ask("STOR new").starts_with("554 "));
+    assert_eq!(control.ask("SIZE new"), "213 8");
+    control.ask("REST 6");
+    assert_eq!(control.store("STOR new", b"xyz"), "226 Done");
+    assert_eq!(std::fs::read(fixture.path("new")).unwrap(), b"012345xyz");
+    // Parts go with what asks for them to go: a new upload, DELE, RMD.
+    broken(&mut control, "STOR other", b"part");
+    assert_eq!(control.store("STOR other", b"whole"), "226 Done");
+    assert_eq!(control.ask("DELE other"), "250 It is gone");
+    broken(&mut control, "STOR other", b"part");
+    assert_eq!(control.ask("DELE other"), "250 It is gone");
+    assert_eq!(control.ask("MKD folder"), "257 \"/folder\" is there now");
+    broken(&mut control, "STOR folder/a", b"part");
+    assert_eq!(control.ask("RMD folder"), "250 It is gone");
+    assert_eq!(names(&fixture.path("")), ["new", "old"]);
+}
+
+#[test]
+fn a_quota_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    for uploads in [Uploads::Direct, Uploads::Atomic, Uploads::Resumable] {
+        let home = folder.path().to_owned();
+        let fixture = Fixture::of(
+            false,
+            |builder| builder,
+            move |_| {
+                let disk = Disk::new(&home)?.uploads(uploads).limited(100_000)?;
+                Ok(Visit::new(disk, Rights::ALL))
+            },
+        );
+        let mut control = fixture.alice();
+        assert_eq!(control.store("STOR a", &[1; 60_000]), "226 Done");
+        assert_eq!(control.store("STOR b", &[2; 40_001]), "552 More than is allowed");
+        assert_eq!(control.ask("SIZE b"), "550 No such file or folder");
+        assert_eq!(control.store("APPE a", &[2; 40_001]), "552 More than is allowed");
+        assert_eq!(control.ask("SIZE a"), "213 60000");
+        // Another session counts with this one; a file makes room for the one that replaces it.
+        let mut other = fixture.alice();
+        assert_eq!(other.store("STOR b", &[2; 40_000]), "226 Done");
+        assert_eq!(control.store("STOR a", &[3; 60_000]), "226 Done");
+        assert_eq!(control.store("STOR a", &[3; 60_001]), "552 More than is allowed");
+        assert_eq!(control.ask("DELE b"), "250 It is gone");
+        assert_eq!(control.store("APPE a", &[4; 40_000]), "226 Done");
+        assert_eq!(control.ask("DELE a"), "250 It is gone");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }
 

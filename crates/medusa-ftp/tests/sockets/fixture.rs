@@ -10,7 +10,7 @@ use medusa_accounts::{Attempt, Authenticate, Denial, Identity, Logins, Password,
 use medusa_core::config::Listen;
 use medusa_core::server::{Handle, Running};
 use medusa_core::{Listener, Server};
-use medusa_ftp::{Disk, FtpBuilder, FtpService, Rights, Visit, Visitor};
+use medusa_ftp::{Disk, Error, FtpBuilder, FtpService, Rights, Uploads, Visit, Visitor};
 
 /// Knows alice, whose password is `secret`.
 pub(crate) struct Alice;
@@ -34,26 +34,44 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new(change: impl FnOnce(FtpBuilder) -> FtpBuilder) -> Fixture {
-        Fixture::with(false, false, change)
+        Fixture::with(Uploads::Direct, false, change)
     }
 
     pub(crate) fn with(
-        atomic: bool,
+        uploads: Uploads,
         implicit: bool,
         change: impl FnOnce(FtpBuilder) -> FtpBuilder,
     ) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
-        // Beside the root there is something that nobody may reach.
         let root = folder.path().join("root");
-        std::fs::create_dir(&root).unwrap();
-        std::fs::write(folder.path().join("secret.txt"), "top secret").unwrap();
         let home = move |visitor: Visitor<'_>| {
             let rights = match visitor {
                 Visitor::Anonymous => Rights::READ,
                 Visitor::Account(_) => Rights::ALL,
             };
-            Ok(Visit::new(Disk::new(&root)?.atomic(atomic), rights))
+            Ok(Visit::new(Disk::new(&root)?.uploads(uploads), rights))
         };
+        Fixture::at(folder, implicit, change, home)
+    }
+
+    /// A server of something else.
+    pub(crate) fn of(
+        implicit: bool,
+        change: impl FnOnce(FtpBuilder) -> FtpBuilder,
+        home: impl Fn(Visitor<'_>) -> Result<Visit, Error> + Send + Sync + 'static,
+    ) -> Fixture {
+        Fixture::at(tempfile::tempdir().unwrap(), implicit, change, home)
+    }
+
+    fn at(
+        folder: tempfile::TempDir,
+        implicit: bool,
+        change: impl FnOnce(FtpBuilder) -> FtpBuilder,
+        home: impl Fn(Visitor<'_>) -> Result<Visit, Error> + Send + Sync + 'static,
+    ) -> Fixture {
+        // Beside the root there is something that nobody may reach.
+        std::fs::create_dir(folder.path().join("root")).unwrap();
+        std::fs::write(folder.path().join("secret.txt"), "top secret").unwrap();
         let listener = Listener::new(Listen::Inet(SocketAddr::from(([127, 0, 0, 1], 0))));
         let listener = if implicit { listener.secured() } else { listener };
         let builder = FtpService::builder("ftp.test", vec![listener], home)

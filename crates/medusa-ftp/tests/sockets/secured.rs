@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use medusa_core::testing::SecuredStream;
 use medusa_core::tls::{Certificate, ClientTls, Roots, ServerTls};
+use medusa_ftp::Uploads;
 
 use super::fixture::{Control, Fixture, connect};
 
@@ -102,7 +103,7 @@ fn a_data_connection_must_resume_the_control_connections_session() {
 fn implicit_tls_needs_no_asking() {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
-    let fixture = Fixture::with(false, true, |builder| builder.tls(Some(tls)));
+    let fixture = Fixture::with(Uploads::Direct, true, |builder| builder.tls(Some(tls)));
     fixture.write("a", "hello");
     let client = client();
     let stream = secure(connect(fixture.address), &client);

@@ -6,3 +6,4 @@ mod random;
 mod safety;
 mod states;
 mod transfers;
+mod visits;
