@@ -99,6 +99,8 @@ pub(crate) struct Channel {
     opened: bool,
     /// TLS holds bytes that the socket has not taken.
     pending: bool,
+    /// Something was sent since the session was last told that everything is.
+    undrained: bool,
     pub(crate) received: u64,
     pub(crate) sent: u64,
 }
@@ -155,6 +157,7 @@ impl Channel {
             waiting: false,
             opened: false,
             pending: false,
+            undrained: false,
             received: 0,
             sent: 0,
         }
@@ -232,9 +235,14 @@ impl Channel {
         self.waiting = false;
     }
 
-    /// Everything has been handed to the transport.
-    pub(crate) fn drained(&mut self, env: &mut Env) {
-        self.call(env, |session, cx| session.drained(cx));
+    /// Everything has been handed to the transport, if it is so since the session was told last. Says
+    /// whether it was told.
+    pub(crate) fn drained(&mut self, env: &mut Env) -> bool {
+        let news = self.is_drained() && std::mem::take(&mut self.undrained);
+        if news {
+            self.call(env, |session, cx| session.drained(cx));
+        }
+        news
     }
 
     pub(crate) fn limits(&self) -> Arc<Limits> {
@@ -418,6 +426,7 @@ impl Channel {
     /// Moves ready replies into the outbox and says whether more could be made once there is room.
     pub(crate) fn pump(&mut self) -> Result<bool, ProduceError> {
         let Some(flow) = &mut self.flow else { return Ok(false) };
+        self.undrained |= !(flow.replies.is_empty() && flow.outbox.is_empty());
         if self.waiting || flow.replies.is_empty() || flow.deferred.is_some() {
             return Ok(false);
         }

@@ -229,6 +229,8 @@ struct Late {
     owed: Vec<Owed>,
     /// Who asks, as a handler has just found out.
     user: Option<Box<str>>,
+    /// A request's head that waits until all before it is answered.
+    held: Option<Box<[u8]>>,
 }
 
 impl Continuations {
@@ -257,6 +259,22 @@ impl Continuations {
         &mut self.late.get_or_insert_default().owed
     }
 
+    /// Keeps a head until all before it is answered.
+    pub(crate) fn hold(&mut self, head: &[u8]) {
+        self.late.get_or_insert_default().held = Some(head.into());
+    }
+
+    /// Whether a head is kept.
+    pub(crate) fn holds(&self) -> bool {
+        self.late.as_ref().is_some_and(|late| late.held.is_some())
+    }
+
+    /// The head that was kept.
+    #[inline]
+    pub(crate) fn take_held(&mut self) -> Option<Box<[u8]>> {
+        self.late.as_mut()?.held.take()
+    }
+
     /// What the handler that was called last has said.
     #[inline]
     pub(crate) fn news(&mut self) -> News {
@@ -266,7 +284,9 @@ impl Continuations {
 
     /// Gives back what isn't needed any more: an idle connection is to weigh little.
     pub(crate) fn shrink(&mut self) {
-        if self.late.as_ref().is_some_and(|late| late.owed.is_empty() && late.waiting.is_empty()) {
+        let unused =
+            |late: &Late| late.owed.is_empty() && late.waiting.is_empty() && late.held.is_none();
+        if self.late.as_deref().is_some_and(unused) {
             self.late = None;
         }
     }

@@ -249,11 +249,14 @@ impl Connection {
                 return Ok(false);
             }
             if !(self.channel.has_output() || self.transport.has_pending()) {
-                // A producer that has made nothing so far goes on in the next step.
-                return Ok(more);
+                // A producer that has made nothing so far goes on in the next step; what has ended without
+                // an octet is told of.
+                budget = budget.saturating_sub(PRODUCE_COST);
+                if more || budget == 0 || !self.channel.drained(env) {
+                    return Ok(more || budget == 0);
+                }
+                continue;
             }
-            // Of what TLS held back, the outbox knows nothing any more.
-            let held = self.transport.has_pending() && !self.handshaking;
             let outbox = self.channel.outbox(env);
             let wrote = self.transport.write(outbox, budget).map_err(Reason::Lost)?;
             let empty = outbox.is_empty();
@@ -264,11 +267,8 @@ impl Connection {
                 return Ok(!wrote.blocked && !self.handshaking);
             }
             if !more {
-                let drained = self.is_drained() && (wrote.bytes > 0 || held);
+                let drained = !self.transport.has_pending() && self.channel.drained(env);
                 self.channel.settle(env);
-                if drained {
-                    self.channel.drained(env);
-                }
                 // What the session has sent since is made and written in the same step.
                 if self.channel.is_drained() || !drained {
                     return Ok(false);

@@ -379,13 +379,14 @@ impl Client {
             let outbox = channel.outbox(&mut self.env);
             let count = self.faults.write_size(outbox.len());
             take(outbox, count, &mut self.output);
+            progress = true;
             let taken = (self.output.len() - before) as u64;
             let empty = outbox.is_empty();
             channel.wrote(&self.env, taken);
-            progress = true;
-            if empty && !more && channel.is_drained() {
-                channel.drained(&mut self.env);
-            }
+            progress |= empty;
+        }
+        if !self.stalled && !more {
+            progress |= channel.drained(&mut self.env);
         }
         channel.settle(&mut self.env);
         channel.mind_the_time(&self.env, false);

@@ -147,7 +147,7 @@ impl HttpSession {
             (slot, Answer::Now(mut response)) => {
                 let mut asker = owed.asker;
                 // It can't be the last response when requests behind it have been taken.
-                let followed = owed.number != self.requests;
+                let followed = owed.number != self.requests || self.continuations.holds();
                 self.ending |= std::mem::take(&mut response.parts.close);
                 asker.asked = asker.asked.persistent_if(followed || !self.ending);
                 self.respond(cx, asker, slot, response);

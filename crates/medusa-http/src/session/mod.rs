@@ -220,9 +220,15 @@ impl Session for HttpSession {
         }
     }
 
-    fn drained(&mut self, _: &mut Cx<'_>) {
+    fn drained(&mut self, cx: &mut Cx<'_>) {
         if let Some(tally) = &self.shard.tally {
             tally.flush();
+        }
+        if let Some(head) = self.continuations.take_held()
+            && self.phase == Phase::Held
+        {
+            self.enter(cx, Event::Whole);
+            self.requested(cx, &head);
         }
     }
 
@@ -267,6 +273,12 @@ impl HttpSession {
             Err(fault) => return self.refuse(cx, fault, octets),
         };
         let method = head.method();
+        if !method.is_safe() && cx.in_flight() > 0 {
+            // What it changes may be what those before it still ask for (RFC 9112 §9.3.2). `drained` tells
+            // when they have been answered.
+            self.continuations.hold(octets);
+            return self.enter(cx, Event::PutOff);
+        }
         let origin = Origin::of(cx.peer(), &head, &self.shard.trusted);
         let goes_on = !self.ending && !cx.is_draining();
         let asked = Asked::by(&head, &method).persistent_if(goes_on).secured(origin.is_secure());

@@ -8,7 +8,8 @@ pub(super) enum Phase {
     Head,
     /// A body goes to its reader.
     Reading,
-    /// A body waits: its reader has paused, or its request's answer was put off.
+    /// A body waits: its reader has paused, or its request's answer was put off. Or a request waits until
+    /// those before it are answered.
     Held,
     /// The rest of a body is passed over; its request has been answered.
     PassingOver,
@@ -25,7 +26,7 @@ pub(super) enum Event {
     Pause,
     /// The reader goes on.
     Resume,
-    /// The answer was put off, and the body with it.
+    /// The answer was put off, and the body with it; or the whole request.
     PutOff,
     /// The answer came before the body's end, and the rest is short enough to be passed over.
     Pass,

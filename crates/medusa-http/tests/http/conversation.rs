@@ -78,6 +78,51 @@ fn a_late_answer_keeps_its_place() {
 }
 
 #[test]
+fn what_may_change_something_waits_for_those_before_it() {
+    let hello = "200 Hello, world!";
+    let post = |fields: &str, body: &str| request("POST", "/holding", fields, body);
+    let two = || post("Content-Length: 2\r\n", "ab");
+    // Safe requests go side by side.
+    check(&[get("/held"), get("/holding"), Step::Answer], &["200 held", "200 1"]);
+    // The others hear of nothing that is still under way.
+    check(&[get("/held"), two(), get("/hello")], &[]);
+    check(&[get("/held"), two(), get("/hello"), Step::Answer], &["200 held", "200 0", hello]);
+    check(
+        &[get("/held"), get("/held"), post("", ""), Step::Answer, Step::Answer, two()],
+        &["200 held", "200 held", "200 0", "200 0"],
+    );
+    check(
+        &[get("/big"), two(), get("/stream"), two(), get("/hello")],
+        &["200 262144 octets", "200 0", "200 onetwothree", "200 0", hello],
+    );
+    let body = "2\r\nab\r\n0\r\n\r\n";
+    let chunked = || request("POST", "/count", "Transfer-Encoding: chunked\r\n", body);
+    check(&[get("/held"), chunked(), two(), Step::Answer], &["200 held", "200 2", "200 0"]);
+    // One that is put off itself, behind one that was.
+    let late = || request("PUT", "/late", "", "");
+    check(
+        &[get("/held"), late(), get("/holding"), Step::Jobs, Step::Answer, Step::Jobs],
+        &["200 held", "200 late", "200 0"],
+    );
+    // The end and a shutdown don't lose it.
+    check(&[get("/held"), two(), Step::End, Step::Answer], &["200 held", "200 0", "closed"]);
+    check(
+        &[get("/held"), two(), get("/hello"), Step::Drain, Step::Answer],
+        &["200 held", "200 close 0", "closed"],
+    );
+    check(
+        &[get("/held"), post("Connection: close\r\n", ""), get("/hello"), Step::Answer],
+        &["200 held", "200 close 0", "closed"],
+    );
+    // A client that waits to be asked is asked when it is its turn.
+    let expecting = "Expect: 100-continue\r\nContent-Length: 2\r\n";
+    check(
+        &[get("/held"), request("POST", "/echo", expecting, ""), Step::Answer, raw("ab")],
+        &["200 held", "100", "200 ab"],
+    );
+}
+
+#[test]
 fn a_late_answer_to_http_1_0_is_the_next_one() {
     let old = |path: &str| raw(&format!("GET {path} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
     check(

@@ -104,6 +104,7 @@ fn demo(held: Held) -> impl Handler {
                 held.lock().unwrap().push(later);
                 answer
             }
+            b"/holding" => Response::text(held.lock().unwrap().len().to_string()).into(),
             b"/echo" => Answer::collect(1000, |body, _| Response::text(body).into()),
             b"/late-echo" => exchange.offload(
                 || (),
