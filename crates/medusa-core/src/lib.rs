@@ -47,7 +47,8 @@ pub use producer::{ProduceError, Produced, Producer};
 pub use reply::ReplySlot;
 pub use server::Server;
 pub use service::{
-    Acceptor, AccessSink, BuildContext, BuildError, Endpoint, Listener, Peer, Plugin, Service,
+    Acceptor, AccessSink, BuildContext, BuildError, Complaints, Endpoint, Listener, Peer, Plugin,
+    Service,
 };
 pub use session::{Cx, Deadline, Goodbye, Listening, Reason, Session};
 pub use timer::TimerKey;

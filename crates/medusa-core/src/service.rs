@@ -176,9 +176,9 @@ pub trait Plugin {
     fn build(config: Self::Config, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError>;
 }
 
-/// What is wrong with a configuration, found when a service was built from it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
+/// What is wrong with a configuration, found when a service was built from it: one complaint, and behind it
+/// perhaps others, so that an operator sees all at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildError {
     /// The key at fault, from the service's table on: `root`, `route[1].files`.
     pub key: Option<String>,
@@ -186,17 +186,27 @@ pub struct BuildError {
     pub message: String,
     /// What could be done about it.
     pub hint: Option<String>,
+    others: Vec<BuildError>,
 }
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.others.iter().try_for_each(|other| write!(f, "; {other}"))
+    }
+}
+
+impl std::error::Error for BuildError {}
 
 impl BuildError {
     /// An error about `key`.
     pub fn at(key: impl Into<String>, message: impl Into<String>) -> Self {
-        BuildError { key: Some(key.into()), message: message.into(), hint: None }
+        BuildError { key: Some(key.into()), ..BuildError::new(message) }
     }
 
     /// An error about the table as a whole.
     pub fn new(message: impl Into<String>) -> Self {
-        BuildError { key: None, message: message.into(), hint: None }
+        BuildError { key: None, message: message.into(), hint: None, others: Vec::new() }
     }
 
     /// Adds what could be done about it.
@@ -204,6 +214,47 @@ impl BuildError {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Adds a complaint about something else.
+    #[must_use]
+    pub fn and(mut self, other: BuildError) -> Self {
+        self.others.extend(other.into_all());
+        self
+    }
+
+    /// All complaints, each by itself.
+    pub fn into_all(mut self) -> Vec<BuildError> {
+        let others = std::mem::take(&mut self.others);
+        std::iter::once(self).chain(others).collect()
+    }
+}
+
+/// Gathers what is wrong while a service is built, so that the first complaint doesn't hide the others.
+#[derive(Debug, Default)]
+pub struct Complaints(Option<BuildError>);
+
+impl Complaints {
+    /// Adds one.
+    pub fn push(&mut self, error: BuildError) {
+        self.0 = Some(match self.0.take() {
+            Some(first) => first.and(error),
+            None => error,
+        });
+    }
+
+    /// The value, or none and a complaint more.
+    pub fn take<T>(&mut self, result: Result<T, BuildError>) -> Option<T> {
+        result.map_err(|error| self.push(error)).ok()
+    }
+
+    /// Fine, if there was nothing to complain about.
+    ///
+    /// # Errors
+    ///
+    /// All complaints, in the order in which they came.
+    pub fn into_result(self) -> Result<(), BuildError> {
+        self.0.map_or(Ok(()), Err)
     }
 }
 
@@ -319,5 +370,25 @@ impl BuildContext {
     pub fn shared<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         let value = self.shared.get(&TypeId::of::<T>())?;
         Arc::clone(value).downcast().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_are_told_all_at_once() {
+        let mut complaints = Complaints::default();
+        assert_eq!(complaints.take(Ok(7)), Some(7));
+        assert_eq!(complaints.take::<u8>(Err(BuildError::at("a", "one").hint("better"))), None);
+        complaints.push(BuildError::at("b", "two").and(BuildError::new("three")));
+        let error = complaints.into_result().unwrap_err();
+        assert_eq!(error.to_string(), "one; two; three");
+        let all = error.into_all();
+        let keys: Vec<_> = all.iter().map(|one| one.key.as_deref()).collect();
+        assert_eq!(keys, [Some("a"), Some("b"), None]);
+        assert_eq!(all[0], BuildError::at("a", "one").hint("better"));
+        assert_eq!(Complaints::default().into_result(), Ok(()));
     }
 }

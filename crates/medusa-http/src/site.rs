@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderValue;
 use medusa_core::metrics::Metrics;
-use medusa_core::{BuildContext, BuildError, Limits, Plugin, Service};
+use medusa_core::{BuildContext, BuildError, Complaints, Limits, Plugin, Service};
 use medusa_files::Root;
 
 use crate::config::SiteConfig;
@@ -34,24 +34,27 @@ impl Plugin for Http {
 }
 
 fn site(config: SiteConfig, cx: &BuildContext) -> Result<HttpService, BuildError> {
-    let listening = Listening::new(&config, cx)?;
-    let options = folder_options(&config)?;
+    let mut complaints = Complaints::default();
+    let listening = complaints.take(Listening::new(&config, cx));
+    let options = complaints.take(folder_options(&config)).unwrap_or_default();
+    if config.route.is_empty() && config.root.is_none() {
+        let message = "nothing to serve: there is neither a root nor a route";
+        complaints.push(BuildError::new(message).hint("name a folder: `root = \"public\"`"));
+    }
     let mut routes = Vec::new();
     for (index, route) in config.route.into_iter().enumerate() {
-        routes.push(SiteRoute::new(index, route, &options, cx)?);
+        routes.extend(complaints.take(SiteRoute::new(index, route, &options, cx)));
     }
     let mut summary = Vec::new();
     if let Some(path) = &config.root {
-        let root = open(path, cx, "root".into())?;
-        routes.push(SiteRoute::rest(root, options));
+        let root = complaints.take(open(path, cx, "root".into()));
+        routes.extend(root.map(|root| SiteRoute::rest(root, options)));
         summary.push(path.display().to_string());
     }
+    complaints.into_result()?;
+    let Some(listening) = listening else { return Err(BuildError::new("it listens nowhere")) };
     match (routes.len(), config.root.is_some()) {
-        (0, _) => {
-            return Err(BuildError::new("nothing to serve: there is neither a root nor a route")
-                .hint("name a folder: `root = \"public\"`"));
-        }
-        (1, true) => {}
+        (0, _) | (1, true) => {}
         (2, true) | (1, false) => summary.push("1 route".into()),
         (all, has_root) => summary.push(format!("{} routes", all - usize::from(has_root))),
     }

@@ -186,11 +186,13 @@ impl<'s> Draft<'s> {
                     errors.extend(without_certificate(&*service, &table));
                     mounts.push(Mount { table, service });
                 }
-                Err(error) if shared.explains(&error) => {}
                 Err(error) => {
-                    let place =
-                        error.key.as_deref().map_or(table.span.clone(), |key| table.find(key));
-                    errors.push(Diagnostic::new(error.message).at(place).hint(error.hint));
+                    let new = error.into_all().into_iter().filter(|one| !shared.explains(one));
+                    errors.extend(new.map(|one| {
+                        let key = one.key.as_deref();
+                        let place = key.map_or(table.span.clone(), |key| table.find(key));
+                        Diagnostic::new(one.message).at(place).hint(one.hint)
+                    }));
                 }
             }
         }

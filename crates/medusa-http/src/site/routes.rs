@@ -284,5 +284,14 @@ fn location_of<'a>(
         return Err(BuildError::at(key("redirect"), "that can't be redirected to")
             .hint("write a path or a URL, with at most one {rest}: \"/new/{rest}\""));
     }
+    if let Some((before, after)) = location.split_once("{rest}")
+        && let Some((scheme, host)) = before.split_once("://")
+        && !host.contains('/')
+    {
+        // The rest would go on the host's name: `https://host.evil.example` for `.evil.example`.
+        let message = "here a client would say where it is redirected to: {rest} goes on the host";
+        return Err(BuildError::at(key("redirect"), message)
+            .hint(format!("write a slash before it: \"{scheme}://{host}/{{rest}}{after}\"")));
+    }
     Ok(location)
 }

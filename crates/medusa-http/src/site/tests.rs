@@ -103,6 +103,30 @@ fn what_is_refused_and_where() {
         let route = Route1 { redirect: Some(wrong.into()), ..Route1::default() };
         refused(with_route(route), Some("route[1].redirect"), "redirected");
     }
+    for wrong in ["https://a.test{rest}", "http://{rest}", "https://a.test:8443{rest}?x"] {
+        let route = Route1 { redirect: Some(wrong.into()), ..Route1::default() };
+        refused(with_route(route), Some("route[1].redirect"), "goes on the host");
+    }
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let route = |path: &str, files: &str| Route1 {
+        path: Some(path.into()),
+        files: Some(files.into()),
+        ..Route1::default()
+    };
+    let config = SiteConfig {
+        listen: None,
+        root: Some("nowhere".into()),
+        index: Some(vec!["a/b".into()]),
+        route: vec![route("no-slash", "."), route("/good/", "."), route("/gone/", "gone")],
+        ..config()
+    };
+    let (_folder, cx) = context();
+    let all = site(config, &cx).expect_err("refused").into_all();
+    let keys: Vec<_> = all.iter().map(|one| one.key.as_deref().unwrap_or("-")).collect();
+    assert_eq!(keys, ["-", "index[0]", "route[0].path", "route[2].files", "root"]);
 }
 
 /// A self-signed certificate, which is its own authority.
