@@ -55,6 +55,8 @@ pub(crate) struct Move {
 
 enum Task {
     Commit(Transaction),
+    /// Makes what is to be committed, or tells its owner that it can't.
+    Prepare(Box<dyn FnOnce() -> Option<Transaction> + Send>),
     /// Files of a message that nobody wants any more.
     Discard(Vec<PathBuf>),
 }
@@ -101,6 +103,16 @@ impl Committer {
     /// Brings a transaction to disk and tells its owner.
     pub(crate) fn commit(&self, transaction: Transaction) {
         self.put(Task::Commit(transaction));
+    }
+
+    /// Brings a transaction to disk that is made where that may block.
+    pub(crate) fn prepare(&self, prepare: impl FnOnce() -> Option<Transaction> + Send + 'static) {
+        self.put(Task::Prepare(Box::new(prepare)));
+    }
+
+    /// Whether its callers go on at once.
+    pub(crate) fn is_aside(&self) -> bool {
+        self.thread.is_some()
     }
 
     /// Takes files away that were never committed.
@@ -160,10 +172,12 @@ impl Shared {
         for task in tasks {
             match task {
                 Task::Commit(transaction) => batch.push((transaction, Ok(()))),
+                Task::Prepare(prepare) => batch.extend(prepare().map(|made| (made, Ok(())))),
                 Task::Discard(paths) => paths.iter().for_each(|path| drop(self.disk.remove(path))),
             }
         }
-        for (transaction, _) in &batch {
+        // One alone is synced next anyway.
+        for (transaction, _) in batch.iter().filter(|_| batch.len() > 1) {
             transaction.files.iter().for_each(|(_, file)| file.begin_sync());
         }
         for (transaction, outcome) in &mut batch {

@@ -37,6 +37,24 @@ pub trait MailStore: Send + Sync {
     /// Nothing can be written.
     fn begin(&self, accounts: &[String]) -> Result<Box<dyn Incoming>, Error>;
 
+    /// Keeps a message that is there whole: as [`begin`](Self::begin), one write and [`Incoming::commit`].
+    /// Blocks, unless it [is done aside](Self::delivers_aside).
+    fn deliver(&self, accounts: &[String], message: Vec<u8>, then: Then) {
+        let begun = self.begin(accounts).and_then(|mut incoming| {
+            incoming.write(&message)?;
+            Ok(incoming)
+        });
+        match begun {
+            Ok(incoming) => incoming.commit(then),
+            Err(error) => then(Err(error)),
+        }
+    }
+
+    /// Whether [`deliver`](Self::deliver) leaves everything that blocks to a thread of the store.
+    fn delivers_aside(&self) -> bool {
+        false
+    }
+
     /// Opens an account's maildrop for one reader alone (RFC 1939 §3), until it is dropped or the
     /// process ends.
     ///

@@ -7,6 +7,7 @@
 //! (`medusa-mail`), and so are accounts (`medusa-accounts`).
 
 mod access;
+mod ahead;
 mod commands;
 mod plugin;
 mod replies;

@@ -1,19 +1,21 @@
-//! The reply to RETR and TOP: a recipe that opens its message only when its turn has come.
+//! The reply to RETR and TOP: a recipe that opens its message only when its turn has come, unless it was read
+//! with the one before.
 //!
 //! So a thousand pipelined RETRs hold one file open, and keep their order by themselves. The file is
 //! opened in the pool; whether it can be decides between `+OK` and `-ERR`, which is why the first line
 //! belongs to the recipe too.
 
-use std::fs::File;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use medusa_core::producer::{dot_stuffed, file, hooked};
+use bytes::Bytes;
+use medusa_core::producer::{bytes, chain, dot_stuffed, file, hooked};
 use medusa_core::{Outbox, ProduceError, Produced, Producer};
 use medusa_mail::{Error, Maildrop};
 use medusa_text::status;
+use memchr::memchr_iter;
 
 use crate::access::Record;
+use crate::ahead::{Ahead, Text};
 use crate::replies::refuse;
 use crate::wire_text::wire_text;
 
@@ -21,11 +23,12 @@ use crate::wire_text::wire_text;
 /// not, is told to `record`.
 pub(crate) fn retrieval(
     maildrop: Arc<dyn Maildrop>,
+    ahead: Arc<Ahead>,
     index: usize,
     lines: Option<u64>,
     record: Option<Record>,
 ) -> Retrieval {
-    Retrieval { lines, record, state: State::Closed(maildrop, index) }
+    Retrieval { lines, record, state: State::Closed { maildrop, ahead, index } }
 }
 
 /// Made by [`retrieval`].
@@ -35,10 +38,14 @@ pub(crate) struct Retrieval {
     state: State,
 }
 
-type Opened = Result<(Arc<File>, u64), Error>;
+type Opened = Result<Text, Error>;
 
 enum State {
-    Closed(Arc<dyn Maildrop>, usize),
+    Closed {
+        maildrop: Arc<dyn Maildrop>,
+        ahead: Arc<Ahead>,
+        index: usize,
+    },
     /// Being opened; what RETR is going to say of its size.
     Opening(Arc<Mutex<Option<Opened>>>, u64),
     Sending(Box<dyn Producer>),
@@ -47,13 +54,18 @@ enum State {
 impl Producer for Retrieval {
     fn produce(&mut self, out: &mut Outbox) -> Result<Produced, ProduceError> {
         match &mut self.state {
-            State::Closed(maildrop, index) => {
+            State::Closed { maildrop, ahead, index } => {
                 let index = *index;
                 let wire_size = maildrop.messages().get(index).map_or(0, |m| m.wire_size);
+                if let Some(text) = ahead.take(index) {
+                    self.begin(out, Text::Small(text), wire_size);
+                    return Ok(Produced::More);
+                }
                 let slot = Arc::new(Mutex::new(None));
                 let (maildrop, result) = (Arc::clone(maildrop), Arc::clone(&slot));
+                let ahead = Arc::clone(ahead);
                 out.defer(Box::new(move || {
-                    let opened = open(&*maildrop, index);
+                    let opened = ahead.open(&*maildrop, index);
                     if let Err(error) = &opened
                         && !matches!(error, Error::Missing)
                     {
@@ -72,16 +84,8 @@ impl Producer for Retrieval {
                 let opened = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let wire_size = *wire_size;
                 match opened {
-                    Some(Ok((opened, length))) => {
-                        out.compose(|reply| match self.lines {
-                            None => status::ok(reply, &format!("{wire_size} octets")),
-                            Some(_) => status::ok(reply, "top of the message"),
-                        });
-                        let text = dot_stuffed(wire_text(file(opened, length), self.lines));
-                        self.state = State::Sending(match self.record.take() {
-                            Some(record) => Box::new(hooked(text, |sent| record.write(sent))),
-                            None => Box::new(text),
-                        });
+                    Some(Ok(text)) => {
+                        self.begin(out, text, wire_size);
                         Ok(Produced::More)
                     }
                     Some(Err(error)) => {
@@ -100,12 +104,49 @@ impl Producer for Retrieval {
     }
 }
 
-fn open(maildrop: &dyn Maildrop, index: usize) -> Opened {
-    let opened = maildrop.read(index)?;
-    let metadata = opened.metadata().map_err(unreadable)?;
-    Ok((Arc::new(opened), metadata.len()))
+impl Retrieval {
+    /// Says that it comes, and has it come.
+    fn begin(&mut self, out: &mut Outbox, text: Text, wire_size: u64) {
+        out.compose(|reply| match self.lines {
+            None => status::ok(reply, &format!("{wire_size} octets")),
+            Some(_) => status::ok(reply, "top of the message"),
+        });
+        let text: Box<dyn Producer> = match text {
+            Text::Small(text) if self.lines.is_none() && is_wire_text(&text) => {
+                Box::new(chain(bytes(text), bytes(Bytes::from_static(b".\r\n"))))
+            }
+            Text::Small(text) => Box::new(dot_stuffed(wire_text(bytes(text), self.lines))),
+            Text::Large(opened, length) => {
+                Box::new(dot_stuffed(wire_text(file(opened, length), self.lines)))
+            }
+        };
+        self.state = State::Sending(match self.record.take() {
+            Some(record) => Box::new(hooked(text, |sent| record.write(sent))),
+            None => text,
+        });
+    }
 }
 
-fn unreadable(source: io::Error) -> Error {
-    Error::Io { path: "message".into(), source }
+/// Whether a text can go out as it is: each line ends in CRLF, and none begins with a dot.
+fn is_wire_text(text: &[u8]) -> bool {
+    let ended = text.is_empty() || text.ends_with(b"\n");
+    let plain = |at: usize| {
+        at > 0 && text[at - 1] == b'\r' && text.get(at + 1).is_none_or(|octet| *octet != b'.')
+    };
+    ended && !text.starts_with(b".") && memchr_iter(b'\n', text).all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_out_as_it_is() {
+        for text in ["", "a\r\n", "\r\n", "a.\r\nb\r\n", "a\rb\r\n"] {
+            assert!(is_wire_text(text.as_bytes()), "{text:?}");
+        }
+        for text in ["a", "\n", "a\n", "a\r", ".\r\n", "a\r\n.b\r\n", "a\r\nb\nc\r\n"] {
+            assert!(!is_wire_text(text.as_bytes()), "{text:?}");
+        }
+    }
 }

@@ -349,7 +349,8 @@ fn transact(
                 let (account, id) = (visit.account(), visit.unique_id(index));
                 Record::new(sink, cx.peer(), cx.wall_clock(), account, verb, id)
             });
-            cx.send(retrieval(Arc::clone(&visit.maildrop), index, lines, record));
+            let (maildrop, ahead) = (Arc::clone(&visit.maildrop), Arc::clone(&visit.ahead));
+            cx.send(retrieval(maildrop, ahead, index, lines, record));
         }
     }
 }

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use medusa_core::{Outbox, Produced, Producer, producer::generated};
 use medusa_mail::{Maildrop, Message};
 
+use crate::ahead::Ahead;
+
 /// So many rows of a listing are made in one call.
 const MAX_ROWS: usize = 512;
 
 /// An open maildrop and what is to become of it.
 pub(crate) struct Visit {
     pub(crate) maildrop: Arc<dyn Maildrop>,
+    pub(crate) ahead: Arc<Ahead>,
     account: Box<str>,
     /// Shared with listings that are on their way: those show what held when they were asked for.
     deleted: Arc<BTreeSet<usize>>,
@@ -30,7 +33,13 @@ impl Visit {
     pub(crate) fn new(account: &str, maildrop: Box<dyn Maildrop>) -> Visit {
         let maildrop: Arc<dyn Maildrop> = maildrop.into();
         let octets = total(&*maildrop);
-        Visit { maildrop, account: account.into(), deleted: Arc::default(), octets }
+        Visit {
+            maildrop,
+            ahead: Arc::default(),
+            account: account.into(),
+            deleted: Arc::default(),
+            octets,
+        }
     }
 
     /// Whose it is.

@@ -80,6 +80,12 @@ impl Maildrop for Opened {
     }
 
     fn read(&self, index: usize) -> Result<File, Error> {
+        // Nearly always where it was seen.
+        if let Some((at, name)) = self.places.get(index)
+            && let Ok(file) = File::open(self.folder.join(FOLDERS[*at]).join(name))
+        {
+            return Ok(file);
+        }
         let path = self.find(index)?;
         File::open(&path).map_err(Error::at(path))
     }

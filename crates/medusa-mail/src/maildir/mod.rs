@@ -169,7 +169,44 @@ impl MailStore for MaildirStore {
     }
 
     fn begin(&self, accounts: &[String]) -> Result<Box<dyn Incoming>, Error> {
+        Ok(Box::new(Arriving::begin(self.shared()?, accounts)?))
+    }
+
+    fn deliver(&self, accounts: &[String], message: Vec<u8>, then: Then) {
+        let shared = match self.shared() {
+            Ok(shared) => shared,
+            Err(error) => return then(Err(error)),
+        };
+        let (accounts, own) = (accounts.to_vec(), Arc::clone(&shared));
+        shared.committer.prepare(move || {
+            let written = Arriving::begin(own, &accounts).and_then(|mut arriving| {
+                arriving.write(&message)?;
+                Ok(arriving)
+            });
+            match written {
+                Ok(mut arriving) => arriving.transaction(then),
+                Err(error) => {
+                    then(Err(error));
+                    None
+                }
+            }
+        });
+    }
+
+    fn delivers_aside(&self) -> bool {
+        locked(&self.place.shared).as_ref().is_some_and(|shared| shared.committer.is_aside())
+    }
+
+    fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
         let shared = self.shared()?;
+        shared.prepare(account)?;
+        let folder = shared.maildir(account)?;
+        Ok(Box::new(drop::Opened::new(folder, Arc::clone(&shared.disk))?))
+    }
+}
+
+impl Arriving {
+    fn begin(shared: Arc<Shared>, accounts: &[String]) -> Result<Arriving, Error> {
         let mut folders = accounts
             .iter()
             .map(|account| shared.maildir(account))
@@ -183,21 +220,41 @@ impl MailStore for MaildirStore {
         let first = folders.first().ok_or_else(|| Error::Name(String::new()))?;
         let temporary = first.join("tmp").join(format!("{unique}.{}", shared.host));
         let file = shared.disk.create(&temporary).map_err(Error::at(&temporary))?;
-        Ok(Box::new(Arriving {
+        Ok(Arriving {
             shared,
             folders,
             unique,
             temporary,
             file: Some(file),
             measured: Measured::default(),
-        }))
+        })
     }
 
-    fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
-        let shared = self.shared()?;
-        shared.prepare(account)?;
-        let folder = shared.maildir(account)?;
-        Ok(Box::new(drop::Opened::new(folder, Arc::clone(&shared.disk))?))
+    /// What there is to be done. `None` where that was asked for before.
+    fn transaction(&mut self, then: Then) -> Option<Transaction> {
+        let Some(file) = self.file.take() else {
+            then(Err(Error::Missing));
+            return None;
+        };
+        let name = name::with_sizes(
+            &self.unique,
+            &self.shared.host,
+            self.measured.size(),
+            self.measured.wire_size(),
+        );
+        let last = self.folders.len().saturating_sub(1);
+        let moves = self.folders.iter().enumerate().map(|(index, folder)| Move {
+            from: self.temporary.clone(),
+            to: folder.join("new").join(&name),
+            link: index < last,
+        });
+        Some(Transaction {
+            files: vec![(self.temporary.clone(), file)],
+            before: Vec::new(),
+            moves: moves.collect(),
+            remains: vec![self.temporary.clone()],
+            then,
+        })
     }
 }
 
@@ -310,26 +367,9 @@ impl Incoming for Arriving {
     }
 
     fn commit(mut self: Box<Self>, then: Then) {
-        let Some(file) = self.file.take() else { return then(Err(Error::Missing)) };
-        let name = name::with_sizes(
-            &self.unique,
-            &self.shared.host,
-            self.measured.size(),
-            self.measured.wire_size(),
-        );
-        let last = self.folders.len().saturating_sub(1);
-        let moves = self.folders.iter().enumerate().map(|(index, folder)| Move {
-            from: self.temporary.clone(),
-            to: folder.join("new").join(&name),
-            link: index < last,
-        });
-        self.shared.committer.commit(Transaction {
-            files: vec![(self.temporary.clone(), file)],
-            before: Vec::new(),
-            moves: moves.collect(),
-            remains: vec![self.temporary.clone()],
-            then,
-        });
+        if let Some(transaction) = self.transaction(then) {
+            self.shared.committer.commit(transaction);
+        }
     }
 }
 

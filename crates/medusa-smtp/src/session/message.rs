@@ -362,6 +362,13 @@ impl SmtpSession {
         self.wait(cx);
         cx.arm(COMMIT.0, COMMIT.1);
         let (store, remote) = (self.shard.shared.store.clone(), cx.remote());
+        if incoming.is_none() && store.delivers_aside() {
+            // It came in one piece, and needs nobody else's thread.
+            let then = Box::new(move |result| {
+                let _ = remote.notify(Committed(result));
+            });
+            return store.deliver(&accounts, gathered, then);
+        }
         let asked = cx.offload(
             move || -> Result<(), MailError> {
                 let mut incoming = match incoming {
