@@ -78,7 +78,7 @@ fn a_server_that_is_killed_leaves_no_lock_and_has_removed_nothing() {
     stream.read_line(&mut last).expect("answered");
     assert_eq!(last, "+OK bye\r\n");
     assert!(!site.path("mail/alice/new/1.a.host,S=23,W=23").exists());
-    assert!(site.path("mail/alice/new/2.b.host,W=23").exists());
+    assert!(site.path("mail/alice/new/2.b.host,S=23,W=23").exists());
     drop(stream);
     server.end();
 }

@@ -84,11 +84,18 @@ fn mail_of_other_programs_is_measured_once_and_found_where_they_move_it() {
         drop.messages().iter().map(|m| (m.unique_id.as_str(), m.size, m.wire_size)).collect();
     assert_eq!(shown[..2], [("5.first.host", 7, 9), ("6.second.host", 2, 3)]);
     assert_eq!(shown.len(), 3);
-    fs::rename(new.join("5.first.host,W=9"), cur.join("5.first.host,W=9:2,S")).unwrap();
+    fs::rename(new.join("5.first.host,S=7,W=9"), cur.join("5.first.host,S=7,W=9:2,S")).unwrap();
     let mut text = String::new();
     drop.read(0).unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "a\nb\r\nc\n");
     assert!(cur.join("6.second.host,S=2,W=3:2,S").exists());
+    // Not measured again: what the names say is taken.
+    std::mem::drop(drop);
+    fs::write(cur.join("6.second.host,S=2,W=3:2,S"), "longer\n").unwrap();
+    fs::write(cur.join("5.first.host,S=7,W=9:2,S"), "").unwrap();
+    let drop = store.open("alice").unwrap();
+    let shown: Vec<_> = drop.messages()[..2].iter().map(|m| (m.size, m.wire_size)).collect();
+    assert_eq!(shown, [(7, 9), (2, 3)]);
 }
 
 #[test]

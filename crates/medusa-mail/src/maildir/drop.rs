@@ -151,10 +151,8 @@ fn measure(
         Err(error) => return Err(Error::at(path)(error)),
     };
     let message = Message { unique_id, size, wire_size };
-    if parsed.wire_size.is_some() {
-        return Ok(Some((message, name.clone())));
-    }
-    let told = name::with_wire_size(name, wire_size);
+    // Both: a name that doesn't say one of them would be measured each time.
+    let told = name::with_missing_sizes(name, size, wire_size);
     let renamed = fs::rename(&path, path.with_file_name(&told)).is_ok();
     Ok(Some((message, if renamed { told } else { name.clone() })))
 }

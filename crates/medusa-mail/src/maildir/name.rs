@@ -97,12 +97,20 @@ pub(crate) fn unique_id(base: &str) -> String {
     format!("D{:016x}{:016x}", digest(0xcbf2_9ce4_8422_2325), digest(0x6c62_272e_07bb_0142))
 }
 
-/// The same name with the wire size in it, before the flags.
-pub(crate) fn with_wire_size(name: &str, wire_size: u64) -> String {
-    match name.split_once(":2,") {
-        Some((stem, flags)) => format!("{stem},W={wire_size}:2,{flags}"),
-        None => format!("{name},W={wire_size}"),
-    }
+/// The same name with the sizes in it that it doesn't say, before the flags.
+pub(crate) fn with_missing_sizes(name: &str, size: u64, wire_size: u64) -> String {
+    let (stem, flags) = match name.find(":2,") {
+        Some(at) => name.split_at(at),
+        None => (name, ""),
+    };
+    let parsed = parse(name);
+    let missing = |said: fn(&Parsed<'_>) -> Option<u64>, key: &str, size: u64| {
+        let said = parsed.as_ref().and_then(said);
+        if said.is_some() { String::new() } else { format!(",{key}={size}") }
+    };
+    let size = missing(|parsed| parsed.size, "S", size);
+    let wire_size = missing(|parsed| parsed.wire_size, "W", wire_size);
+    format!("{stem}{size}{wire_size}{flags}")
 }
 
 #[cfg(test)]
@@ -138,8 +146,14 @@ mod tests {
         for none in [".hidden", ",S=5", ""] {
             assert_eq!(parse(none), None);
         }
-        assert_eq!(with_wire_size("1.a,S=5:2,S", 6), "1.a,S=5,W=6:2,S");
-        assert_eq!(with_wire_size("1.a", 6), "1.a,W=6");
+        for (name, told) in [
+            ("1.a,S=5:2,S", "1.a,S=5,W=6:2,S"),
+            ("1.a,W=6:2,", "1.a,W=6,S=5:2,"),
+            ("1.a", "1.a,S=5,W=6"),
+            ("1.a,S=5,W=6", "1.a,S=5,W=6"),
+        ] {
+            assert_eq!(with_missing_sizes(name, 5, 6), told);
+        }
         assert_eq!(unique_id(&"x".repeat(71)).len(), 33);
         assert_eq!(host("a/b:c,\u{fc}"), "a_b_c__");
         assert_eq!(host(""), "localhost");

@@ -61,7 +61,9 @@ fn sizes_are_those_of_the_wire_and_ids_stay() {
     fixture.deliver("Subject: one\r\n\r\nHello\r\n");
     fixture.put("5.unix.host", "Subject: two\n\n.dot\nno end");
     let mut lines = fixture.login();
+    let stored = "Subject: two\n\n.dot\nno end".len();
     let long = "Subject: two\r\n\r\n.dot\r\nno end\r\n".len();
+    let told = format!("5.unix.host,S={stored},W={long}");
     assert!(lines.ask("LIST").starts_with("+OK"));
     assert_eq!(lines.rest(), [format!("1 {long}"), "2 23".into()]);
     assert_eq!(lines.ask("RETR 1"), format!("+OK {long} octets"));
@@ -70,10 +72,11 @@ fn sizes_are_those_of_the_wire_and_ids_stay() {
     let ids = lines.rest();
     lines.ask("QUIT");
     // Measured once: the name says it now.
-    assert!(fixture.maildir().join(format!("new/5.unix.host,W={long}")).exists());
+    let new = fixture.maildir().join("new").join(&told);
+    assert!(new.exists());
     // Another program moves it and sets a flag.
-    let cur = fixture.maildir().join(format!("cur/5.unix.host,W={long}:2,S"));
-    std::fs::rename(fixture.maildir().join(format!("new/5.unix.host,W={long}")), cur).unwrap();
+    let cur = fixture.maildir().join(format!("cur/{told}:2,S"));
+    std::fs::rename(new, cur).unwrap();
     let mut lines = fixture.login();
     lines.ask("UIDL");
     assert_eq!(lines.rest(), ids);
