@@ -1,8 +1,9 @@
 //! Group commit: one thread that brings whatever waits to disk, in one batch with as few syncs as there
 //! can be, then calls back.
 //!
-//! A batch begins with what came while the one before was under way, so that it grows with the load and
-//! costs nobody a wait. Files are told to be written all together and synced one by one, which makes one
+//! A batch begins with what came while the one before was under way, so that it grows with the load. Once
+//! several come together, the next batch waits a moment for as many (PostgreSQL's `commit_delay`, which is
+//! fixed): who sends alone never waits. Files are told to be written all together and synced one by one, which makes one
 //! transaction of a journalling file system; a folder is synced once, however many names it got.
 //!
 //! It knows only files, names and folders; what they are for is its callers' business.
@@ -12,6 +13,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::{Disk, DiskFile, Error};
 
@@ -20,6 +22,10 @@ pub type Then = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 /// How many transactions are brought to disk together, so that the first isn't held up by the last.
 const BATCH: usize = 64;
+
+/// How long a batch waits for as many as came together before. Less than a disk takes to sync one file,
+/// and much less than a client's way there and back over a network.
+const WINDOW: Duration = Duration::from_millis(1);
 
 /// Where commits are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,6 +82,8 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     tasks: Vec<Task>,
+    /// So many tasks are worth waking the thread for.
+    wanted: usize,
     closed: bool,
 }
 
@@ -125,8 +133,12 @@ impl Committer {
             self.shared.settle(vec![task]);
             return;
         }
-        self.shared.queue().tasks.push(task);
-        self.shared.filled.notify_one();
+        let mut queue = self.shared.queue();
+        queue.tasks.push(task);
+        if queue.tasks.len() >= queue.wanted {
+            drop(queue);
+            self.shared.filled.notify_one();
+        }
     }
 }
 
@@ -151,14 +163,22 @@ impl Shared {
     }
 
     fn work(&self) {
+        let mut together = 1;
         loop {
             let mut queue = self.queue();
-            while queue.tasks.is_empty() && !queue.closed {
-                queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
+            queue.wanted = 1;
+            let none = |queue: &mut Queue| queue.tasks.is_empty() && !queue.closed;
+            queue = self.filled.wait_while(queue, none).unwrap_or_else(PoisonError::into_inner);
             if queue.tasks.is_empty() {
                 return;
             }
+            queue.wanted = together;
+            let few = |queue: &mut Queue| queue.tasks.len() < queue.wanted && !queue.closed;
+            (queue, _) = self
+                .filled
+                .wait_timeout_while(queue, WINDOW, few)
+                .unwrap_or_else(PoisonError::into_inner);
+            together = queue.tasks.len().min(BATCH);
             let count = queue.tasks.len().min(BATCH);
             let tasks = queue.tasks.drain(..count).collect();
             drop(queue);
