@@ -113,6 +113,12 @@ impl Mailbox {
         Ok(())
     }
 
+    /// Whether messages wait.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Acquire)
+    }
+
     /// Takes all messages; `into` is handed over as the next buffer.
     pub(crate) fn take(&self, into: &mut Vec<Message>) {
         if self.filled.load(Ordering::Acquire) {

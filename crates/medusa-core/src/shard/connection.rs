@@ -13,8 +13,8 @@ use crate::limits::Census;
 use crate::service::Endpoint;
 use crate::session::{Deadline, Goodbye, Reason};
 use crate::timer::Millis;
-use crate::tls::{Secure, ServerTls, TlsError};
-use crate::transport::{Intake, Transport, TransportError};
+use crate::tls::{Secure, ServerTls};
+use crate::transport::{Carrier, Intake, Transport, TransportError};
 
 /// Bytes written in one step, so that a fast reader of a large file doesn't keep others waiting.
 /// nginx's sendfile_max_chunk is 2 MiB.
@@ -25,7 +25,7 @@ const WRITTEN_PER_STEP: u64 = 2 << 20;
 const PRODUCE_COST: u64 = 64 << 10;
 
 /// What a step came to.
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Progress was made, and more can be made now.
     Again,
     /// Nothing more can be done until an event, a wake or a timer.
@@ -33,13 +33,13 @@ pub(super) enum Step {
     Ended(Reason),
 }
 
-pub(super) struct Connection {
-    transport: Transport,
-    pub(super) channel: Channel,
+pub(crate) struct Connection<T = Transport> {
+    transport: T,
+    pub(crate) channel: Channel,
     /// Whether it is in the shard's queue.
-    pub(super) queued: bool,
+    pub(crate) queued: bool,
     /// Whether it is among those whose work waits for room in the offload pool.
-    pub(super) awaits_pool: bool,
+    pub(crate) awaits_pool: bool,
     readable: bool,
     writable: bool,
     /// The peer has ended: a short read is not the last one.
@@ -52,12 +52,23 @@ pub(super) struct Connection {
     /// What TLS begins with when its time has come: at once, or when the session asks for it.
     secure: Option<Secure>,
     /// The earliest entry of this connection in the shard's timers.
-    pub(super) wakes_at: Option<Millis>,
+    pub(crate) wakes_at: Option<Millis>,
     census: Option<Arc<Census>>,
 }
 
 impl Connection {
-    pub(super) fn new(transport: Transport, channel: Channel, secure: Option<Secure>) -> Self {
+    /// Folds an event into the sticky flags. Says whether the connection must be queued.
+    pub(crate) fn fold(&mut self, event: &Event) -> bool {
+        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        self.hung_up |= event.is_read_closed() || event.is_error();
+        self.broken |= event.is_write_closed() || event.is_error();
+        !std::mem::replace(&mut self.queued, true)
+    }
+}
+
+impl<T: Carrier> Connection<T> {
+    pub(crate) fn new(transport: T, channel: Channel, secure: Option<Secure>) -> Self {
         Connection {
             transport,
             channel,
@@ -77,13 +88,13 @@ impl Connection {
     }
 
     /// Has the connection uncounted when it ends.
-    pub(super) fn counted(mut self, census: Option<Arc<Census>>) -> Self {
+    pub(crate) fn counted(mut self, census: Option<Arc<Census>>) -> Self {
         self.census = census;
         self
     }
 
     /// Makes it an outbound connection that is to stand by `until`.
-    pub(super) fn connecting(mut self, until: Option<Millis>) -> Self {
+    pub(crate) fn connecting(mut self, until: Option<Millis>) -> Self {
         self.connecting = true;
         self.writable = false;
         if let Some(until) = until {
@@ -93,7 +104,7 @@ impl Connection {
     }
 
     /// Opens an accepted connection, or begins its handshake.
-    pub(super) fn accepted(&mut self, env: &mut Env, secured: bool) -> Result<(), Reason> {
+    pub(crate) fn accepted(&mut self, env: &mut Env, secured: bool) -> Result<(), Reason> {
         match secured {
             true => self.begin_tls(env),
             false => {
@@ -104,27 +115,18 @@ impl Connection {
     }
 
     /// What private listeners of this connection secure themselves with.
-    pub(super) fn tls(&self) -> Option<Arc<ServerTls>> {
+    pub(crate) fn tls(&self) -> Option<Arc<ServerTls>> {
         match &self.secure {
             Some(Secure::Server(server)) => Some(Arc::clone(server)),
             _ => None,
         }
     }
 
-    pub(super) fn remote(&self) -> Endpoint {
+    pub(crate) fn remote(&self) -> Endpoint {
         self.channel.peer().remote
     }
 
-    /// Folds an event into the sticky flags. Says whether the connection must be queued.
-    pub(super) fn fold(&mut self, event: &Event) -> bool {
-        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
-        self.hung_up |= event.is_read_closed() || event.is_error();
-        self.broken |= event.is_write_closed() || event.is_error();
-        !std::mem::replace(&mut self.queued, true)
-    }
-
-    pub(super) fn step(&mut self, env: &mut Env, scratch: &mut [u8]) -> Step {
+    pub(crate) fn step(&mut self, env: &mut Env, scratch: &mut [u8]) -> Step {
         match self.try_step(env, scratch) {
             Ok(step) => step,
             Err(reason) => Step::Ended(reason),
@@ -188,10 +190,7 @@ impl Connection {
     }
 
     fn begin_tls(&mut self, env: &mut Env) -> Result<(), Reason> {
-        let Some(secure) = &self.secure else {
-            return Err(Reason::Insecure(TlsError::Settings("no certificate".into())));
-        };
-        self.transport.secure(secure).map_err(Reason::Insecure)?;
+        self.transport.secure(self.secure.as_ref()).map_err(Reason::Insecure)?;
         self.handshaking = true;
         self.channel.begin_handshake(env);
         Ok(())
@@ -333,7 +332,7 @@ impl Connection {
     }
 
     /// Runs what is due.
-    pub(super) fn lapse(&mut self, env: &mut Env, scratch: &mut [u8]) -> Step {
+    pub(crate) fn lapse(&mut self, env: &mut Env, scratch: &mut [u8]) -> Step {
         let transport = &self.transport;
         match self.channel.lapse(env, || transport.unsent()) {
             Lapse::Step => self.step(env, scratch),
@@ -345,8 +344,15 @@ impl Connection {
         }
     }
 
+    /// Something can be read, or written again.
+    #[cfg(feature = "testing")]
+    pub(crate) fn wake(&mut self, readable: bool, writable: bool) {
+        self.readable |= readable;
+        self.writable |= writable;
+    }
+
     /// Closes the socket, uncounts the connection and says goodbye to the session.
-    pub(super) fn part(self, reason: Reason) {
+    pub(crate) fn part(self, reason: Reason) -> Goodbye {
         let Connection { transport, channel, census, .. } = self;
         // What isn't whole must not look whole: a reset, and no clean end.
         let whole = channel.is_drained() && !transport.has_pending();
@@ -360,5 +366,6 @@ impl Connection {
         }
         let goodbye = Goodbye { reason, received: channel.received, sent: channel.sent };
         channel.into_session().closed(&goodbye);
+        goodbye
     }
 }

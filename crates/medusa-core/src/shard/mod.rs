@@ -5,7 +5,7 @@
 //! step is in `connection`, how connections come in in `accept`.
 
 mod accept;
-mod connection;
+pub(crate) mod connection;
 mod datagrams;
 mod prologue;
 mod table;

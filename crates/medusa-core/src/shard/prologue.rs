@@ -11,7 +11,7 @@ use super::table::Entry;
 use crate::proxy::{self, Header};
 use crate::service::{Endpoint, Peer};
 use crate::timer::Millis;
-use crate::transport::Transport;
+use crate::transport::{Carrier, Transport};
 
 /// A connection that owes its header.
 pub(super) struct Prologue {

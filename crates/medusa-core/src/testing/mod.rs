@@ -6,12 +6,12 @@
 
 mod datagrams;
 mod faults;
+mod line;
 mod pair;
 mod secured;
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,32 +20,29 @@ pub use faults::Faults;
 pub use pair::Pair;
 pub use secured::SecuredStream;
 
-use crate::channel::{Channel, Lapse};
+use self::line::Line;
+use crate::channel::Channel;
 use crate::env::Env;
 use crate::limits::Limits;
 use crate::mailbox::{Address, Mailbox, Message, Note, Remote};
 use crate::offload::Pool;
-use crate::outbox::Outbox;
 use crate::service::{Endpoint, Peer};
-use crate::session::{Command, Goodbye, Reason, Session};
+use crate::session::{Command, Reason, Session};
+use crate::shard::connection::{Connection, Step};
 use crate::tls::Facts;
+use crate::transport::{Carrier, SCRATCH};
 
 /// Steps a client may take on one call: more means that a session spins.
 const STEPS: usize = 1_000_000;
 
-/// A peer of one session, and the loop that would drive it.
+/// A peer of one session, and what a shard would do for it: the same connection takes the same steps, over
+/// a network of the test's own.
 pub struct Client {
-    channel: Option<Channel>,
+    connection: Option<Box<Connection<Line>>>,
+    line: Line,
     env: Env,
+    scratch: Vec<u8>,
     limits: Arc<Limits>,
-    faults: Faults,
-    /// Bytes that the peer has sent and the channel has not read.
-    wire: Vec<u8>,
-    ended: bool,
-    truncated: bool,
-    /// The peer takes nothing.
-    stalled: bool,
-    output: Vec<u8>,
     goodbye: Option<Reason>,
     messages: Vec<Message>,
     commands: Vec<Asked>,
@@ -114,77 +111,69 @@ impl Client {
         let limits = Arc::new(limits);
         let token = env.allocate().token;
         let channel = Channel::new(session, peer, token, Arc::clone(&limits), 0);
+        let line = Line::new(faults);
+        let mut connection = Box::new(Connection::new(line.clone(), channel, None));
+        let opened = connection.accepted(&mut env, false);
+        debug_assert!(opened.is_ok(), "without TLS nothing can go wrong");
         let mut client = Client {
-            channel: Some(channel),
+            connection: Some(connection),
+            line,
             env,
+            scratch: vec![0; SCRATCH],
             limits,
-            faults,
-            wire: Vec::new(),
-            ended: false,
-            truncated: false,
-            stalled: false,
-            output: Vec::new(),
             goodbye: None,
             messages: Vec::new(),
             commands: Vec::new(),
         };
-        if let Some(channel) = &mut client.channel {
-            channel.open(&mut client.env);
-        }
         client.run();
         client
     }
 
     // ---- what the peer does ------------------------------------------------------------------
 
-    /// Sends bytes.
+    /// Sends bytes. They are lost where the connection has ended.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.wire.extend_from_slice(bytes.as_ref());
-        self.run();
-        self
+        if self.connection.is_some() {
+            self.line.send(bytes.as_ref());
+        }
+        self.woken(true, false)
     }
 
     /// Sends no more (a TCP half-close).
     pub fn end(&mut self) -> &mut Self {
-        self.ended = true;
-        self.run();
-        self
+        self.line.end(false);
+        self.woken(true, false)
     }
 
     /// Sends no more over TLS, without saying so (a truncation).
     pub fn truncate(&mut self) -> &mut Self {
-        self.truncated = true;
-        self.end()
+        self.line.end(true);
+        self.woken(true, false)
     }
 
     /// Whether the session has asked for TLS and awaits the handshake.
     pub fn awaits_tls(&self) -> bool {
-        self.channel.as_ref().is_some_and(|channel| channel.is_securing() && channel.is_drained())
+        self.line.is_handshaking()
     }
 
     /// Plays a handshake that ends well. What the peer had sent in plaintext behind the session's wish
     /// is thrown away, as on a shard.
     pub fn secure(&mut self, facts: Facts) -> &mut Self {
         assert!(self.awaits_tls(), "the session has not asked for TLS");
-        if let Some(channel) = &mut self.channel {
-            channel.begin_handshake(&mut self.env);
-            channel.secured(&mut self.env, facts);
-        }
-        self.run();
-        self
+        self.line.agree(facts);
+        self.woken(true, false)
     }
 
     /// Takes no more output until [`unstall`](Self::unstall).
     pub fn stall(&mut self) -> &mut Self {
-        self.stalled = true;
+        self.line.stall(true);
         self
     }
 
     /// Takes output again.
     pub fn unstall(&mut self) -> &mut Self {
-        self.stalled = false;
-        self.run();
-        self
+        self.line.stall(false);
+        self.woken(false, true)
     }
 
     /// Resets the connection.
@@ -198,18 +187,16 @@ impl Client {
     /// Lets time pass, and all that falls due in it happen in order.
     pub fn advance(&mut self, by: Duration) -> &mut Self {
         let end = self.env.now + by;
-        while let Some(channel) = &mut self.channel
-            && let Some(at) = channel.deadline()
+        while let Some(connection) = &mut self.connection
+            && let Some(at) = connection.channel.deadline()
             && self.env.epoch + Duration::from_millis(at) <= end
         {
             let due = self.env.epoch + Duration::from_millis(at);
             self.set_time(due.max(self.env.now));
-            let Some(channel) = &mut self.channel else { break };
-            match channel.lapse(&mut self.env, || 0) {
-                Lapse::Step => self.run(),
-                Lapse::Cut(deadline) => self.part(Reason::TimedOut(deadline)),
-                Lapse::Lingered => self.part(Reason::Closed),
-            }
+            let Some(connection) = &mut self.connection else { break };
+            let step = connection.lapse(&mut self.env, &mut self.scratch);
+            self.settle(step);
+            self.run();
         }
         self.set_time(end);
         self
@@ -225,9 +212,7 @@ impl Client {
 
     /// Sends the session a note.
     pub fn notify(&mut self, message: impl Any + Send) -> &mut Self {
-        if let Some(channel) = &mut self.channel {
-            channel.notify(&mut self.env, Note::new(message));
-        }
+        self.with_channel(|channel, env| channel.notify(env, Note::new(message)));
         self.run();
         self
     }
@@ -235,9 +220,7 @@ impl Client {
     /// The server begins to shut down.
     pub fn drain(&mut self) -> &mut Self {
         self.env.draining = true;
-        if let Some(channel) = &mut self.channel {
-            channel.drain(&mut self.env);
-        }
+        self.with_channel(Channel::drain);
         self.run();
         self
     }
@@ -252,7 +235,7 @@ impl Client {
 
     /// Takes what has come out so far.
     pub fn output(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.output)
+        self.line.take_output()
     }
 
     /// Takes what has come out so far, as text.
@@ -262,20 +245,20 @@ impl Client {
 
     /// Bytes made for the peer that it hasn't taken.
     pub fn unsent_bytes(&mut self) -> u64 {
-        match &mut self.channel {
-            Some(channel) => channel.outbox(&mut self.env).len(),
+        match &mut self.connection {
+            Some(connection) => connection.channel.outbox(&mut self.env).len(),
             None => 0,
         }
     }
 
     /// Bytes sent to the session that it hasn't read.
     pub fn unread_bytes(&self) -> usize {
-        self.wire.len()
+        self.line.unread()
     }
 
     /// Whether the server has closed its side.
     pub fn is_closed(&self) -> bool {
-        self.channel.as_ref().is_none_or(Channel::is_lingering)
+        self.connection.as_ref().is_none_or(|connection| connection.channel.is_lingering())
     }
 
     /// Why the connection ended, once it has.
@@ -290,7 +273,7 @@ impl Client {
 
     /// The connection's handle.
     pub fn remote(&self) -> Option<Remote> {
-        let token = self.channel.as_ref()?.token();
+        let token = self.connection.as_ref()?.channel.token();
         let address = Address { shard: 0, token };
         Some(Remote { address, mailbox: Arc::clone(&self.env.mailbox) })
     }
@@ -307,141 +290,67 @@ impl Client {
         self.env.now = now;
     }
 
-    pub(super) fn run(&mut self) {
+    fn woken(&mut self, readable: bool, writable: bool) -> &mut Self {
+        if let Some(connection) = &mut self.connection {
+            connection.wake(readable, writable);
+        }
+        self.run();
+        self
+    }
+
+    fn with_channel(&mut self, callback: impl FnOnce(&mut Channel, &mut Env)) {
+        if let Some(connection) = &mut self.connection {
+            callback(&mut connection.channel, &mut self.env);
+        }
+    }
+
+    /// Steps until there is nothing more to do.
+    fn run(&mut self) {
         for _ in 0..STEPS {
-            if !(self.deliver_messages() | self.step()) {
+            self.deliver_messages();
+            let Some(connection) = &mut self.connection else { return };
+            let step = connection.step(&mut self.env, &mut self.scratch);
+            if !(self.settle(step) | self.env.mailbox.is_filled()) {
                 return;
             }
         }
         panic!("the session made {STEPS} steps without coming to rest");
     }
 
-    fn deliver_messages(&mut self) -> bool {
+    fn deliver_messages(&mut self) {
         self.env.mailbox.take(&mut self.messages);
-        let any = !self.messages.is_empty();
         for message in std::mem::take(&mut self.messages) {
-            let Some(channel) = &mut self.channel else { continue };
             match message {
-                Message::Wake(_) => channel.wake(),
-                Message::Note(_, note) => channel.notify(&mut self.env, note),
-                Message::Resume(_, then) => channel.resume(&mut self.env, then),
+                Message::Wake(_) => self.with_channel(|channel, _| channel.wake()),
+                Message::Note(_, note) => {
+                    self.with_channel(|channel, env| channel.notify(env, note));
+                }
+                Message::Resume(_, then) => {
+                    self.with_channel(|channel, env| channel.resume(env, then));
+                }
                 Message::Abort(_) => self.part(Reason::Panicked),
                 Message::ResumeDatagrams(..) | Message::Control(_) => {}
             }
         }
-        any
     }
 
-    /// One step, as a shard would take it. Says whether anything happened.
-    fn step(&mut self) -> bool {
-        let Some(channel) = &mut self.channel else { return false };
-        let mut progress = false;
-        if channel.is_lingering() {
-            self.wire.clear();
-            if self.ended {
-                self.part(Reason::Closed);
-            }
-            return false;
-        }
-        if channel.has_frames() {
-            channel.cut_buffered(&mut self.env);
-            progress = true;
-        }
-        if channel.wants_input() && !self.wire.is_empty() {
-            let count = self.faults.read_size(self.wire.len());
-            let mut bytes: Vec<u8> = self.wire.drain(..count).collect();
-            channel.receive(&mut self.env, &mut bytes);
-            progress = true;
-        } else if channel.wants_input() && self.ended {
-            channel.end(&mut self.env, self.truncated);
-            progress = true;
-        }
-        let more = match channel.pump() {
-            Ok(more) => more,
-            Err(error) => {
-                self.part(Reason::Failed(error));
-                return true;
-            }
-        };
-        if let Some(job) = channel.take_deferred() {
-            // As on a shard, a wake follows the work.
-            let (token, mailbox) = (channel.token(), Arc::clone(&self.env.mailbox));
-            let woken = Box::new(move || {
-                job();
-                mailbox.post(Message::Wake(token));
-            });
-            if let Err((_, job)) = self.env.pool.submit(woken) {
-                channel.put_back(job);
-            }
-        }
-        let before = self.output.len();
-        if !self.stalled && channel.has_output() {
-            let outbox = channel.outbox(&mut self.env);
-            let count = self.faults.write_size(outbox.len());
-            take(outbox, count, &mut self.output);
-            progress = true;
-            let taken = (self.output.len() - before) as u64;
-            let empty = outbox.is_empty();
-            channel.wrote(&self.env, taken);
-            progress |= empty;
-        }
-        if !self.stalled && !more {
-            progress |= channel.drained(&mut self.env);
-        }
-        channel.settle(&mut self.env);
-        channel.mind_the_time(&self.env, false);
-        progress |= more && !self.stalled;
-        if channel.is_aborted() {
-            self.part(Reason::Aborted);
-        } else if self.faults.resets(self.output.len()) {
-            self.part(Reason::Lost(std::io::ErrorKind::ConnectionReset.into()));
-        } else if channel.is_finished() {
-            if self.ended {
-                self.part(Reason::Closed);
-            } else {
-                channel.linger(&self.env);
-                self.wire.clear();
-            }
-        }
-        self.record();
-        progress
-    }
-
-    fn record(&mut self) {
+    /// What follows from a step. Says whether another is owed.
+    fn settle(&mut self, step: Step) -> bool {
         self.commands.extend(self.env.commands.drain(..).filter_map(Asked::of));
+        let reset = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        match step {
+            Step::Ended(reason) => self.part(reason),
+            _ if self.line.is_reset() => self.part(Reason::Lost(reset())),
+            Step::Again => return true,
+            Step::Idle => {}
+        }
+        false
     }
 
     fn part(&mut self, reason: Reason) {
-        if let Some(channel) = self.channel.take() {
-            let goodbye = Goodbye { reason, received: channel.received, sent: channel.sent };
-            channel.into_session().closed(&goodbye);
-            self.goodbye = Some(goodbye.reason);
-        }
-    }
-}
-
-/// Takes `count` bytes out of an outbox, those of files too.
-fn take(outbox: &mut Outbox, count: u64, into: &mut Vec<u8>) {
-    let mut left = count;
-    loop {
-        if let Some((file, offset, length)) = outbox.front_file() {
-            let mut bytes = vec![0; length.min(left) as usize];
-            file.read_exact_at(&mut bytes, offset).expect("a file segment can be read");
-            into.extend_from_slice(&bytes);
-            left -= bytes.len() as u64;
-            outbox.advance(bytes.len() as u64);
-        } else {
-            let front = outbox.front();
-            let step = (front.len() as u64).min(left) as usize;
-            into.extend_from_slice(&front[..step]);
-            left -= step as u64;
-            outbox.advance(step as u64);
-            if step == 0 {
-                return;
-            }
-        }
-        if left == 0 {
-            return;
+        if let Some(connection) = self.connection.take() {
+            self.line.drop_unread();
+            self.goodbye = Some(connection.part(reason).reason);
         }
     }
 }

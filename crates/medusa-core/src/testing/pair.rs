@@ -54,7 +54,7 @@ fn carry(from: &mut Client, to: &mut Client, count: &mut usize) -> bool {
     if moved {
         to.send(&bytes);
     }
-    if from.is_closed() && !to.ended {
+    if from.is_closed() && !to.line.has_ended() {
         to.end();
         moved = true;
     }

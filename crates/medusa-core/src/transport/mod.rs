@@ -60,6 +60,38 @@ impl From<io::Error> for TransportError {
     }
 }
 
+/// What a connection's step asks of whatever carries its bytes: a socket, or a test's idea of a network.
+pub(crate) trait Carrier {
+    /// Begins a TLS handshake, by what the connection has for it.
+    fn secure(&mut self, secure: Option<&Secure>) -> Result<(), TlsError>;
+
+    fn is_handshaking(&self) -> bool;
+
+    /// What was agreed upon, where there is TLS.
+    fn facts(&self) -> Option<Facts>;
+
+    /// Reads once into the front of `scratch`.
+    fn read(&mut self, scratch: &mut [u8]) -> Result<Intake, TransportError>;
+
+    /// Whether there is something to write that isn't in the outbox.
+    fn has_pending(&self) -> bool;
+
+    /// Writes until the outbox is empty, `budget` bytes are gone or nothing more is taken.
+    fn write(&mut self, outbox: &mut Outbox, budget: u64) -> io::Result<Wrote>;
+
+    /// Tells the peer that no more will come.
+    fn shut_down(&mut self) -> io::Result<()>;
+
+    /// Has the end be a reset.
+    fn reset(&self);
+
+    /// An outbound connection's error, once it is writable.
+    fn take_error(&self) -> io::Result<()>;
+
+    /// Octets that were taken and are not sent yet, as far as that is known.
+    fn unsent(&self) -> u64;
+}
+
 /// A connection's socket, and TLS if it has begun.
 pub(crate) struct Transport {
     socket: Socket,
@@ -113,22 +145,31 @@ impl Transport {
         Ok(count)
     }
 
-    /// Begins a TLS handshake.
-    pub(crate) fn secure(&mut self, secure: &Secure) -> Result<(), TlsError> {
+    /// Says a last word to a peer that isn't served, as far as the socket takes it, and closes.
+    pub(crate) fn refuse(mut self, words: &[u8]) {
+        let _ = self.socket.write(words);
+        let _ = self.shut_down();
+        // What has come already is read, so that no reset destroys the words.
+        let _ = self.socket.read(&mut [0; 4096]);
+    }
+}
+
+impl Carrier for Transport {
+    fn secure(&mut self, secure: Option<&Secure>) -> Result<(), TlsError> {
+        let secure = secure.ok_or_else(|| TlsError::Settings("no certificate".into()))?;
         self.tls = Some(secure.engine()?);
         Ok(())
     }
 
-    pub(crate) fn is_handshaking(&self) -> bool {
+    fn is_handshaking(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
     }
 
-    pub(crate) fn facts(&self) -> Option<Facts> {
+    fn facts(&self) -> Option<Facts> {
         self.tls.as_ref().map(|tls| tls.facts())
     }
 
-    /// Reads once into the front of `scratch`.
-    pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Result<Intake, TransportError> {
+    fn read(&mut self, scratch: &mut [u8]) -> Result<Intake, TransportError> {
         let Some(tls) = &mut self.tls else {
             let room = scratch.len().min(PLAIN_READ);
             return Ok(match self.socket.read(&mut scratch[..room])? {
@@ -160,13 +201,11 @@ impl Transport {
         Ok(Intake::Bytes { count, drained: drained && !tls.peer_has_closed() })
     }
 
-    /// Whether there is something to write that isn't in the outbox.
-    pub(crate) fn has_pending(&self) -> bool {
+    fn has_pending(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_ciphertext())
     }
 
-    /// Writes until the outbox is empty, `budget` bytes are gone or the socket is full.
-    pub(crate) fn write(&mut self, outbox: &mut Outbox, budget: u64) -> io::Result<Wrote> {
+    fn write(&mut self, outbox: &mut Outbox, budget: u64) -> io::Result<Wrote> {
         if let Some(tls) = &mut self.tls {
             return write_secured(&mut **tls, &mut self.socket, outbox, budget);
         }
@@ -176,8 +215,7 @@ impl Transport {
         }
     }
 
-    /// Tells the peer that no more will come.
-    pub(crate) fn shut_down(&mut self) -> io::Result<()> {
+    fn shut_down(&mut self) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
             tls.close();
             while tls.has_ciphertext() {
@@ -190,23 +228,13 @@ impl Transport {
         }
     }
 
-    /// Has the end of the socket be a reset.
-    pub(crate) fn reset(&self) {
+    fn reset(&self) {
         if let Socket::Tcp(stream) = &self.socket {
             let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
         }
     }
 
-    /// Says a last word to a peer that isn't served, as far as the socket takes it, and closes.
-    pub(crate) fn refuse(mut self, words: &[u8]) {
-        let _ = self.socket.write(words);
-        let _ = self.shut_down();
-        // What has come already is read, so that no reset destroys the words.
-        let _ = self.socket.read(&mut [0; 4096]);
-    }
-
-    /// An outbound connection's error, once the socket is writable.
-    pub(crate) fn take_error(&self) -> io::Result<()> {
+    fn take_error(&self) -> io::Result<()> {
         let error = match &self.socket {
             Socket::Tcp(stream) => stream.take_error()?,
             Socket::Unix(stream) => stream.take_error()?,
@@ -214,8 +242,7 @@ impl Transport {
         error.map_or(Ok(()), Err)
     }
 
-    /// Octets that the kernel has taken and not sent yet. Where it can't tell, none.
-    pub(crate) fn unsent(&self) -> u64 {
+    fn unsent(&self) -> u64 {
         match &self.socket {
             Socket::Tcp(stream) => crate::sys::unsent_octets(stream),
             Socket::Unix(stream) => crate::sys::unsent_octets(stream),
