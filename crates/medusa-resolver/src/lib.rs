@@ -21,15 +21,32 @@
 //! [`Fixed`] answers from a table: for tests, and for programs without DNS.
 
 mod asker;
+mod cache;
+mod counts;
+mod engine;
 mod error;
 mod fixed;
+mod forwarding;
 mod name;
 mod question;
 mod records;
+mod service;
+mod special;
+mod stored;
+mod stream;
+mod system;
+#[cfg(test)]
+mod testing;
+mod upstream;
+mod wire;
 
 pub use asker::{Answer, Asker, Resolver};
+pub use counts::{Count, Counts};
 pub use error::LookupError;
 pub use fixed::Fixed;
+pub use forwarding::{Forwarded, Forwarding, Local, Passed, RawQuestion, Settings};
 pub use name::Name;
 pub use question::{Question, RecordKind};
 pub use records::{Data, Record, Records, Validation};
+pub use stored::Reply;
+pub use upstream::{BadUpstream, Upstream};
