@@ -6,10 +6,12 @@
 //! [`gather`](Outbox::gather) or for the file in front with [`front_file`](Outbox::front_file), writes
 //! what it can, and reports with [`advance`](Outbox::advance).
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io::IoSlice;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -86,6 +88,8 @@ pub struct Outbox {
     target: u64,
     pushed: u64,
     written: u64,
+    /// The same, for replies that ask what became of them before they are whole.
+    progress: Option<Rc<Cell<u64>>>,
     job: Option<Job>,
 }
 
@@ -118,6 +122,7 @@ impl Outbox {
             target: 64 * 1024,
             pushed: 0,
             written: 0,
+            progress: None,
             job: None,
         }
     }
@@ -165,6 +170,11 @@ impl Outbox {
     /// All bytes ever pushed since the last [`reset`](Self::reset).
     pub fn pushed(&self) -> u64 {
         self.pushed
+    }
+
+    /// A look at how many of all bytes pushed have been written, for who won't see this outbox again.
+    pub(crate) fn progress(&mut self) -> Rc<Cell<u64>> {
+        Rc::clone(self.progress.get_or_insert_with(|| Rc::new(Cell::new(self.written))))
     }
 
     /// Appends a copy of `bytes`.
@@ -329,6 +339,9 @@ impl Outbox {
     pub fn advance(&mut self, count: u64) {
         debug_assert!(count <= self.len(), "more was written than waited");
         self.written += count;
+        if let Some(progress) = &self.progress {
+            progress.set(self.written);
+        }
         let mut left = count;
         let from_lead = left.min(self.lead as u64);
         self.lead -= from_lead as usize;
@@ -407,6 +420,8 @@ impl Outbox {
     /// Makes an outbox like new, keeping its buffers where they are of an ordinary size.
     pub fn reset(&mut self) {
         self.abandon();
+        // Who still holds it has come to an end with what was written until now.
+        self.progress = None;
         self.pushed = 0;
         self.written = 0;
         self.files = true;

@@ -3,6 +3,9 @@
 //! It changes no byte. It belongs around the whole reply: inside a transformer it could only tell what
 //! the transformer took.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::{ProduceError, Produced, Producer};
 use crate::outbox::{Delivered, Outbox};
 
@@ -11,22 +14,35 @@ use crate::outbox::{Delivered, Outbox};
 ///
 /// Its chunk is that of `inner`.
 pub fn hooked<P: Producer>(inner: P, hook: impl FnOnce(Delivered) + Send + 'static) -> Hooked<P> {
-    Hooked { inner, hook: Some(Box::new(hook)), began: None, handed: 0 }
+    Hooked { inner, hook: Some(Box::new(hook)), sent: None }
 }
 
 /// Made by [`hooked`].
 pub struct Hooked<P> {
     inner: P,
     hook: Option<Box<dyn FnOnce(Delivered) + Send>>,
-    began: Option<u64>,
-    handed: u64,
+    sent: Option<Sent>,
+}
+
+/// How far the reply has come.
+struct Sent {
+    /// What had been pushed before its first byte, and what has been with its last.
+    began: u64,
+    ended: u64,
+    /// What the socket has taken of all that was pushed.
+    written: Rc<Cell<u64>>,
 }
 
 impl<P: Producer> Producer for Hooked<P> {
     fn produce(&mut self, out: &mut Outbox) -> Result<Produced, ProduceError> {
-        let began = *self.began.get_or_insert_with(|| out.pushed());
+        let sent = self.sent.get_or_insert_with(|| Sent {
+            began: out.pushed(),
+            ended: out.pushed(),
+            written: out.progress(),
+        });
         let produced = self.inner.produce(out);
-        self.handed = out.pushed().saturating_sub(began);
+        sent.ended = out.pushed();
+        let began = sent.began;
         match produced {
             Ok(Produced::Done) => {
                 if let Some(hook) = self.hook.take() {
@@ -47,7 +63,11 @@ impl<P: Producer> Producer for Hooked<P> {
 impl<P> Hooked<P> {
     fn give_up(&mut self) {
         if let Some(hook) = self.hook.take() {
-            hook(Delivered { bytes: self.handed, completed: false });
+            let bytes = self
+                .sent
+                .as_ref()
+                .map_or(0, |sent| sent.written.get().clamp(sent.began, sent.ended) - sent.began);
+            hook(Delivered { bytes, completed: false });
         }
     }
 }
@@ -97,8 +117,10 @@ mod tests {
         out.set_target(1);
         let (mut producer, told) = told(composite(vec![bytes("hello"), bytes("world")]));
         assert_eq!(producer.produce(&mut out).unwrap(), Produced::More);
+        // What waits in the outbox never reaches anybody.
+        out.advance(2);
         drop(producer);
-        assert_eq!(told.try_recv().unwrap(), Delivered { bytes: 5, completed: false });
+        assert_eq!(told.try_recv().unwrap(), Delivered { bytes: 2, completed: false });
         drop(out);
         assert!(told.recv().is_err());
     }
