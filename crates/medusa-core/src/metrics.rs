@@ -104,6 +104,12 @@ impl Metrics {
         metrics
     }
 
+    /// Forgets a service that has ended while the process goes on. Should it come again, it begins anew.
+    pub fn forget(&self, name: &str) {
+        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        services.retain(|(known, _)| &**known != name);
+    }
+
     /// All services, in the order in which they were first named.
     pub fn all(&self) -> Vec<Named> {
         self.services.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -125,5 +131,8 @@ mod tests {
         assert_eq!(all.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["http.a", "http.b"]);
         assert_eq!(all[0].1.open(), 2);
         assert_eq!(all[1].1.counters(), [("requests", 7)]);
+        metrics.forget("http.a");
+        assert_eq!(metrics.all().len(), 1);
+        assert_eq!(metrics.service("http.a").open(), 0);
     }
 }
