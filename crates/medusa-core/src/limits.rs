@@ -228,10 +228,26 @@ const REMEMBERED: usize = 64 * 1024;
 /// Connections counted over all shards of a service.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
-    connections: AtomicUsize,
-    peers: Mutex<HashMap<IpAddr, usize>>,
+    /// Those of the service's own listeners.
+    public: Count,
+    /// Those of sessions' private listeners: as many again, so that a peer which has as many sessions as it
+    /// may can still transfer something in each.
+    private: Count,
     rates: Mutex<HashMap<IpAddr, Bucket>>,
     metrics: Arc<ServiceMetrics>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    connections: AtomicUsize,
+    peers: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// By which kind of listener a connection came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    Public,
+    Private,
 }
 
 /// What is left of a peer's rate, as a token bucket.
@@ -250,57 +266,42 @@ impl Census {
     /// Counts a new connection of `peer`, or says why there may be no more.
     pub(crate) fn entered(
         &self,
+        by: By,
         peer: Option<IpAddr>,
         limits: &Limits,
         now: Instant,
     ) -> Result<(), Refusal> {
-        let counted = self.count(peer, limits, now);
-        match counted {
-            Ok(()) => self.metrics.accepted.add(1),
-            Err(_) => self.metrics.refused.add(1),
+        let network = peer.map(network_of);
+        let rate = limits.connection_rate.filter(|_| by == By::Public);
+        let counted = match rate.zip(network) {
+            Some((rate, network)) if !self.within_rate(network, rate, now) => {
+                Err(Refusal::ConnectionRate)
+            }
+            _ => self.count(by).entered(network, limits),
+        };
+        match (counted, by) {
+            (Ok(()), By::Public) => self.metrics.accepted.add(1),
+            // What sessions open for themselves isn't a client that came.
+            (Ok(()), By::Private) => {}
+            (Err(_), _) => self.metrics.refused.add(1),
         }
         counted
     }
 
-    fn count(&self, peer: Option<IpAddr>, limits: &Limits, now: Instant) -> Result<(), Refusal> {
-        let network = peer.map(network_of);
-        if let (Some(rate), Some(network)) = (limits.connection_rate, network)
-            && !self.within_rate(network, rate, now)
-        {
-            return Err(Refusal::ConnectionRate);
-        }
-        let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        if limits.connections.is_some_and(|limit| before >= limit) {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refusal::Connections);
-        }
-        let (Some(limit), Some(network)) = (limits.connections_per_peer, network) else {
-            return Ok(());
-        };
-        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = peers.get(&network).copied().unwrap_or(0);
-        if count >= limit {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refusal::ConnectionsPerPeer);
-        }
-        peers.insert(network, count + 1);
-        Ok(())
-    }
-
     /// Uncounts a connection, with what it was counted with, after so many octets both ways.
-    pub(crate) fn left(&self, peer: Option<IpAddr>, limits: &Limits, octets: (u64, u64)) {
-        self.metrics.ended.add(1);
+    pub(crate) fn left(&self, by: By, peer: Option<IpAddr>, limits: &Limits, octets: (u64, u64)) {
+        if by == By::Public {
+            self.metrics.ended.add(1);
+        }
         self.metrics.received_octets.add(octets.0);
         self.metrics.sent_octets.add(octets.1);
-        self.connections.fetch_sub(1, Ordering::Relaxed);
-        if let (Some(_), Some(peer)) = (limits.connections_per_peer, peer.map(network_of)) {
-            let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(count) = peers.get_mut(&peer) {
-                *count -= 1;
-                if *count == 0 {
-                    peers.remove(&peer);
-                }
-            }
+        self.count(by).left(peer.map(network_of), limits);
+    }
+
+    fn count(&self, by: By) -> &Count {
+        match by {
+            By::Public => &self.public,
+            By::Private => &self.private,
         }
     }
 
@@ -322,6 +323,40 @@ impl Census {
         let within = left >= 1.0;
         *bucket = Bucket { left: if within { left - 1.0 } else { left }, at: now };
         within
+    }
+}
+
+impl Count {
+    fn entered(&self, network: Option<IpAddr>, limits: &Limits) -> Result<(), Refusal> {
+        let before = self.connections.fetch_add(1, Ordering::Relaxed);
+        if limits.connections.is_some_and(|limit| before >= limit) {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::Connections);
+        }
+        let (Some(limit), Some(network)) = (limits.connections_per_peer, network) else {
+            return Ok(());
+        };
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = peers.get(&network).copied().unwrap_or(0);
+        if count >= limit {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::ConnectionsPerPeer);
+        }
+        peers.insert(network, count + 1);
+        Ok(())
+    }
+
+    fn left(&self, network: Option<IpAddr>, limits: &Limits) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        if let (Some(_), Some(network)) = (limits.connections_per_peer, network) {
+            let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(count) = peers.get_mut(&network) {
+                *count -= 1;
+                if *count == 0 {
+                    peers.remove(&network);
+                }
+            }
+        }
     }
 }
 
@@ -348,18 +383,38 @@ mod tests {
         let census = Census::default();
         let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
         let now = Instant::now();
-        let enter = |text: &str| census.entered(ip(text), &limits, now);
+        let enter = |text: &str| census.entered(By::Public, ip(text), &limits, now);
         assert_eq!(enter("2001:db8::1"), Ok(()));
         assert_eq!(enter("2001:db8::2"), Ok(()));
         assert_eq!(enter("2001:db8::3"), Err(Refusal::ConnectionsPerPeer));
         assert_eq!(enter("192.0.2.1"), Ok(()));
         assert_eq!(enter("192.0.2.2"), Err(Refusal::Connections));
-        census.left(ip("2001:db8::9"), &limits, (10, 20));
+        census.left(By::Public, ip("2001:db8::9"), &limits, (10, 20));
         assert_eq!(enter("::ffff:192.0.2.1"), Ok(()));
-        assert_eq!(census.connections.load(Ordering::Relaxed), 3);
+        assert_eq!(census.public.connections.load(Ordering::Relaxed), 3);
         assert_eq!((census.metrics.open(), census.metrics.refused.value()), (3, 2));
         assert_eq!(census.metrics.sent_octets.value(), 20);
-        assert_eq!(census.peers.lock().unwrap()[&ip("192.0.2.1").unwrap()], 2);
+        assert_eq!(census.public.peers.lock().unwrap()[&ip("192.0.2.1").unwrap()], 2);
+    }
+
+    #[test]
+    fn what_sessions_open_is_counted_apart() {
+        let limits =
+            Limits { connections_per_peer: Some(1), connection_rate: Some(1), ..Limits::default() };
+        let (census, now) = (Census::default(), Instant::now());
+        let peer = Some(IpAddr::from([192, 0, 2, 1]));
+        let enter = |by| census.entered(by, peer, &limits, now);
+        assert_eq!(enter(By::Public), Ok(()));
+        assert_eq!(enter(By::Private), Ok(()));
+        assert_eq!(enter(By::Private), Err(Refusal::ConnectionsPerPeer));
+        census.left(By::Private, peer, &limits, (0, 5000));
+        // Each transfer is a connection: no rate of theirs is held against them.
+        for _ in 0..10 {
+            assert_eq!(enter(By::Private), Ok(()));
+            census.left(By::Private, peer, &limits, (0, 0));
+        }
+        assert_eq!((census.metrics.accepted.value(), census.metrics.open()), (1, 1));
+        assert_eq!(census.metrics.sent_octets.value(), 5000);
     }
 
     #[test]
@@ -368,7 +423,7 @@ mod tests {
         let (census, start) = (Census::default(), Instant::now());
         let at = |millis: u64, last: u8| {
             let now = start + Duration::from_millis(millis);
-            census.entered(Some(IpAddr::from([192, 0, 2, last])), &limits, now)
+            census.entered(By::Public, Some(IpAddr::from([192, 0, 2, last])), &limits, now)
         };
         let taken = (0..30).filter(|_| at(0, 1).is_ok()).count();
         assert_eq!(taken, 20);

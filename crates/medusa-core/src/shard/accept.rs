@@ -20,7 +20,7 @@ use super::connection::{Connection, Step};
 use super::table::Entry;
 use super::{Address, Shard};
 use crate::channel::Channel;
-use crate::limits::{Census, Limits, Refusal};
+use crate::limits::{By, Census, Limits, Refusal};
 use crate::network::Network;
 use crate::service::{Acceptor, Endpoint, Peer};
 use crate::session::{Goodbye, Reason, Session};
@@ -33,7 +33,13 @@ const ACCEPTS_PER_STEP: usize = 64;
 /// After how long a listener that could not accept, for want of memory, tries again.
 const RETRY: Duration = Duration::from_millis(100);
 
-type Surroundings = (Arc<Limits>, Option<Arc<ServerTls>>);
+/// What a connection or a datagram service hands on to the connections that it makes.
+#[derive(Clone, Default)]
+pub(super) struct Surroundings {
+    pub(super) limits: Arc<Limits>,
+    tls: Option<Arc<ServerTls>>,
+    census: Option<Arc<Census>>,
+}
 
 /// A listening socket.
 pub(crate) enum Socket {
@@ -57,13 +63,7 @@ pub(super) enum Door {
     /// The shard's gate of this number; whether it speaks TLS from the first octet.
     Public { gate: usize, secured: bool },
     /// One session's own acceptor.
-    Private {
-        owner: u64,
-        acceptor: Box<dyn Acceptor>,
-        limits: Arc<Limits>,
-        tls: Option<Arc<ServerTls>>,
-        secured: bool,
-    },
+    Private { owner: u64, acceptor: Box<dyn Acceptor>, surroundings: Surroundings, secured: bool },
 }
 
 /// A listener on a shard.
@@ -204,7 +204,7 @@ impl Shard {
         acceptor: Box<dyn Acceptor>,
         secured: bool,
     ) -> io::Result<SocketAddr> {
-        let Some((limits, tls)) = self.surroundings_of(owner) else {
+        let Some(surroundings) = self.surroundings_of(owner) else {
             self.env.release(id.token);
             return Err(io::ErrorKind::NotConnected.into());
         };
@@ -215,7 +215,7 @@ impl Shard {
             match bound {
                 Ok((local, listener)) => {
                     let owner = owner.token;
-                    let door = Door::Private { owner, acceptor, limits, tls, secured };
+                    let door = Door::Private { owner, acceptor, surroundings, secured };
                     self.insert_inlet(id.token, Inlet::new(Socket::Tcp(listener), door))?;
                     return Ok(local);
                 }
@@ -226,13 +226,17 @@ impl Shard {
         Err(last)
     }
 
-    /// What a connection hands on to those that it makes.
+    /// What is handed on to the connections that `owner` makes.
     pub(super) fn surroundings_of(&mut self, owner: Address) -> Option<Surroundings> {
         match self.table.get_mut(owner.token) {
             Some(Entry::Connection(connection)) => {
-                Some((connection.channel.limits(), connection.tls()))
+                let (limits, tls) = (connection.channel.limits(), connection.tls());
+                Some(Surroundings { limits, tls, census: connection.census() })
             }
-            Some(Entry::Desk(desk)) => Some((Arc::clone(&desk.limits), None)),
+            Some(Entry::Desk(desk)) => {
+                let limits = Arc::clone(&desk.limits);
+                Some(Surroundings { limits, ..Surroundings::default() })
+            }
             _ => None,
         }
     }
@@ -245,7 +249,7 @@ impl Shard {
         session: Box<dyn Session>,
         secure: Option<Option<Secure>>,
     ) {
-        let (limits, own) = self.surroundings_of(from).unwrap_or_default();
+        let Surroundings { limits, tls: own, .. } = self.surroundings_of(from).unwrap_or_default();
         let secure = match secure {
             Some(None) => match own {
                 Some(own) => Ok(Some(Secure::Server(own))),
@@ -365,37 +369,42 @@ impl Shard {
         peer: Peer,
         token: Option<u64>,
     ) {
-        let (acceptor, limits, census, tls, secured): (&mut dyn Acceptor, _, _, _, _) = match door {
-            Door::Private { acceptor, limits, tls, secured, .. } => {
-                (&mut **acceptor, Arc::clone(limits), None, tls.clone(), *secured)
+        let (now, draining) = (self.env.now, self.env.draining);
+        let ip = peer.remote.ip();
+        let (acceptor, service, surroundings, secured): (&mut dyn Acceptor, _, _, _) = match door {
+            Door::Private { acceptor, surroundings, secured, .. } => {
+                (&mut **acceptor, None, surroundings.clone(), *secured)
             }
             Door::Public { gate, secured } => {
                 let gate = &mut self.gates[*gate];
-                let counted = match self.env.draining {
-                    true => Err(Refusal::Draining),
-                    false => gate.census.entered(peer.remote.ip(), &gate.limits, self.env.now),
+                let surroundings = Surroundings {
+                    limits: Arc::clone(&gate.limits),
+                    tls: gate.tls.clone(),
+                    census: Some(Arc::clone(&gate.census)),
                 };
-                match counted {
-                    Ok(()) => {
-                        let census = Some(Arc::clone(&gate.census));
-                        let limits = Arc::clone(&gate.limits);
-                        (&mut *gate.acceptor, limits, census, gate.tls.clone(), *secured)
-                    }
-                    Err(refusal) => {
-                        if let Some(token) = token {
-                            self.env.release(token);
-                        }
-                        tracing::debug!(service = %gate.name, peer = %peer.remote, ?refusal, "refused");
-                        // To a peer that awaits TLS, words would be garbage.
-                        let words = match secured {
-                            true => Bytes::new(),
-                            false => gate.acceptor.refused(refusal),
-                        };
-                        return transport.refuse(&words);
-                    }
-                }
+                (&mut *gate.acceptor, Some(&*gate.name), surroundings, *secured)
             }
         };
+        let Surroundings { limits, tls, census } = surroundings;
+        let by = if service.is_some() { By::Public } else { By::Private };
+        let census = census.map(|census| (by, census));
+        let counted = match &census {
+            Some((By::Public, _)) if draining => Err(Refusal::Draining),
+            Some((by, census)) => census.entered(*by, ip, &limits, now),
+            None => Ok(()),
+        };
+        if let Err(refusal) = counted {
+            if let Some(token) = token {
+                self.env.release(token);
+            }
+            tracing::debug!(service, peer = %peer.remote, ?refusal, "refused");
+            // To a peer that awaits TLS, words would be garbage.
+            let words = match secured {
+                true => Bytes::new(),
+                false => acceptor.refused(refusal),
+            };
+            return transport.refuse(&words);
+        }
         let session = catch_unwind(AssertUnwindSafe(|| acceptor.accepted(&peer)));
         let registered_before = token.is_some();
         let token = token.unwrap_or_else(|| self.env.allocate().token);
@@ -407,8 +416,8 @@ impl Shard {
         let (Ok(session), Ok(())) = (session, registered) else {
             tracing::error!(peer = %peer.remote, "a connection could not be taken");
             self.env.release(token);
-            if let Some(census) = census {
-                census.left(peer.remote.ip(), &limits, (0, 0));
+            if let Some((by, census)) = census {
+                census.left(by, ip, &limits, (0, 0));
             }
             return;
         };

@@ -9,7 +9,7 @@ use mio::event::Event;
 
 use crate::channel::{Channel, Lapse};
 use crate::env::Env;
-use crate::limits::Census;
+use crate::limits::{By, Census};
 use crate::service::Endpoint;
 use crate::session::{Deadline, Goodbye, Reason};
 use crate::timer::Millis;
@@ -53,7 +53,7 @@ pub(crate) struct Connection<T = Transport> {
     secure: Option<Secure>,
     /// The earliest entry of this connection in the shard's timers.
     pub(crate) wakes_at: Option<Millis>,
-    census: Option<Arc<Census>>,
+    census: Option<(By, Arc<Census>)>,
 }
 
 impl Connection {
@@ -88,7 +88,7 @@ impl<T: Carrier> Connection<T> {
     }
 
     /// Has the connection uncounted when it ends.
-    pub(crate) fn counted(mut self, census: Option<Arc<Census>>) -> Self {
+    pub(crate) fn counted(mut self, census: Option<(By, Arc<Census>)>) -> Self {
         self.census = census;
         self
     }
@@ -120,6 +120,11 @@ impl<T: Carrier> Connection<T> {
             Some(Secure::Server(server)) => Some(Arc::clone(server)),
             _ => None,
         }
+    }
+
+    /// Where what this connection's listeners take is counted.
+    pub(crate) fn census(&self) -> Option<Arc<Census>> {
+        self.census.as_ref().map(|(_, census)| Arc::clone(census))
     }
 
     pub(crate) fn remote(&self) -> Endpoint {
@@ -360,9 +365,9 @@ impl<T: Carrier> Connection<T> {
             transport.reset();
         }
         drop(transport);
-        if let Some(census) = census {
+        if let Some((by, census)) = census {
             let octets = (channel.received, channel.sent);
-            census.left(channel.peer().remote.ip(), &channel.limits(), octets);
+            census.left(by, channel.peer().remote.ip(), &channel.limits(), octets);
         }
         let goodbye = Goodbye { reason, received: channel.received, sent: channel.sent };
         channel.into_session().closed(&goodbye);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use mio::net::UdpSocket;
 
+use super::accept::Surroundings;
 use super::table::Entry;
 use super::wire::{self, Wire};
 use super::{Address, Shard};
@@ -101,7 +102,7 @@ impl Shard {
         service: Box<dyn DatagramService>,
     ) {
         match self.surroundings_of(owner) {
-            Some((limits, _)) => {
+            Some(Surroundings { limits, .. }) => {
                 let owner = Some(owner.token);
                 let counts = Arc::default();
                 self.open_desk(Box::new(Desk::new(service, id.token, limits, owner, counts)));

@@ -398,3 +398,71 @@ impl Shard {
         self.close_desks();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::num::NonZeroUsize;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::limits::{Census, Limits};
+    use crate::service::{Acceptor, Peer};
+    use crate::session::{Cx, Session};
+    use crate::{Frame, Framing};
+
+    /// Writes itself a note when it is opened, and another for each that comes.
+    struct Correspondent(Rc<Cell<usize>>);
+
+    impl Session for Correspondent {
+        fn opened(&mut self, cx: &mut Cx<'_>) {
+            cx.expect(Framing::stream());
+            cx.notify(cx.address(), ());
+        }
+
+        fn received(&mut self, _: &mut Cx<'_>, _: Frame<'_>) {}
+
+        fn notified(&mut self, cx: &mut Cx<'_>, _: Note) {
+            self.0.set(self.0.get() + 1);
+            cx.notify(cx.address(), ());
+        }
+    }
+
+    fn shard(acceptor: Box<dyn Acceptor>) -> (Shard, SocketAddr) {
+        let poll = Poll::new().unwrap();
+        let mailboxes: Arc<[Arc<Mailbox>]> = Arc::new([Arc::new(Mailbox::new(|| {}))]);
+        let pool = Arc::new(Pool::new(NonZeroUsize::MIN, 1).unwrap());
+        let mut shard = Shard::new(0, poll, mailboxes, pool);
+        let gate = shard.add_gate(Gate {
+            name: "lab".into(),
+            acceptor,
+            limits: Arc::new(Limits::default()),
+            census: Arc::new(Census::default()),
+            tls: None,
+            proxies: Vec::new(),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = Socket::Tcp(mio::net::TcpListener::from_std(listener));
+        shard.listen(socket, gate, false).unwrap();
+        (shard, address)
+    }
+
+    #[test]
+    fn a_note_to_oneself_comes_at_the_end_of_the_turn_and_what_it_leads_to_in_the_next() {
+        let notes = Rc::new(Cell::new(0));
+        let told = Rc::clone(&notes);
+        let (mut shard, address) = shard(Box::new(move |_: &Peer| {
+            Box::new(Correspondent(Rc::clone(&told))) as Box<dyn Session>
+        }));
+        let _stream = TcpStream::connect(address).unwrap();
+        let mut events = Events::with_capacity(16);
+        for turn in 1..100 {
+            // None waits for an event: what is in hand is handed on at once.
+            shard.turn(&mut events).unwrap();
+            assert_eq!(notes.get(), turn);
+        }
+    }
+}
