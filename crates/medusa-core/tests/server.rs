@@ -476,3 +476,37 @@ fn an_untrusted_peer_has_no_header() {
     let header = "PROXY TCP4 192.0.2.1 192.0.2.9 1000 80";
     assert_eq!(fixture.connect().ask(header), header);
 }
+
+#[test]
+fn a_proxy_with_a_bad_header_is_not_served() {
+    const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    let proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let fixture = Fixture::serving(2, Lab { proxies, ..Lab::default() });
+    let v2 = |command: u8, family: u8, length: u16, body: &[u8]| {
+        [SIGNATURE, &[command, family], &length.to_be_bytes(), body].concat()
+    };
+    let addresses = [192, 0, 2, 1, 192, 0, 2, 9, 0x03, 0xe8, 0, 80];
+    let endless = [&b"PROXY TCP4 "[..], &[b'1'; 5000]].concat();
+    for bad in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        b"PROXY TCP4 192.0.2.1 192.0.2.9 1000 65536\r\npeer\r\n",
+        b"PROXY TCP4 2001:db8::1 192.0.2.9 1000 80\r\npeer\r\n",
+        b"PROXY TCP4 192.0.2.1 192.0.2.9 1000 80\npeer\r\n",
+        b"PROXY TCP5 192.0.2.1 192.0.2.9 1000 80\r\npeer\r\n",
+        &endless,
+        &v2(0x31, 0x11, 12, &addresses),
+        &v2(0x21, 0x11, 11, &addresses),
+        &v2(0x21, 0x11, 65_535, &addresses),
+    ] {
+        let mut line = fixture.connect();
+        line.stream.write_all(bad).unwrap();
+        let _ = line.stream.shutdown(std::net::Shutdown::Write);
+        let mut rest = Vec::new();
+        // An end or a reset, and not a word before it.
+        let _ = line.stream.read_to_end(&mut rest);
+        assert_eq!(String::from_utf8_lossy(&rest), "", "{bad:?}");
+    }
+    let mut good = fixture.connect();
+    good.stream.write_all(&v2(0x21, 0x11, 12, &addresses)).unwrap();
+    assert_eq!(good.ask("peer"), "192.0.2.1:1000");
+}

@@ -6,9 +6,11 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use medusa_core::config::Listen;
+use medusa_core::metrics::Metrics;
+use medusa_core::network::Network;
 use medusa_core::producer;
 use medusa_core::server::{Handle, Running};
 use medusa_core::testing::SecuredStream;
@@ -116,6 +118,10 @@ impl Session for Lines {
             ("active", target) => {
                 cx.connect_as_tls_server(target.parse().unwrap(), Box::new(Lines::default()));
             }
+            ("peer", _) => {
+                let peer = format!("{}\n", cx.peer().remote);
+                cx.write(peer.as_bytes());
+            }
             ("quit", _) => cx.close(),
             _ => cx.write(format!("{line}\n").as_bytes()),
         }
@@ -165,6 +171,7 @@ struct Lab {
     tls: Arc<ServerTls>,
     client: Option<Arc<ClientTls>>,
     limits: Limits,
+    proxies: Vec<Network>,
 }
 
 impl Service for Lab {
@@ -185,6 +192,10 @@ impl Service for Lab {
         Some(Arc::clone(&self.tls))
     }
 
+    fn proxies(&self) -> Vec<Network> {
+        self.proxies.clone()
+    }
+
     fn acceptor(&self) -> Box<dyn Acceptor> {
         let client = self.client.clone();
         Box::new(move |_: &Peer| {
@@ -199,6 +210,7 @@ struct Fixture {
     plain: SocketAddr,
     secured: SocketAddr,
     tls: Arc<ServerTls>,
+    metrics: Metrics,
 }
 
 impl Fixture {
@@ -207,9 +219,13 @@ impl Fixture {
     }
 
     fn with(tls: ServerTls, client: Option<Arc<ClientTls>>, limits: Limits) -> Self {
-        let tls = Arc::new(tls);
-        let lab = Lab { tls: Arc::clone(&tls), client, limits };
-        let server = Server::builder().shards(2).mount(Box::new(lab)).bind().unwrap();
+        Self::serving(Lab { tls: Arc::new(tls), client, limits, proxies: Vec::new() })
+    }
+
+    fn serving(lab: Lab) -> Self {
+        let (tls, metrics) = (Arc::clone(&lab.tls), Metrics::default());
+        let builder = Server::builder().shards(2).metrics(&metrics);
+        let server = builder.mount(Box::new(lab)).bind().unwrap();
         let addresses: Vec<SocketAddr> = server
             .bound()
             .iter()
@@ -221,7 +237,17 @@ impl Fixture {
         let running = server.start().unwrap();
         let handle = running.handle();
         let (plain, secured) = (addresses[0], addresses[1]);
-        Fixture { running: Some(running), handle, plain, secured, tls }
+        Fixture { running: Some(running), handle, plain, secured, tls, metrics }
+    }
+
+    /// Waits until so many connections stand.
+    fn comes_to(&self, connections: u64) {
+        let counts = self.metrics.service("lab.tls");
+        let end = Instant::now() + Duration::from_secs(20);
+        while counts.open() != connections {
+            assert!(Instant::now() < end, "{} connections stand", counts.open());
+            std::thread::yield_now();
+        }
     }
 
     fn connect(&self, client: &ClientTls, name: &str) -> std::io::Result<SecuredStream> {
@@ -328,7 +354,62 @@ fn garbage_and_cut_hellos_harm_nobody() {
         let _ = stream.shutdown(Shutdown::Write);
         let _ = stream.read_to_end(&mut Vec::new());
     }
-    // A client's first flight, as it goes over the wire.
+    let hello = hello_of(&authority);
+    for cut in 0..hello.len() {
+        assert_no_answer(fixture.secured, &hello[..cut], "an answer to half a hello");
+    }
+    // Behind STARTTLS as from the first octet.
+    for cut in (0..hello.len()).step_by(16) {
+        let mut stream = tcp(fixture.plain);
+        assert_eq!(hear(&mut stream), "hello");
+        assert_eq!(ask(&mut stream, "STARTTLS"), "go");
+        assert_no_answer_on(stream, &hello[..cut], "an answer to half a hello");
+    }
+    let mut stream = fixture.connect(&authority.client(), "a.test").unwrap();
+    assert_eq!(hear(&mut stream), "hello");
+    fixture.comes_to(1);
+}
+
+#[test]
+fn a_hello_that_is_wrong_anywhere_harms_nobody() {
+    let authority = Authority::new();
+    let tls = ServerTls::new(vec![authority.sign("a", &["a.test"])]).unwrap();
+    let fixture = Fixture::new(tls);
+    let hello = hello_of(&authority);
+    for at in 0..hello.len() {
+        let mut wrong = hello.clone();
+        wrong[at] ^= 0xff;
+        let mut stream = tcp(fixture.secured);
+        stream.write_all(&wrong).unwrap();
+        let _ = stream.shutdown(Shutdown::Write);
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        // An alert or a handshake (a random number may be any); the session has said nothing.
+        assert!(matches!(rest.first(), None | Some(0x15 | 0x16)), "octet {at}: {rest:?}");
+    }
+    let mut stream = fixture.connect(&authority.client(), "a.test").unwrap();
+    assert_eq!(hear(&mut stream), "hello");
+    fixture.comes_to(1);
+}
+
+#[test]
+fn a_proxy_header_comes_before_the_handshake() {
+    let authority = Authority::new();
+    let tls = Arc::new(ServerTls::new(vec![authority.sign("a", &["a.test"])]).unwrap());
+    let proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let fixture = Fixture::serving(Lab { tls, client: None, limits: Limits::default(), proxies });
+    let mut stream = tcp(fixture.secured);
+    stream.write_all(b"PROXY TCP4 192.0.2.1 192.0.2.9 1000 443\r\n").unwrap();
+    let mut stream = SecuredStream::handshake(stream, &authority.client(), "a.test").unwrap();
+    assert_eq!(hear(&mut stream), "hello");
+    assert_eq!(ask(&mut stream, "peer"), "192.0.2.1:1000");
+    // Inside of TLS there is none, and without one there is no handshake.
+    assert!(fixture.connect(&authority.client(), "a.test").is_err());
+    fixture.comes_to(1);
+}
+
+/// A client's first flight, as it goes over the wire.
+fn hello_of(authority: &Authority) -> Vec<u8> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let client = authority.client();
@@ -338,16 +419,21 @@ fn garbage_and_cut_hellos_harm_nobody() {
     let mut hello = vec![0; 4096];
     let count = listener.accept().unwrap().0.read(&mut hello).unwrap();
     assert!(speaker.join().unwrap());
-    for cut in 0..count {
-        let mut stream = tcp(fixture.secured);
-        stream.write_all(&hello[..cut]).unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
-        let mut rest = Vec::new();
-        let _ = stream.read_to_end(&mut rest);
-        assert!(rest.len() < 10, "an answer to half a hello");
-    }
-    let mut stream = fixture.connect(&authority.client(), "a.test").unwrap();
-    assert_eq!(hear(&mut stream), "hello");
+    hello.truncate(count);
+    hello
+}
+
+fn assert_no_answer(address: SocketAddr, octets: &[u8], why: &str) {
+    assert_no_answer_on(tcp(address), octets, why);
+}
+
+/// Not more than an alert.
+fn assert_no_answer_on(mut stream: TcpStream, octets: &[u8], why: &str) {
+    stream.write_all(octets).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert!(rest.len() < 10, "{why}");
 }
 
 #[test]
