@@ -80,6 +80,7 @@ impl Launcher {
             .with::<medusa_ftp::Ftp>()
             .with::<medusa_smtp::Smtp>()
             .with::<medusa_pop3::Pop3>()
+            .with::<medusa_dns::Dns>()
     }
 
     /// Adds a protocol; one of the same kind is replaced.

@@ -1,0 +1,144 @@
+//! Proofs that something isn't there, in zones that are signed already: by NSEC (RFC 4035 §3.1.3) and by
+//! NSEC3 (RFC 5155 §7.2).
+//!
+//! Which nodes have them is found here; `resolve` writes them.
+
+use super::resolve::Resolution;
+use crate::name::QueryName;
+use crate::types::RecordType;
+use crate::zone::{Denial, Node, Nsec3, node_flag};
+
+impl<'z> Resolution<'_, 'z, '_> {
+    /// There is no such name. `label` is where its closest encloser begins.
+    pub(super) fn prove_name_error(&mut self, name: &QueryName, label: usize) {
+        match &self.zone.denial {
+            _ if !self.dnssec => {}
+            Denial::None => {}
+            Denial::Nsec => {
+                let name_gap = self.covering(name.suffix(0));
+                let star = wildcard_of(name, label);
+                let star_gap = self.covering(&star);
+                self.proofs.add(name_gap);
+                self.proofs.add(star_gap);
+            }
+            Denial::Nsec3(nsec3) => {
+                self.closest(nsec3, name, label);
+                let star = nsec3.covering(&nsec3.hash(&wildcard_of(name, label)));
+                self.add(star);
+            }
+        }
+    }
+
+    /// There is such a name, and nothing of the type at it. With a wildcard, `wildcard` is where its
+    /// closest encloser begins.
+    pub(super) fn prove_no_data(
+        &mut self,
+        name: &QueryName,
+        node: &Node<'z>,
+        wildcard: Option<usize>,
+    ) {
+        match &self.zone.denial {
+            _ if !self.dnssec => {}
+            Denial::None => {}
+            Denial::Nsec => {
+                // An empty non-terminal has no record of its own; it lies in a gap.
+                let own = match node.rrset(RecordType::NSEC) {
+                    Some(_) => Some(*node),
+                    None => self.covering(name.suffix(0)),
+                };
+                self.proofs.add(own);
+                if wildcard.is_some() {
+                    let gap = self.covering(name.suffix(0));
+                    self.proofs.add(gap);
+                }
+            }
+            Denial::Nsec3(nsec3) => {
+                if let Some(label) = wildcard {
+                    self.closest(nsec3, name, label);
+                    let star = nsec3.matching(&nsec3.hash(&wildcard_of(name, label)));
+                    self.add(star);
+                    return;
+                }
+                match nsec3.matching(&nsec3.hash(name.suffix(0))) {
+                    Some(own) => self.add(Some(own)),
+                    // A delegation that is opted out, or a name that only leads to such (§7.2.4).
+                    None => self.closest_provable(nsec3, name),
+                }
+            }
+        }
+    }
+
+    /// The answer was made from a wildcard: there is nothing closer (RFC 4035 §3.1.3.3, RFC 5155 §7.2.6).
+    pub(super) fn prove_wildcard(&mut self, name: &QueryName, label: usize) {
+        match &self.zone.denial {
+            _ if !self.dnssec => {}
+            Denial::None => {}
+            Denial::Nsec => {
+                let gap = self.covering(name.suffix(0));
+                self.proofs.add(gap);
+            }
+            Denial::Nsec3(nsec3) => {
+                let next_closer = name.suffix(label.saturating_sub(1));
+                self.add(nsec3.covering(&nsec3.hash(next_closer)));
+            }
+        }
+    }
+
+    /// Nothing is known of the keys of this delegation (RFC 4035 §3.1.4.1, RFC 5155 §7.2.7).
+    pub(super) fn prove_unsigned(&mut self, node: &Node<'z>) {
+        match &self.zone.denial {
+            Denial::None => {}
+            Denial::Nsec => self.proofs.add(Some(*node)),
+            Denial::Nsec3(nsec3) => {
+                let wire = node.name();
+                let mut name = QueryName::default();
+                if name.read(wire.wire()).is_err() {
+                    return;
+                }
+                match nsec3.matching(&nsec3.hash(wire.wire())) {
+                    Some(own) => self.add(Some(own)),
+                    None => self.closest_provable(nsec3, &name),
+                }
+            }
+        }
+    }
+
+    // ---- helpers -----------------------------------------------------------------------------
+
+    fn add(&mut self, number: Option<u32>) {
+        let node = number.and_then(|number| self.zone.node(number));
+        self.proofs.add(node);
+    }
+
+    /// The node whose NSEC record spans the gap that a name lies in.
+    fn covering(&self, wire: &[u8]) -> Option<Node<'z>> {
+        let prefix = wire.len().checked_sub(self.zone.apex().wire().len())?;
+        self.zone.before(&wire[..prefix], |node| {
+            !node.is(node_flag::BELOW_CUT) && node.rrset(RecordType::NSEC).is_some()
+        })
+    }
+
+    /// The closest encloser is there, and the next closer name isn't (RFC 5155 §7.2.1).
+    fn closest(&mut self, nsec3: &'z Nsec3, name: &QueryName, label: usize) {
+        self.add(nsec3.matching(&nsec3.hash(name.suffix(label))));
+        let next_closer = name.suffix(label.saturating_sub(1));
+        self.add(nsec3.covering(&nsec3.hash(next_closer)));
+    }
+
+    /// The same, with the closest encloser that has a record.
+    fn closest_provable(&mut self, nsec3: &'z Nsec3, name: &QueryName) {
+        let apex = self.zone.apex().wire().len();
+        let labels = (1..=name.count()).take_while(|label| name.suffix(*label).len() >= apex);
+        for label in labels {
+            if nsec3.matching(&nsec3.hash(name.suffix(label))).is_some() {
+                self.closest(nsec3, name, label);
+                return;
+            }
+        }
+    }
+}
+
+/// The wildcard below the name from `label` on.
+fn wildcard_of(name: &QueryName, label: usize) -> Vec<u8> {
+    [b"\x01*", name.suffix(label)].concat()
+}

@@ -1,0 +1,288 @@
+//! From a message to its answer: [`Answerer::answer`] is what UDP, TCP, TLS and HTTPS have in common.
+//!
+//! Pure: who asks, over what and when is handed in. Transfers, updates and questions for others are told
+//! to the caller; what a zone says is found in `resolve`.
+
+mod denial;
+mod edns;
+mod resolve;
+mod writer;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use resolve::{Names, Resolution};
+
+use crate::types::{Rcode, RecordType, class};
+use crate::wire::{Header, Query, Unfit, flag, question_of};
+use crate::zone::{Zone, ZonesSnapshot, below};
+
+pub use resolve::Kind;
+pub(crate) use writer::{Full, Owner, QUESTION, Section, Writer};
+
+/// How a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// In a datagram: from whom is as good as unknown.
+    Udp,
+    /// Over a connection.
+    Tcp,
+    /// Over a connection that nobody else can read.
+    Secured,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asker {
+    /// Its address; none for a Unix-domain socket.
+    pub address: Option<IpAddr>,
+    /// How the message came.
+    pub transport: Transport,
+    /// Seconds since 1970, modulo 2³².
+    pub now: u32,
+}
+
+/// What a server says of itself, and how much.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Who it is among several with one address (RFC 5001).
+    pub nsid: Option<Box<[u8]>>,
+    /// What it answers to `version.bind`; without one it refuses.
+    pub version: Option<Box<str>>,
+    /// The longest datagram that it sends (1232: DNS flag day 2020).
+    pub payload: u16,
+    /// How long a connection may be idle, in tenths of a second, to those who ask (RFC 7828).
+    pub keepalive: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { nsid: None, version: None, payload: 1232, keepalive: 100 }
+    }
+}
+
+/// What became of a message.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Nothing is said to it.
+    Ignored,
+    /// An answer was written.
+    Answered(Answered),
+    /// A zone is asked for as a whole. Nothing was written.
+    Transfer(TransferRequest),
+}
+
+/// What was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// The response code.
+    pub rcode: Rcode,
+    /// What kind of answer it is.
+    pub kind: Kind,
+    /// No zone of ours has this name: somebody else may be asked.
+    pub is_foreign: bool,
+}
+
+/// A zone is asked for as a whole (RFC 5936, RFC 1995).
+#[derive(Debug)]
+pub struct TransferRequest {
+    /// The zone; none if it isn't one of ours.
+    pub zone: Option<Arc<Zone>>,
+    /// The version that the asker has, for IXFR.
+    pub from: Option<u32>,
+}
+
+/// The longest answer over a connection.
+pub const LONGEST: usize = u16::MAX as usize;
+/// The longest datagram to who knows nothing of EDNS (RFC 1035 §4.2.1).
+const PLAIN: usize = 512;
+
+/// Answers messages, one after the other. It holds nothing but memory to work with.
+#[derive(Debug, Default)]
+pub struct Answerer {
+    names: Names,
+}
+
+impl Answerer {
+    /// Appends the answer to `message` to `out`. Over UDP it is never longer than the asker and the
+    /// settings allow; otherwise never longer than [`LONGEST`].
+    #[inline]
+    pub fn answer(
+        &mut self,
+        zones: &ZonesSnapshot,
+        settings: &Settings,
+        asker: &Asker,
+        message: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let query = match Query::read(message, &mut self.names.asked) {
+            Ok(query) => query,
+            Err(Unfit::Ignored) => return Outcome::Ignored,
+            Err(Unfit::Malformed) => return refuse(message, Rcode::FORMERR, out),
+            Err(Unfit::NotImplemented) => return refuse(message, Rcode::NOTIMP, out),
+        };
+        let limit = match (asker.transport, query.edns) {
+            (Transport::Udp, None) => PLAIN,
+            (Transport::Udp, Some(edns)) => {
+                usize::from(edns.payload.min(settings.payload)).max(PLAIN)
+            }
+            _ => LONGEST,
+        };
+        let mut writer = Writer::new(out, limit, query.question);
+        let edns = query.edns.map(|edns| edns::Reply::to(&edns, settings, asker));
+        let reserved = edns.as_ref().map_or(0, edns::Reply::len);
+        writer.reserve(reserved);
+        let resolved = match self.find(zones, &query, asker) {
+            Target::Zone(zone, apex) => {
+                writer.set_apex(apex);
+                let mut resolution = Resolution {
+                    zone,
+                    writer: &mut writer,
+                    rtype: match query.rtype {
+                        // The version that there is; whoever has another one comes by TCP.
+                        RecordType::IXFR => RecordType::SOA,
+                        rtype => rtype,
+                    },
+                    dnssec: query.edns.is_some_and(|edns| edns.dnssec),
+                    proofs: Default::default(),
+                };
+                resolution.resolve(&mut self.names)
+            }
+            Target::Transfer(request) => {
+                let (start, _) = writer.mark();
+                let length = writer.len();
+                out.truncate(start - length);
+                return Outcome::Transfer(request);
+            }
+            Target::Chaos => chaos(&query, &self.names, settings, &mut writer),
+            Target::Nowhere(rcode) => failed(rcode),
+        };
+        let rcode = resolved.rcode;
+        let is_foreign = rcode == Rcode::REFUSED && query.class == class::IN;
+        if let Some(edns) = edns {
+            writer.release(reserved);
+            edns.write(rcode, is_foreign, &mut writer);
+        }
+        let flags = [
+            flag::RESPONSE | query.header.flags[0] & flag::RECURSION_DESIRED | resolved.flags,
+            query.header.flags[1] & flag::CHECKING_DISABLED,
+        ];
+        writer.finish(query.header.id, flags, rcode, 1);
+        Outcome::Answered(Answered { rcode, kind: resolved.kind, is_foreign })
+    }
+
+    /// Who is to answer.
+    #[inline]
+    fn find<'z>(&self, zones: &'z ZonesSnapshot, query: &Query<'_>, asker: &Asker) -> Target<'z> {
+        if query.edns.is_some_and(|edns| edns.version > 0) {
+            return Target::Nowhere(Rcode::BADVERS);
+        }
+        match query.class {
+            class::IN => {}
+            class::CH => return Target::Chaos,
+            _ => return Target::Nowhere(Rcode::REFUSED),
+        }
+        let name = &self.names.asked;
+        let mut zone = zones.find(name, 0);
+        match query.rtype {
+            RecordType::AXFR | RecordType::IXFR => {
+                let zone = zone.filter(|zone| zone.apex().wire() == name.wire());
+                let datagram = asker.transport == Transport::Udp;
+                // RFC 5936 §4.2 has no datagrams; an IXFR may be told by one which version there is.
+                return match (query.rtype, zone) {
+                    (RecordType::AXFR, _) if datagram => Target::Nowhere(Rcode::NOTIMP),
+                    (RecordType::IXFR, Some(zone)) if datagram => Target::Zone(zone, 0),
+                    (RecordType::IXFR, None) if datagram => Target::Nowhere(Rcode::NOTAUTH),
+                    (_, zone) => {
+                        Target::Transfer(TransferRequest { zone: zone.cloned(), from: None })
+                    }
+                };
+            }
+            // Keys of a zone are the business of the one above it (RFC 4035 §3.1.4.1).
+            RecordType::DS => {
+                let above = zone
+                    .filter(|zone| zone.apex().wire() == name.wire() && name.count() > 0)
+                    .and_then(|_| zones.find(name, 1));
+                zone = above.or(zone);
+            }
+            RecordType::ANY => {}
+            rtype if rtype.is_meta() => return Target::Nowhere(Rcode::NOTIMP),
+            _ => {}
+        }
+        match zone {
+            Some(zone) => {
+                let prefix = below(name.wire(), zone.apex().wire());
+                Target::Zone(zone, prefix.map_or(0, <[u8]>::len))
+            }
+            None => Target::Nowhere(Rcode::REFUSED),
+        }
+    }
+}
+
+/// Who is to answer a question.
+enum Target<'z> {
+    /// A zone, and how many octets of the name are in front of its apex.
+    Zone(&'z Zone, usize),
+    Transfer(TransferRequest),
+    /// The server, of itself.
+    Chaos,
+    /// Nobody.
+    Nowhere(Rcode),
+}
+
+fn failed(rcode: Rcode) -> resolve::Resolved {
+    resolve::Resolved { rcode, kind: Kind::Error, flags: 0 }
+}
+
+/// Answers about the server itself (RFC 4892), which are nobody's business unless it is set.
+fn chaos(
+    query: &Query<'_>,
+    names: &Names,
+    settings: &Settings,
+    writer: &mut Writer<'_>,
+) -> resolve::Resolved {
+    const VERSIONS: [&[u8]; 2] = [b"\x07version\x04bind\x00", b"\x07version\x06server\x00"];
+    const IDS: [&[u8]; 2] = [b"\x02id\x06server\x00", b"\x08hostname\x04bind\x00"];
+    let name = names.asked.wire();
+    let text = if VERSIONS.contains(&name) {
+        settings.version.as_deref().map(str::as_bytes)
+    } else if IDS.contains(&name) {
+        settings.nsid.as_deref()
+    } else {
+        None
+    };
+    let wanted = [RecordType::TXT, RecordType::ANY].contains(&query.rtype);
+    let Some(text) = text.filter(|_| wanted) else { return failed(Rcode::REFUSED) };
+    let text = &text[..text.len().min(255)];
+    let mut data = vec![text.len() as u8];
+    data.extend_from_slice(text);
+    let head = (RecordType::TXT, class::CH, 0);
+    let owner = Owner::At(QUESTION);
+    match writer.record(Section::Answer, owner, head, &data) {
+        Ok(_) => resolve::Resolved {
+            rcode: Rcode::NOERROR,
+            kind: Kind::Positive,
+            flags: flag::AUTHORITATIVE,
+        },
+        Err(Full) => failed(Rcode::SERVFAIL),
+    }
+}
+
+/// Answers a message with a response code alone, and with as much of its question as could be read.
+pub(crate) fn refuse(message: &[u8], rcode: Rcode, out: &mut Vec<u8>) -> Outcome {
+    let Some(header) = Header::read(message) else { return Outcome::Ignored };
+    let question = question_of(message).unwrap_or_default();
+    let writer = Writer::new(out, PLAIN, question);
+    let flags = [
+        flag::RESPONSE | header.flags[0] & (0x78 | flag::RECURSION_DESIRED),
+        header.flags[1] & flag::CHECKING_DISABLED,
+    ];
+    let questions = u16::from(!question.is_empty());
+    writer.finish(header.id, flags, rcode, questions);
+    Outcome::Answered(Answered { rcode, kind: Kind::Error, is_foreign: false })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,25 @@
+//! An authoritative name server: zones in memory, answers that are pure, and the service that takes
+//! questions over UDP, TCP and TLS.
+//!
+//! - [`DnsService`] is what a program mounts, with [`Zones`](zone::Zones) of its own.
+//! - [`Dns`] is the plug-in `[dns.NAME]`, with zone files.
+//! - [`Answerer`](answer::Answerer) turns a message into its answer, without a socket, a clock or a file.
+//!
+//! It resolves nothing: questions for names of others are refused.
+
+pub mod answer;
+mod config;
+pub mod name;
+mod plugin;
+mod service;
+mod session;
+mod store;
+mod transfer;
+pub mod types;
+pub mod wire;
+pub mod zone;
+
+pub use config::DnsConfig;
+pub use plugin::Dns;
+pub use service::DnsService;
+pub use store::load_zone;

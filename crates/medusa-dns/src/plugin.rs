@@ -1,0 +1,161 @@
+//! `[dns.NAME]`: what the keys mean together, and everything that can be wrong with them, found before
+//! anything is served.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use medusa_core::tls::ServerTls;
+use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
+
+use crate::answer::Settings;
+use crate::config::{DnsConfig, ZoneConfig};
+use crate::name::Name;
+use crate::service::DnsService;
+use crate::store::load_zone;
+use crate::zone::{Zone, Zones, name_from_text};
+
+/// The plug-in: `[dns.NAME]`.
+#[derive(Debug)]
+pub struct Dns;
+
+impl Plugin for Dns {
+    const KIND: &'static str = "dns";
+    type Config = DnsConfig;
+
+    fn build(config: DnsConfig, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError> {
+        refuse_what_is_not_done(&config)?;
+        let tls = cx.shared::<ServerTls>();
+        let listeners = listeners(&config, cx, tls.is_some())?;
+        let zones = zones(&config, cx)?;
+        let mut settings = Settings {
+            nsid: config.nsid.map(|nsid| nsid.into_bytes().into()),
+            version: config.version.map(Into::into),
+            ..Settings::default()
+        };
+        let limits = cx.limits(DnsService::default_limits());
+        if let Some(idle) = limits.idle {
+            settings.keepalive = u16::try_from(idle.as_millis() / 100).unwrap_or(u16::MAX);
+        }
+        let summary = match &zones[..] {
+            [] => "no zones".to_owned(),
+            [one] => one.apex().to_string(),
+            [first, rest @ ..] => format!("{} and {} more", first.apex(), rest.len()),
+        };
+        let service = DnsService::new(cx.service_name(), listeners, Zones::new(zones))
+            .with_limits(limits)
+            .with_tls(tls)
+            .with_settings(settings)
+            .with_transfer_to(config.transfer_to)
+            .with_summary(summary);
+        Ok(Box::new(service))
+    }
+}
+
+/// Keys that are understood and not done are refused, so that nobody relies on them.
+fn refuse_what_is_not_done(config: &DnsConfig) -> Result<(), BuildError> {
+    let refused = |key: &str| {
+        Err(BuildError::at(key, format!("`{}` is not offered by this build yet", last_of(key))))
+    };
+    if !config.forward.is_empty() {
+        return refused("forward");
+    }
+    if !config.recursion_for.is_empty() {
+        return refused("recursion_for");
+    }
+    if config.rate_limit.is_some() {
+        return refused("rate_limit");
+    }
+    if !config.key.is_empty() {
+        return refused("key");
+    }
+    for (index, zone) in config.zone.iter().enumerate() {
+        let keys = [
+            ("primary", zone.primary.is_some()),
+            ("key", zone.key.is_some()),
+            ("notify", zone.notify.is_some()),
+            ("update_from", zone.update_from.is_some()),
+            ("update_key", zone.update_key.is_some()),
+        ];
+        if let Some((key, _)) = keys.iter().find(|(_, is_there)| *is_there) {
+            return refused(&format!("zone[{index}].{key}"));
+        }
+    }
+    Ok(())
+}
+
+fn last_of(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+fn listeners(
+    config: &DnsConfig,
+    cx: &BuildContext,
+    has_tls: bool,
+) -> Result<Vec<Listener>, BuildError> {
+    if config.listen.is_empty() && config.tls_listen.is_empty() {
+        return Err(BuildError::new("it listens nowhere")
+            .hint("name an address: `listen = [\"127.0.0.1:5353\"]`"));
+    }
+    if !config.tls_listen.is_empty() && !has_tls {
+        return Err(BuildError::at("tls_listen", "there is no certificate for TLS")
+            .hint("name one: `[tls]` with `certificate = \"cert.pem\"` and `key = \"key.pem\"`"));
+    }
+    let mut listeners = cx.listeners("listen", &config.listen);
+    let secured = cx.listeners("tls_listen", &config.tls_listen);
+    listeners.extend(secured.into_iter().map(Listener::secured));
+    Ok(listeners)
+}
+
+/// Reads all zones. Two of one name are a mistake.
+fn zones(config: &DnsConfig, cx: &BuildContext) -> Result<Vec<Arc<Zone>>, BuildError> {
+    let mut zones: Vec<Arc<Zone>> = Vec::new();
+    let mut add = |key: String, zone: Zone| {
+        if zones.iter().any(|other| other.apex() == zone.apex()) {
+            let message = format!("the zone {} is there already", zone.apex());
+            return Err(BuildError::at(key, message));
+        }
+        zones.push(Arc::new(zone));
+        Ok(())
+    };
+    for (index, path) in config.zones.iter().enumerate() {
+        let key = format!("zones[{index}]");
+        let zone = read(cx, &key, path, None)?;
+        add(key, zone)?;
+    }
+    for (index, entry) in config.zone.iter().enumerate() {
+        let ZoneConfig { name, file, .. } = entry;
+        let key = format!("zone[{index}].name");
+        let apex = name_from_text(name)
+            .map_err(|message| BuildError::at(&key, format!("`{name}` is no name: {message}")))?;
+        let file = file.as_ref().ok_or_else(|| {
+            BuildError::at(format!("zone[{index}]"), "it doesn't say where the zone is")
+                .hint("name a file: `file = \"zones/example.org.zone\"`")
+        })?;
+        let zone = read(cx, &format!("zone[{index}].file"), file, Some(&apex))?;
+        add(key, zone)?;
+    }
+    Ok(zones)
+}
+
+fn read(
+    cx: &BuildContext,
+    key: &str,
+    path: &Path,
+    apex: Option<&Name>,
+) -> Result<Zone, BuildError> {
+    let reading = load_zone(&cx.path(path), apex);
+    for warning in &reading.warnings {
+        tracing::warn!("{warning}");
+    }
+    reading.zone.map_err(|faults| {
+        let first = faults.first().map_or_else(String::new, ToString::to_string);
+        let error = BuildError::at(key, format!("the zone can't be served: {first}"));
+        match faults.len() {
+            0 | 1 => error,
+            count => error.hint(format!(
+                "there are {count} errors: `medusa zone check {}` shows them all",
+                path.display()
+            )),
+        }
+    })
+}

@@ -1,0 +1,101 @@
+//! One connection over TCP or TLS: messages with their length in front (RFC 1035 §4.2.2), as many as the
+//! client likes, answered in the order in which they come (RFC 7766 §6.2.1).
+//!
+//! What is answered is in `answer`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use medusa_core::{Cx, Frame, Framing, Session};
+
+use crate::answer::{Answerer, Asker, Outcome, TransferRequest, Transport, refuse};
+use crate::service::{Shared, seconds};
+use crate::transfer::Axfr;
+use crate::types::Rcode;
+use crate::wire::{Header, question_of};
+
+/// A connection.
+pub(crate) struct DnsSession {
+    shared: Rc<Shared>,
+    answerer: Rc<RefCell<Answerer>>,
+    /// Whether the length is known, and the message is expected.
+    in_message: bool,
+}
+
+impl DnsSession {
+    pub(crate) fn new(shared: Rc<Shared>, answerer: Rc<RefCell<Answerer>>) -> DnsSession {
+        DnsSession { shared, answerer, in_message: false }
+    }
+
+    fn answer(&mut self, cx: &mut Cx<'_>, message: &[u8]) {
+        let asker = Asker {
+            address: cx.peer().remote.ip(),
+            transport: if cx.is_secured() { Transport::Secured } else { Transport::Tcp },
+            now: seconds(cx.wall_clock()),
+        };
+        let zones = self.shared.zones.current();
+        let mut answerer = self.answerer.borrow_mut();
+        let outcome = cx.compose(|out| {
+            with_length(out, |out| {
+                answerer.answer(&zones, &self.shared.settings, &asker, message, out)
+            })
+        });
+        match outcome {
+            Outcome::Answered(_) => {}
+            Outcome::Transfer(request) => self.transfer(cx, &asker, request, message),
+            // Whoever sends what is no question gets nothing more (RFC 7766 §6.2.2 has no better idea).
+            Outcome::Ignored => cx.close(),
+        }
+    }
+
+    fn transfer(&self, cx: &mut Cx<'_>, asker: &Asker, request: TransferRequest, message: &[u8]) {
+        let is_allowed = |address| self.shared.transfer_to.iter().any(|one| one.contains(address));
+        let allowed = asker.address.is_some_and(is_allowed);
+        match (allowed, request.zone, Header::read(message), question_of(message)) {
+            (true, Some(zone), Some(header), Some(question)) => {
+                cx.send(Axfr::new(zone, header.id, question));
+            }
+            (allowed, ..) => {
+                let rcode = if allowed { Rcode::NOTAUTH } else { Rcode::REFUSED };
+                cx.compose(|out| with_length(out, |out| refuse(message, rcode, out)));
+            }
+        }
+    }
+}
+
+impl Session for DnsSession {
+    fn opened(&mut self, cx: &mut Cx<'_>) {
+        cx.expect(Framing::exact(2));
+    }
+
+    fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+        if !self.in_message {
+            let length =
+                frame.bytes.first_chunk::<2>().map_or(0, |bytes| u16::from_be_bytes(*bytes));
+            if length == 0 {
+                cx.close();
+                return;
+            }
+            self.in_message = true;
+            cx.expect(Framing::exact(length.into()));
+            return;
+        }
+        self.in_message = false;
+        cx.expect(Framing::exact(2));
+        self.answer(cx, frame.bytes);
+    }
+}
+
+/// Appends what `compose` appends, with its length in front; nothing if that is nothing.
+fn with_length<R>(out: &mut Vec<u8>, compose: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+    let start = out.len();
+    out.extend_from_slice(&[0, 0]);
+    let result = compose(out);
+    let length = out.len() - start - 2;
+    if length == 0 {
+        out.truncate(start);
+    } else {
+        out[start..start + 2].copy_from_slice(&(length as u16).to_be_bytes());
+    }
+    result
+}

@@ -1,0 +1,160 @@
+//! The zones of a server: which there are, and which a question belongs to. One of them is replaced
+//! without the others, and without those who are answering from it noticing.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::builder::{Record, ZoneBuilder};
+use super::fault::Fault;
+use super::index::Index;
+use super::model::Zone;
+use crate::name::{Name, QueryName, hash_of};
+
+/// The zones of a server. Cheap to clone: all clones are the same set.
+#[derive(Clone, Default)]
+pub struct Zones {
+    current: Arc<ArcSwap<ZonesSnapshot>>,
+    /// Held while the set is changed, so that no change is lost.
+    changing: Arc<Mutex<()>>,
+}
+
+/// The zones at one moment.
+#[derive(Default)]
+pub struct ZonesSnapshot {
+    zones: Vec<Arc<Zone>>,
+    index: Index,
+}
+
+impl std::fmt::Debug for Zones {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.current().zones()).finish()
+    }
+}
+
+impl std::fmt::Debug for ZonesSnapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(&self.zones).finish()
+    }
+}
+
+impl Zones {
+    /// A set of these; of those with one name the last.
+    pub fn new(zones: impl IntoIterator<Item = Arc<Zone>>) -> Zones {
+        let all = Zones::default();
+        all.change(|by_name| {
+            by_name.extend(zones.into_iter().map(|zone| (zone.apex().wire().to_vec(), zone)));
+        });
+        all
+    }
+
+    /// The zones as they are now.
+    #[inline]
+    pub fn current(&self) -> Guard<Arc<ZonesSnapshot>> {
+        self.current.load()
+    }
+
+    /// Adds a zone, or puts it in the place of the one with its name. Who is answering from the old one
+    /// goes on with it.
+    pub fn replace(&self, zone: Zone) {
+        let zone = Arc::new(zone);
+        self.change(|zones| {
+            zones.insert(zone.apex().wire().to_vec(), zone);
+        });
+    }
+
+    /// Takes a zone out, and says whether it was there.
+    pub fn remove(&self, apex: &Name) -> bool {
+        let mut removed = false;
+        self.change(|zones| removed = zones.remove(apex.wire()).is_some());
+        removed
+    }
+
+    /// The zone of this very name.
+    pub fn named(&self, apex: &Name) -> Option<Arc<Zone>> {
+        self.current().zones.iter().find(|zone| zone.apex() == apex).cloned()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<Vec<u8>, Arc<Zone>>)) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.current.load();
+        let zones = old.zones.iter().map(|zone| (zone.apex().wire().to_vec(), Arc::clone(zone)));
+        let mut zones = zones.collect();
+        change(&mut zones);
+        let mut index = Index::for_places(zones.len());
+        for (number, apex) in zones.keys().enumerate() {
+            index.insert(hash_of(apex), number as u32);
+        }
+        let zones = zones.into_values().collect();
+        self.current.store(Arc::new(ZonesSnapshot { zones, index }));
+    }
+}
+
+impl ZonesSnapshot {
+    /// All of them, by name.
+    pub fn zones(&self) -> &[Arc<Zone>] {
+        &self.zones
+    }
+
+    /// The zone that a name belongs to: the longest that it ends in from label `from` on.
+    #[inline]
+    pub(crate) fn find(&self, name: &QueryName, from: usize) -> Option<&Arc<Zone>> {
+        (from..=name.count()).find_map(|label| {
+            let is_it = |number: u32| {
+                let zone = self.zones.get(number as usize);
+                zone.is_some_and(|zone| zone.apex().wire() == name.suffix(label))
+            };
+            let number = self.index.find(name.hash(label), is_it)?;
+            self.zones.get(number as usize)
+        })
+    }
+}
+
+impl Zone {
+    /// Its records in canonical order of names, by type within a name, each set followed by its
+    /// signatures.
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        self.nodes().flat_map(move |node| {
+            let owner = node.name();
+            node.rrsets().flat_map(move |set| {
+                let records = set.rendered().map(|record| {
+                    let rdata = set.expanded(&record, self.apex().wire());
+                    (record.rtype, record.ttl, rdata)
+                });
+                let signatures = set.rendered_signatures();
+                let signatures =
+                    signatures.map(|record| (record.rtype, record.ttl, record.rdata.to_vec()));
+                let owner = owner.clone();
+                let all: Vec<_> = records.chain(signatures).collect();
+                all.into_iter().map(move |(rtype, ttl, rdata)| Record {
+                    owner: owner.clone(),
+                    rtype,
+                    ttl,
+                    rdata,
+                })
+            })
+        })
+    }
+
+    /// A new zone: this one without the records that are `removed`, whatever their TTL, and with those
+    /// that are `added`.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with what it would be.
+    pub fn edited(&self, removed: &[Record], added: &[Record]) -> Result<Zone, Vec<Fault>> {
+        let mut builder = ZoneBuilder::new(self.apex().clone());
+        let gone: HashSet<_> =
+            removed.iter().map(|gone| (&gone.owner, gone.rtype, &gone.rdata[..])).collect();
+        let gone =
+            |record: &Record| gone.contains(&(&record.owner, record.rtype, &record.rdata[..]));
+        let kept = self.records().filter(|record| !gone(record));
+        for record in kept.chain(added.iter().cloned()) {
+            builder.add(&record).map_err(|misfit| {
+                vec![Fault::whole(format!("{} {}: {misfit}", record.owner, record.rtype))]
+            })?;
+        }
+        builder.build()
+    }
+}

@@ -1,0 +1,127 @@
+//! `[dns.NAME]` as an operator mounts it, asked by the clients that people use.
+
+use std::process::Command;
+
+use medusa_tests::{Server, Site, require};
+
+const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
+
+const SITE: &str = "\
+[dns.zones]
+listen = [\"127.0.0.1:0\"]      # UDP and TCP
+zones = [\"zones/example.test.zone\"]
+transfer_to = [\"127.0.0.0/8\"]    # AXFR and IXFR
+forward = []
+";
+
+const ZONE: &str = "\
+$TTL 3600
+@       SOA ns1 hostmaster 7 3600 900 604800 300
+        NS  ns1
+        MX  10 mail
+ns1     A   192.0.2.1
+mail    A   192.0.2.2
+www     CNAME web
+web     A   192.0.2.3
+        AAAA 2001:db8::3
+$GENERATE 1-2000 host-$ TXT \"host number ${0,5} with quite some text behind it\"
+";
+
+fn site() -> Site {
+    let site = Site::new(SITE);
+    site.write("zones/example.test.zone", ZONE);
+    site
+}
+
+/// The ports for TCP and for UDP.
+fn ports(server: &Server) -> (String, String) {
+    let rows = || server.table().lines().filter(|row| row.starts_with("dns.zones "));
+    let port = |row: &str| {
+        let address = row.split_whitespace().nth(1).expect("an address");
+        address.rsplit(':').next().expect("a port").to_owned()
+    };
+    let tcp = rows().find(|row| !row.ends_with("UDP")).map(port).expect("a row");
+    let udp = rows().find(|row| row.ends_with("UDP")).map(port).expect("a row");
+    (tcp, udp)
+}
+
+/// What a client prints; none where it isn't installed.
+fn asked(program: &str, arguments: &[&str]) -> Option<String> {
+    if !require(program) {
+        return None;
+    }
+    let output = Command::new(program).args(arguments).output().expect("it runs");
+    Some(String::from_utf8(output.stdout).expect("text"))
+}
+
+#[test]
+fn dig_and_kdig_are_answered_over_udp_and_tcp() {
+    let site = site();
+    let server = site.serve(MEDUSA);
+    let (tcp, udp) = ports(&server);
+    for program in ["dig", "kdig"] {
+        let ask = |port: &str, rest: &[&str]| {
+            let arguments = [&["@127.0.0.1", "-p", port, "+norecurse"], rest].concat();
+            asked(program, &arguments)
+        };
+        let Some(answer) = ask(&udp, &["www.example.test", "A", "+short"]) else { continue };
+        assert_eq!(answer, "web.example.test.\n192.0.2.3\n");
+        let answer = ask(&tcp, &["example.test", "MX", "+tcp", "+short"]).expect("an answer");
+        assert_eq!(answer, "10 mail.example.test.\n");
+        let answer = ask(&udp, &["none.example.test", "A"]).expect("an answer");
+        assert!(answer.contains("NXDOMAIN") && answer.contains("SOA"), "{answer}");
+        let answer = ask(&udp, &["example.org", "A"]).expect("an answer");
+        assert!(answer.contains("REFUSED"), "{answer}");
+    }
+    server.end();
+}
+
+#[test]
+fn a_zone_is_transferred_to_whom_it_may() {
+    let site = site();
+    let server = site.serve(MEDUSA);
+    let (tcp, _) = ports(&server);
+    for program in ["dig", "kdig"] {
+        let arguments = ["@127.0.0.1", "-p", &tcp, "AXFR", "example.test", "+tcp"];
+        let Some(answer) = asked(program, &arguments) else { continue };
+        let records: Vec<_> = answer
+            .lines()
+            .filter(|line| line.starts_with(|c: char| c.is_ascii_alphanumeric()))
+            .collect();
+        // All of them, and the SOA record again.
+        assert_eq!(records.len(), 2009, "{answer}");
+        assert!(records[0].contains("SOA") && records[2008].contains("SOA"));
+        assert!(answer.contains("host number 02000 with"));
+    }
+    server.end();
+    site.write("medusa.toml", SITE.replace("127.0.0.0/8", "192.0.2.0/24"));
+    let server = site.serve(MEDUSA);
+    let (tcp, _) = ports(&server);
+    let arguments = ["@127.0.0.1", "-p", &tcp, "AXFR", "example.test", "+tcp"];
+    if let Some(answer) = asked("dig", &arguments) {
+        assert!(answer.contains("Transfer failed") && !answer.contains("SOA"), "{answer}");
+    }
+    server.end();
+}
+
+#[test]
+fn what_is_wrong_is_shown_in_its_line() {
+    let check = |from: &str, to: &str, parts: &[&str]| {
+        let site = site();
+        site.write("medusa.toml", SITE.replace(from, to));
+        site.write("bad.zone", "@ 60 SOA a b 1 2 3 4 5\n  60 NS a\nx 60 AA 192.0.2.1\n");
+        let output = site.command(MEDUSA, &["check", "medusa.toml"]).output().expect("it runs");
+        let told = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        for part in parts {
+            assert!(told.contains(part), "{part:?} isn't in\n{told}");
+        }
+    };
+    check("zones =", "zone_files =", &["unknown key `zone_files`", "medusa.toml:3"]);
+    check("zones/example.test.zone", "none.zone", &["none.zone", "can't be read", "medusa.toml:3"]);
+    check("zones/example.test.zone", "bad.zone", &["bad.zone:3:6", "`AA` is not a record type"]);
+    check("forward = []", "forward = [\"192.0.2.1:53\"]", &["`forward` is not offered"]);
+    check("forward = []", "tls_listen = [\"127.0.0.1:0\"]", &["tls_listen", "[tls]"]);
+    let twice = "\"zones/example.test.zone\", \"zones/example.test.zone\"";
+    check("\"zones/example.test.zone\"", twice, &["example.test.", "there already"]);
+}
