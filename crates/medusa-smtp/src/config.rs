@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use medusa_core::config::{Listen, Period, Size};
 use medusa_core::limits::Limit;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::inspect::Smuggling;
+use crate::sending::Security;
 use crate::service::{PlaintextLogin, Role};
 
 /// One SMTP service.
@@ -41,9 +41,35 @@ pub struct SmtpConfig {
     /// Whether passwords may be sent without TLS.
     pub(crate) plaintext_login: Option<PlaintextLogin>,
 
-    // What belongs to the design and not to this build.
-    pub(crate) queue: Option<IgnoredAny>,
-    pub(crate) relay: Option<IgnoredAny>,
-    pub(crate) retry: Option<IgnoredAny>,
-    pub(crate) expire: Option<IgnoredAny>,
+    /// The folder of the queue: mail for elsewhere is taken, and sent on.
+    pub(crate) queue: Option<PathBuf>,
+    /// The server that it is sent to, instead of those that domains name.
+    pub(crate) relay: Option<String>,
+    /// The waits between attempts.
+    pub(crate) retry: Option<Vec<Period>>,
+    /// How old a message may become.
+    pub(crate) expire: Option<Period>,
+    /// After how long a sender is told that a message waits.
+    pub(crate) warn: Option<Period>,
+    /// Domains that are sent to otherwise.
+    pub(crate) destination: Option<Vec<DestinationConfig>>,
+}
+
+/// `[[smtp.NAME.destination]]`: how mail for some domains goes out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DestinationConfig {
+    /// `example.org`, `*.example.org` or `*`.
+    pub(crate) domain: String,
+    /// The server that it is sent to.
+    pub(crate) relay: Option<String>,
+    /// Whether connections are secured.
+    #[serde(default)]
+    pub(crate) tls: Security,
+    /// The authorities that may vouch for the server.
+    pub(crate) ca: Option<PathBuf>,
+    /// Who we are there.
+    pub(crate) user: Option<String>,
+    /// The file with the password for that.
+    pub(crate) password_file: Option<PathBuf>,
 }

@@ -10,11 +10,14 @@ use medusa_mail::MaildirStore;
 
 use crate::address::is_host;
 use crate::config::SmtpConfig;
+use crate::outbound;
 use crate::service::{Directory, Role, SmtpLimits, SmtpService, default_limits};
 
 /// The plug-in: `[smtp.NAME]`.
 ///
-/// It looks for these among what services share: [`Accounts`] or a handle to them, [`Logins`] and, for TLS, [`ServerTls`].
+/// It looks for these among what services share: [`Accounts`] or a handle to them, [`Logins`], for TLS
+/// [`ServerTls`], and for sending a [`Resolver`](medusa_resolver::Resolver) and
+/// [`Metrics`](medusa_core::metrics::Metrics).
 #[derive(Debug)]
 pub struct Smtp;
 
@@ -23,7 +26,6 @@ impl Plugin for Smtp {
     type Config = SmtpConfig;
 
     fn build(config: SmtpConfig, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError> {
-        refuse_later_keys(&config)?;
         let tls = cx.shared::<ServerTls>();
         let listeners = listeners(&config, tls.is_some(), cx)?;
         let hostname = hostname(&config)?;
@@ -34,7 +36,9 @@ impl Plugin for Smtp {
             )
             .hint("add `[accounts]` with `file = \"users.toml\"`"));
         };
-        let store = store(&config, &hostname, cx)?;
+        let store = Arc::new(store(&config, &hostname, cx)?);
+        let local = (domains.clone(), accounts.clone() as Arc<dyn Directory>, store.clone() as _);
+        let sending = outbound::sending(&config, &hostname, local, cx)?;
         let limits = cx.limits(default_limits());
         let service = SmtpService::new(
             cx.service_name(),
@@ -42,9 +46,10 @@ impl Plugin for Smtp {
             hostname,
             domains,
             accounts as Arc<dyn Directory>,
-            Arc::new(store),
+            store,
         );
         let service = service
+            .with_sending(sending)
             .with_tls(tls)
             .with_smtp_limits(smtp_limits(&config))
             .with_smuggling(config.smuggling)
@@ -73,23 +78,6 @@ impl Plugin for Smtp {
 fn accounts(cx: &BuildContext) -> Option<Arc<Accounts>> {
     let handle = cx.shared::<Arc<Accounts>>().map(|accounts| (*accounts).clone());
     handle.or_else(|| cx.shared::<Accounts>())
-}
-
-fn refuse_later_keys(config: &SmtpConfig) -> Result<(), BuildError> {
-    let keys = [
-        ("queue", config.queue.is_some()),
-        ("relay", config.relay.is_some()),
-        ("retry", config.retry.is_some()),
-        ("expire", config.expire.is_some()),
-    ];
-    match keys.into_iter().find(|(_, is_set)| *is_set) {
-        None => Ok(()),
-        Some((key, _)) => {
-            let message = format!("`{key}` is not offered by this build yet: it sends no mail on");
-            Err(BuildError::at(key, message)
-                .hint("leave it out; mail for other domains is refused, also from users"))
-        }
-    }
 }
 
 fn listeners(

@@ -9,12 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use medusa_accounts::{Accounts, Logins, Recipient};
 use medusa_core::tls::ServerTls;
-use medusa_core::{Acceptor, AccessSink, Limits, Listener, Peer, Refusal, Service, Session};
+use medusa_core::{
+    Acceptor, AccessSink, DatagramService, Limits, Listener, Peer, Refusal, Service, Session,
+};
 use medusa_mail::MailStore;
 
 use crate::inspect::Smuggling;
 use crate::policy::Policy;
 use crate::replies::Reply;
+use crate::sending::Sending;
 use crate::session::{Shard, Shared, SmtpSession};
 
 /// What a server is for.
@@ -139,6 +142,7 @@ impl SmtpService {
             plaintext_login: PlaintextLogin::default(),
             offers_tls: false,
             access: None,
+            sending: None,
         };
         SmtpService { shared, listeners, limits: default_limits(), tls: None }
     }
@@ -157,6 +161,13 @@ impl SmtpService {
     pub fn with_tls(mut self, tls: Option<Arc<ServerTls>>) -> SmtpService {
         self.shared.offers_tls = tls.is_some();
         self.tls = tls;
+        self
+    }
+
+    /// Takes mail for elsewhere from those who log in, and sends it on from this service's event loops.
+    #[must_use]
+    pub fn with_sending(mut self, sending: Option<Sending>) -> SmtpService {
+        self.shared.sending = sending;
         self
     }
 
@@ -245,6 +256,10 @@ impl Service for Built {
         }
         let shard = Shard { shared: Arc::clone(&self.shared), count: Cell::new(0) };
         Box::new(SmtpAcceptor { shard: Rc::new(shard) })
+    }
+
+    fn datagram_service(&self) -> Option<Box<dyn DatagramService>> {
+        self.shared.sending.as_ref().map(Sending::worker)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a message is given on its way (RFC 5321 §4.4): Return-Path and Received, and its id.
+//! What a message is given on its way (RFC 5321 §4.4): Received, in maildrops Return-Path, and its id.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -15,7 +15,6 @@ pub(crate) struct Trace<'t> {
     pub authenticated: bool,
     pub smtputf8: bool,
     pub peer: &'t Peer,
-    pub sender: &'t str,
     /// The recipient, where there is one alone: of several, none learns of the others.
     pub recipient: Option<&'t str>,
     pub id: &'t str,
@@ -23,9 +22,9 @@ pub(crate) struct Trace<'t> {
 }
 
 impl Trace<'_> {
-    /// Writes the fields.
+    /// Writes the Received field.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let mut text = format!("Return-Path: <{}>\r\nReceived: from {}", self.sender, self.helo);
+        let mut text = format!("Received: from {}", self.helo);
         // A String takes everything.
         let _ = match self.peer.remote.ip() {
             Some(IpAddr::V6(address)) => write!(text, " ([IPv6:{address}])"),
@@ -54,6 +53,11 @@ impl Trace<'_> {
         let authenticated = if self.authenticated { "A" } else { "" };
         format!("{name}{secured}{authenticated}")
     }
+}
+
+/// The field that says whom the message is from, for maildrops alone (RFC 5321 §4.4).
+pub(crate) fn return_path(sender: &str) -> Vec<u8> {
+    format!("Return-Path: <{sender}>\r\n").into_bytes()
 }
 
 /// RFC 5322 §3.3, in UTC.

@@ -111,7 +111,9 @@ fn build(
     let config = SmtpConfig::deserialize(MapDeserializer::new(table(changes).into_iter()))
         .map_err(|error| BuildError::new(error.to_string()))?;
     let built = Smtp::build(config, &cx);
-    assert!(!folder.path().join("mail").exists(), "what is only built leaves nothing behind");
+    for made in ["mail", "queue"] {
+        assert!(!folder.path().join(made).exists(), "what is only built leaves nothing behind");
+    }
     built
 }
 
@@ -154,6 +156,16 @@ fn the_contracts_tables() {
         assert!(build(&[change], &ALL).is_ok(), "{key}");
     }
     assert!(build(&[text("role", "submission"), text("plaintext_login", "never")], &ALL).is_ok());
+    let sending = [
+        text("role", "submission"),
+        text("queue", "queue"),
+        text("relay", "127.0.0.1:2600"),
+        list("retry", &["1m", "5m", "15m", "1h", "4h"]),
+        text("expire", "5d"),
+    ];
+    let sending = build(&sending, &ALL).unwrap();
+    assert!(sending.datagram_service().is_some());
+    assert!(submission.datagram_service().is_none());
     // Without a certificate there is no STARTTLS, and mail all the same.
     assert!(build(&[], &Surroundings { accounts: true, tls: false }).is_ok());
 }
@@ -177,8 +189,24 @@ fn what_is_wrong_is_said_where() {
     check(&[text("role", "relay")], None, "unknown variant");
     check(&[text("smuggling", "allow")], None, "unknown variant");
     check(&[text("hotsname", "x")], None, "unknown field");
-    for later in ["queue", "relay", "retry", "expire"] {
-        check(&[text(later, "x")], Some(later), "not offered by this build yet");
+    check(&[text("queue", "queue")], Some("queue"), "nothing is sent on from here");
+    for (key, value) in [
+        text("relay", "mail.example.test"),
+        list("retry", &["1m"]),
+        text("expire", "5d"),
+        text("warn", "4h"),
+    ] {
+        check(&[(key, value)], Some(key), "there is no queue for it");
+    }
+    let role = text("role", "submission");
+    let queue = text("queue", "queue");
+    for (key, value, part) in [
+        ("relay", Value::Text("a b"), "`a b` is no server"),
+        ("relay", Value::Text("mx.test:0"), "`mx.test:0` is no server"),
+        ("retry", Value::List(vec![]), "there must be a wait"),
+        ("retry", Value::List(vec!["0s"]), "there must be a wait"),
+    ] {
+        check(&[role.clone(), queue.clone(), (key, Some(value))], Some(key), part);
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Recipient {
     pub orcpt: Option<String>,
     /// Whether it is done with: sent, or given up.
     pub done: bool,
+    /// Whether the sender was told that it waits.
+    pub warned: bool,
     /// Attempts so far.
     pub attempts: u32,
     /// What was said to the last attempt.
@@ -116,8 +118,10 @@ impl Envelope {
                 }
             }
             line("attempts", &recipient.attempts.to_string());
-            if recipient.done {
-                line("done", "");
+            for (key, is_so) in [("warned", recipient.warned), ("done", recipient.done)] {
+                if is_so {
+                    line(key, "");
+                }
             }
         }
         text.push_str(LAST);
@@ -168,6 +172,7 @@ impl Envelope {
             ("orcpt", Some(recipient)) => recipient.orcpt = Some(value),
             ("last-reply", Some(recipient)) => recipient.last_reply = Some(value),
             ("done", Some(recipient)) => recipient.done = true,
+            ("warned", Some(recipient)) => recipient.warned = true,
             ("attempts", Some(recipient)) => {
                 recipient.attempts = number()?.try_into().unwrap_or(u32::MAX);
             }
@@ -236,10 +241,11 @@ mod tests {
             notify in of(any::<String>()),
             orcpt in of(any::<String>()),
             done in any::<bool>(),
+            warned in any::<bool>(),
             attempts in any::<u32>(),
             last_reply in of(any::<String>()),
         ) -> Recipient {
-            Recipient { address, notify, orcpt, done, attempts, last_reply }
+            Recipient { address, notify, orcpt, done, warned, attempts, last_reply }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use medusa_accounts::Recipient;
 use medusa_core::Cx;
-use medusa_mail::Error as MailError;
+use medusa_mail::{Error as MailError, Recipient as Onward};
 
 use super::message::Mail;
 use super::{SmtpSession, Verdict};
@@ -19,10 +19,19 @@ const POSTMASTER: &str = "postmaster";
 /// `smtpd_recipient_overshoot_limit`).
 const OVERSHOOT: u32 = 1000;
 
-/// Somebody who is here.
+/// Somebody who is here, or elsewhere.
 pub(super) struct Found {
-    account: String,
+    /// None for those elsewhere.
+    account: Option<String>,
     address: String,
+}
+
+/// Who gets a message.
+enum Taker {
+    Account(String),
+    Elsewhere,
+    /// Nobody: a policy has it thrown away.
+    Nobody,
 }
 
 impl SmtpSession {
@@ -91,17 +100,21 @@ impl SmtpSession {
             return;
         }
         if verdict == Verdict::Discard {
-            return self.take_recipient(cx, None, found.address);
+            return self.take_recipient(cx, Taker::Nobody, found.address);
         }
+        let Found { account, address } = found;
+        let Some(account) = account else {
+            return self.take_recipient(cx, Taker::Elsewhere, address);
+        };
         let store = self.shared().store.clone();
         if !store.has_quota() {
-            return self.take_recipient(cx, Some(found.account), found.address);
+            return self.take_recipient(cx, Taker::Account(account), address);
         }
         self.wait(cx);
         let asked = cx.offload(
-            move || (store.admit(&found.account, size), found),
-            |session: &mut SmtpSession, cx, (admitted, found)| {
-                session.admitted(cx, admitted, found)
+            move || (store.admit(&account, size), account),
+            move |session: &mut SmtpSession, cx, (admitted, account)| {
+                session.admitted(cx, admitted, account, address)
             },
         );
         if asked.is_err() {
@@ -110,20 +123,34 @@ impl SmtpSession {
         }
     }
 
-    fn admitted(&mut self, cx: &mut Cx<'_>, admitted: Result<(), MailError>, found: Found) {
+    fn admitted(
+        &mut self,
+        cx: &mut Cx<'_>,
+        admitted: Result<(), MailError>,
+        account: String,
+        address: String,
+    ) {
         match admitted {
-            Ok(()) => self.take_recipient(cx, Some(found.account), found.address),
+            Ok(()) => self.take_recipient(cx, Taker::Account(account), address),
             Err(error) => self.say(cx, Reply::stored(&error)),
         }
         self.listen(cx);
         self.settled(cx);
     }
 
-    fn take_recipient(&mut self, cx: &mut Cx<'_>, account: Option<String>, address: String) {
+    fn take_recipient(&mut self, cx: &mut Cx<'_>, taker: Taker, address: String) {
         if let Some(mail) = &mut self.mail {
+            match taker {
+                // An account gets a message once, however many of its addresses it is for.
+                Taker::Account(account) if mail.accounts.contains(&account) => {}
+                Taker::Account(account) => mail.accounts.push(account),
+                Taker::Elsewhere if mail.onward.iter().any(|one| one.address == address) => {}
+                Taker::Elsewhere => {
+                    mail.onward.push(Onward { address: address.clone(), ..Onward::default() })
+                }
+                Taker::Nobody => {}
+            }
             mail.recipients.push(address);
-            // An account gets a message once, however many of its addresses it is for.
-            mail.accounts.extend(account.filter(|account| !mail.accounts.contains(account)));
         }
         self.step(Event::Done(Command::Rcpt));
         self.say(cx, Reply::Recipient);
@@ -134,25 +161,32 @@ impl SmtpSession {
         let shared = self.shared();
         let first = shared.domains.first().map_or("", String::as_str);
         let domain = match &mailbox.domain {
-            None => first,
+            None => Some(first),
             Some(Domain::Name(name)) => {
-                let ours = shared.domains.iter().find(|domain| same(domain, name));
-                ours.ok_or(Reply::NoRelay)?
+                shared.domains.iter().find(|domain| same(domain, name)).map(String::as_str)
             }
             // This server's own address stands for its first domain.
             Some(Domain::Literal(address)) => {
                 let ours = cx.peer().local.ip() == Some(address.to_canonical());
-                ours.then_some(first).ok_or(Reply::NoRelay)?
+                ours.then_some(first)
             }
         };
         let address = mailbox.to_string();
+        let Some(domain) = domain else {
+            // Never an open relay: MAIL has asked for a login.
+            let trusted = shared.role == Role::Submission && self.identity.is_some();
+            return match trusted && shared.sending.is_some() {
+                true => Ok(Found { account: None, address }),
+                false => Err(Reply::NoRelay),
+            };
+        };
         match shared.directory.recipient(&mailbox.local, domain) {
             Recipient::Account { identity, .. } => {
-                Ok(Found { account: identity.name().to_owned(), address })
+                Ok(Found { account: Some(identity.name().to_owned()), address })
             }
             Recipient::Disabled => Err(Reply::Disabled),
             Recipient::Unknown if mailbox.local.eq_ignore_ascii_case(POSTMASTER) => {
-                Ok(Found { account: POSTMASTER.into(), address })
+                Ok(Found { account: Some(POSTMASTER.into()), address })
             }
             Recipient::Unknown => Err(Reply::NoSuchUser),
         }

@@ -6,10 +6,11 @@
 //! that is worth it, so that what follows isn't taken for commands.
 
 use medusa_core::{Cx, Frame, Framing};
-use medusa_mail::{Error as MailError, Incoming};
+use medusa_mail::{Body, Envelope, Error as MailError, Recipient};
 use medusa_text::code;
 use memchr::memmem;
 
+use super::keeping::{Keeping, Plan};
 use super::{COMMIT, Mode, SmtpSession, Verdict};
 use crate::access;
 use crate::commands::{Command, Event};
@@ -30,7 +31,9 @@ pub(super) struct Mail {
     pub parameters: MailParameters,
     /// Whom it is for: accounts, each once.
     pub accounts: Vec<String>,
-    /// And the addresses that were taken.
+    /// And elsewhere.
+    pub onward: Vec<Recipient>,
+    /// The addresses of both, as they were taken.
     pub recipients: Vec<String>,
     /// A policy wants it thrown away.
     pub discarded: bool,
@@ -45,7 +48,7 @@ struct Receiving {
     gathered: Vec<u8>,
     /// What goes in front of it, until a policy has seen the head.
     trace: Option<Vec<u8>>,
-    incoming: Option<Box<dyn Incoming>>,
+    keeping: Option<Keeping>,
     /// Octets of the message itself.
     size: u64,
     /// Octets in all that were written or will be.
@@ -62,7 +65,7 @@ enum Failure {
 /// The note that a store has answered.
 pub(super) struct Committed(pub Result<(), MailError>);
 
-type Written = Result<(Option<Box<dyn Incoming>>, Vec<u8>), MailError>;
+type Written = Result<(Keeping, Vec<u8>), MailError>;
 
 impl Mail {
     pub(super) fn new(sender: String, parameters: MailParameters) -> Mail {
@@ -70,6 +73,7 @@ impl Mail {
             sender,
             parameters,
             accounts: Vec::new(),
+            onward: Vec::new(),
             recipients: Vec::new(),
             discarded: false,
             receiving: None,
@@ -78,7 +82,7 @@ impl Mail {
 
     /// Nobody gets it, and its sender isn't told.
     fn is_for_nobody(&self) -> bool {
-        self.discarded || self.accounts.is_empty()
+        self.discarded || (self.accounts.is_empty() && self.onward.is_empty())
     }
 }
 
@@ -89,7 +93,7 @@ impl Receiving {
             self.failed = Some(failure);
         }
         self.gathered = Vec::new();
-        self.incoming = None;
+        self.keeping = None;
     }
 
     fn take(&mut self, bytes: &[u8], limit: Option<u64>) {
@@ -118,6 +122,15 @@ impl Receiving {
         if let Some((_, reply)) = faults.into_iter().find(|(is_so, _)| *is_so) {
             self.fail(Failure::Reply(reply));
         }
+    }
+}
+
+/// Goes on keeping a message, or begins. Blocks.
+fn begun(keeping: Option<Keeping>, plan: Option<Plan>) -> Result<Keeping, MailError> {
+    match (keeping, plan) {
+        (Some(keeping), _) => Ok(keeping),
+        (None, Some(plan)) => plan.begin(),
+        (None, None) => Err(MailError::Missing),
     }
 }
 
@@ -163,7 +176,6 @@ impl SmtpSession {
             authenticated: self.identity.is_some(),
             smtputf8: mail.parameters.smtputf8,
             peer: cx.peer(),
-            sender: &mail.sender,
             recipient: match &mail.recipients[..] {
                 [one] => Some(one),
                 _ => None,
@@ -183,7 +195,7 @@ impl SmtpSession {
             inspector: Inspector::new(shared.smuggling, shared.limits.line.unwrap_or(usize::MAX)),
             gathered,
             trace,
-            incoming: None,
+            keeping: None,
             size: 0,
             written,
             failed: None,
@@ -272,10 +284,39 @@ impl SmtpSession {
         self.mail = Some(mail);
     }
 
+    /// Where the message goes.
+    fn plan(&self, cx: &Cx<'_>, mail: &Mail) -> Plan {
+        let shared = self.shared();
+        let onward = shared.sending.as_ref().filter(|_| !mail.onward.is_empty()).map(|sending| {
+            let mut envelope = Envelope::new(mail.sender.clone(), cx.wall_clock());
+            if mail.parameters.eight_bit {
+                envelope.body = Body::EightBitMime;
+            }
+            envelope.smtputf8 = mail.parameters.smtputf8;
+            envelope.submitter = self.identity.as_ref().map(|identity| identity.name().to_owned());
+            envelope.trace = mail.receiving.as_ref().map(|receiving| receiving.id.clone());
+            envelope.recipients = mail.onward.clone();
+            (sending.clone(), envelope)
+        });
+        Plan {
+            store: shared.store.clone(),
+            accounts: mail.accounts.clone(),
+            preface: trace::return_path(&mail.sender),
+            onward,
+        }
+    }
+
     /// Hands what was gathered to the pool, if it is enough.
     fn write_out(&mut self, cx: &mut Cx<'_>) {
-        let Some(mail) = &mut self.mail else { return };
-        let (is_for_nobody, accounts) = (mail.is_for_nobody(), &mail.accounts);
+        let Some(mail) = self.mail.take() else { return };
+        let is_for_nobody = mail.is_for_nobody();
+        let plan = match &mail.receiving {
+            Some(receiving) if receiving.gathered.len() >= PIECE && !is_for_nobody => {
+                receiving.keeping.is_none().then(|| self.plan(cx, &mail))
+            }
+            _ => None,
+        };
+        let mail = self.mail.insert(mail);
         let Some(receiving) = &mut mail.receiving else { return };
         if receiving.gathered.len() < PIECE {
             return;
@@ -285,25 +326,20 @@ impl SmtpSession {
             return;
         }
         let gathered = std::mem::take(&mut receiving.gathered);
-        let incoming = receiving.incoming.take();
-        let accounts = if incoming.is_none() { accounts.clone() } else { Vec::new() };
-        let store = self.shard.shared.store.clone();
+        let keeping = receiving.keeping.take();
         let asked = cx.offload(
             move || -> Written {
-                let mut incoming = match incoming {
-                    Some(incoming) => incoming,
-                    None => store.begin(&accounts)?,
-                };
-                incoming.write(&gathered)?;
+                let mut keeping = begun(keeping, plan)?;
+                keeping.write(&gathered)?;
                 let mut spare = gathered;
                 spare.clear();
-                Ok((Some(incoming), spare))
+                Ok((keeping, spare))
             },
             |session: &mut SmtpSession, cx, written: Written| {
                 if let Some(receiving) = session.receiving() {
                     match written {
-                        Ok((incoming, spare)) => {
-                            receiving.incoming = incoming;
+                        Ok((keeping, spare)) => {
+                            receiving.keeping = Some(keeping);
                             receiving.gathered = spare;
                         }
                         Err(error) => {
@@ -327,16 +363,17 @@ impl SmtpSession {
         }
         self.show_head(cx);
         let Some(mut mail) = self.mail.take() else { return };
-        let (failed, size, incoming, gathered) = match &mut mail.receiving {
+        let (failed, size, keeping, gathered) = match &mut mail.receiving {
             Some(receiving) => (
                 receiving.failed.take(),
                 receiving.size + receiving.written,
-                receiving.incoming.take(),
+                receiving.keeping.take(),
                 std::mem::take(&mut receiving.gathered),
             ),
             None => (None, 0, None, Vec::new()),
         };
-        let (is_for_nobody, accounts) = (mail.is_for_nobody(), mail.accounts.clone());
+        let is_for_nobody = mail.is_for_nobody();
+        let mut plan = keeping.is_none().then(|| self.plan(cx, &mail));
         let verdict = match failed {
             Some(_) => Verdict::Accept,
             None => {
@@ -361,26 +398,26 @@ impl SmtpSession {
         }
         self.wait(cx);
         cx.arm(COMMIT.0, COMMIT.1);
-        let (store, remote) = (self.shard.shared.store.clone(), cx.remote());
-        if incoming.is_none() && store.delivers_aside() {
+        let remote = cx.remote();
+        let store = self.shard.shared.store.clone();
+        if let Some(Plan { accounts, preface: mut message, onward: None, .. }) =
+            plan.take_if(|plan| plan.onward.is_none() && store.delivers_aside())
+        {
             // It came in one piece, and needs nobody else's thread.
+            message.extend_from_slice(&gathered);
             let then = Box::new(move |result| {
                 let _ = remote.notify(Committed(result));
             });
-            return store.deliver(&accounts, gathered, then);
+            return store.deliver(&accounts, message, then);
         }
         let asked = cx.offload(
             move || -> Result<(), MailError> {
-                let mut incoming = match incoming {
-                    Some(incoming) => incoming,
-                    None => store.begin(&accounts)?,
-                };
-                incoming.write(&gathered)?;
-                incoming.commit(Box::new(move |result| {
+                let mut keeping = begun(keeping, plan)?;
+                keeping.write(&gathered)?;
+                keeping.commit(Box::new(move |result| {
                     // One who can't be told says so itself in a while, or has left.
                     let _ = remote.notify(Committed(result));
-                }));
-                Ok(())
+                }))
             },
             |session: &mut SmtpSession, cx, begun: Result<(), MailError>| {
                 if let Err(error) = begun {

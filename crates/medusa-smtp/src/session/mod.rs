@@ -1,9 +1,10 @@
 //! One conversation: commands are looked up in the table, carried out, and answered in order.
 //!
 //! Split by task: here the commands that need nothing but the session; `envelope` has MAIL and RCPT,
-//! `message` DATA and BDAT, `login` AUTH.
+//! `message` DATA and BDAT, `keeping` where messages go, `login` AUTH.
 
 mod envelope;
+mod keeping;
 mod login;
 mod message;
 
@@ -23,6 +24,7 @@ use crate::inspect::Smuggling;
 use crate::params;
 use crate::policy::{Client, Policy, Verdict};
 use crate::replies::Reply;
+use crate::sending::Sending;
 use crate::service::{Directory, PlaintextLogin, Role, SmtpLimits};
 
 use login::Login;
@@ -55,6 +57,8 @@ pub(crate) struct Shared {
     pub plaintext_login: PlaintextLogin,
     pub offers_tls: bool,
     pub access: Option<Arc<dyn AccessSink>>,
+    /// Takes mail for elsewhere, from those who have logged in.
+    pub sending: Option<Sending>,
 }
 
 /// What the sessions of one shard share.

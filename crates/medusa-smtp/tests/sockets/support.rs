@@ -20,7 +20,8 @@ use medusa_smtp::{Directory, PlaintextLogin, SmtpService};
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Everybody;
+/// Whoever is named has an account.
+pub(crate) struct Everybody;
 
 impl Directory for Everybody {
     fn recipient(&self, local: &str, domain: &str) -> Recipient {

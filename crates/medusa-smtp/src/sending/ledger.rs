@@ -1,0 +1,277 @@
+//! What an attempt has come to, written down: recipients that are done with, when the rest is tried again, and
+//! reports to senders. All of it blocks, and runs in the pool.
+//!
+//! A report is kept before the recipient that it is about is done with, and a delivery is written down before
+//! anything else is done with its entry: what a crash repeats is at most what was under way (at least once).
+
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use medusa_core::AccessSink;
+use medusa_mail::{EntryId, Envelope, Error as MailError, Queue};
+
+use crate::access::Onward;
+
+use super::bounce::{Kind, Notice, Poster, Subject};
+use super::outcome::{Fate, Outcome};
+use super::route::Ways;
+use super::schedule::{Id, Parcel};
+
+/// Entries are locked by a part of their names' hash: two with one lock only wait for each other.
+const LOCKS: usize = 64;
+
+/// When what is tried again, and given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Schedule {
+    /// The waits between attempts; the last one is repeated. Default 1, 5, 15 minutes, 1 hour, 4 hours: within
+    /// RFC 5321 §4.5.4.1, which asks for 30 minutes in general and for more patience later.
+    pub retry: Vec<Duration>,
+    /// How old a message may become. Default 5 days (RFC 5321 §4.5.4.1: at least 4 to 5).
+    pub expire: Duration,
+    /// After how long a sender is told that a message waits, once, if his NOTIFY doesn't say otherwise. Default
+    /// never: only those are told who have asked for it (RFC 3461 §4.1), after 4 hours.
+    pub warn: Option<Duration>,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        let minutes = |count: u64| Duration::from_secs(count * 60);
+        Schedule {
+            retry: vec![minutes(1), minutes(5), minutes(15), minutes(60), minutes(240)],
+            expire: minutes(5 * 24 * 60),
+            warn: None,
+        }
+    }
+}
+
+/// When those are told that their message waits who asked for it with NOTIFY=DELAY.
+const WARN_WHO_ASKED: Duration = Duration::from_secs(4 * 60 * 60);
+
+impl Schedule {
+    /// The wait behind the `attempts`th attempt, a sixth more or less as `random` has it.
+    pub(crate) fn wait(&self, attempts: u32, random: u64) -> Duration {
+        let place = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
+        let wait = self.retry.get(place).or(self.retry.last()).copied();
+        let wait = wait.unwrap_or(Duration::from_secs(60));
+        let spread = wait / 3;
+        wait - wait / 6 + spread.mul_f64((random % 1024) as f64 / 1024.0)
+    }
+}
+
+/// An entry that was opened for an attempt.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub envelope: Envelope,
+    pub file: Arc<File>,
+    pub size: u64,
+    /// The numbers of the recipients that the parcel is for.
+    pub recipients: Vec<usize>,
+}
+
+/// What was written down.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    /// After how long the parcel's recipients that are left are tried again.
+    pub next: Option<Duration>,
+    /// Reports that have to be sent, too.
+    pub queued: Vec<(EntryId, Envelope)>,
+    pub delivered: u64,
+    pub deferred: u64,
+    pub bounced: u64,
+    /// The entry is no more.
+    pub ended: bool,
+}
+
+/// Writes down.
+pub(crate) struct Ledger {
+    pub queue: Arc<dyn Queue>,
+    pub schedule: Schedule,
+    pub poster: Poster,
+    access: Option<Arc<dyn AccessSink>>,
+    locks: [Mutex<()>; LOCKS],
+    random: AtomicU64,
+}
+
+impl Ledger {
+    pub(crate) fn new(
+        queue: Arc<dyn Queue>,
+        schedule: Schedule,
+        poster: Poster,
+        access: Option<Arc<dyn AccessSink>>,
+        seed: u64,
+    ) -> Ledger {
+        let locks = std::array::from_fn(|_| Mutex::default());
+        Ledger { queue, schedule, poster, access, locks, random: AtomicU64::new(seed | 1) }
+    }
+
+    /// Opens an entry for an attempt at the parcel's destination.
+    pub(crate) fn open(&self, ways: &Ways, parcel: &Parcel) -> Result<Opened, MailError> {
+        let id = EntryId::parse(&parcel.id)?;
+        let envelope = self.queue.envelope(&id)?;
+        let pending = envelope.recipients.iter().enumerate().filter(|(_, one)| !one.done);
+        let ours = pending.filter(|(_, one)| ways.place(&one.address) == parcel.place);
+        let recipients = ours.map(|(index, _)| index).collect();
+        let file = self.queue.message(&id)?;
+        let size = file
+            .metadata()
+            .map_err(|source| MailError::Io { path: id.to_string().into(), source })?;
+        Ok(Opened { envelope, file: Arc::new(file), size: size.len(), recipients })
+    }
+
+    /// Writes down what was said to recipients, by their numbers.
+    pub(crate) fn settle(
+        &self,
+        id: &Id,
+        outcomes: &[(usize, Outcome)],
+        now: SystemTime,
+    ) -> Result<Settled, MailError> {
+        let _guard = self.lock(id);
+        let id = EntryId::parse(id)?;
+        let mut envelope = self.queue.envelope(&id)?;
+        let mut settled = Settled::default();
+        let age = now.duration_since(envelope.accepted).unwrap_or_default();
+        let expired = age >= self.schedule.expire;
+        let random = self.random();
+        let mut notices: Vec<Notice> = Vec::new();
+        let mut next: Option<Duration> = None;
+        for (index, outcome) in outcomes {
+            let Some(recipient) = envelope.recipients.get_mut(*index).filter(|one| !one.done)
+            else {
+                continue;
+            };
+            let mut outcome = outcome.clone();
+            if outcome.fate == Fate::Deferred && expired {
+                outcome = outcome.expired();
+            }
+            recipient.attempts = recipient.attempts.saturating_add(1);
+            recipient.last_reply = Some(match outcome.said {
+                true => outcome.text.clone(),
+                false => format!("{} {}", outcome.status, outcome.text),
+            });
+            if let Some(sink) = &self.access {
+                let line = Onward {
+                    host: outcome.host.as_deref(),
+                    submitter: envelope.submitter.as_deref(),
+                    at: now,
+                    sender: &envelope.sender,
+                    recipient: &recipient.address,
+                    result: result(&outcome.fate),
+                    status: outcome.status,
+                    id: &id,
+                    trace: envelope.trace.as_deref(),
+                    age,
+                };
+                sink.line(line.to_string().as_bytes());
+            }
+            let kind = match outcome.fate {
+                Fate::Delivered { dsn } => {
+                    recipient.done = true;
+                    settled.delivered += 1;
+                    Kind::Relayed { dsn }
+                }
+                Fate::Failed => {
+                    recipient.done = true;
+                    settled.bounced += 1;
+                    Kind::Failed
+                }
+                Fate::Deferred => {
+                    settled.deferred += 1;
+                    let wait = self.schedule.wait(recipient.attempts, random);
+                    next = Some(next.map_or(wait, |before| before.min(wait)));
+                    if !self.is_to_be_warned(recipient.notify.as_deref(), age) || recipient.warned {
+                        continue;
+                    }
+                    recipient.warned = true;
+                    Kind::Delayed
+                }
+            };
+            notices.push(Notice { recipient: recipient.clone(), kind, outcome });
+        }
+        if !notices.is_empty() {
+            let until = envelope.accepted + self.schedule.expire;
+            let subject = Subject { id: &id, envelope: &envelope, until, now };
+            match self.poster.post(&*self.queue, &subject, &notices) {
+                Ok(queued) => settled.queued = queued,
+                // Nobody has been told: those who failed are tried again, and told then.
+                Err(error) => {
+                    tracing::error!(entry = %id, %error, "a report to a sender can't be kept");
+                    next = Some(self.put_back(&mut envelope, outcomes, &mut settled, random));
+                }
+            }
+        }
+        settled.next = next;
+        if envelope.recipients.iter().all(|recipient| recipient.done) {
+            settled.ended = true;
+            self.queue.remove(&id)?;
+        } else {
+            if let Some(next) = next {
+                envelope.next = now + next;
+            }
+            self.queue.update(&id, &envelope)?;
+        }
+        Ok(settled)
+    }
+
+    /// Ends an entry without a word.
+    pub(crate) fn drop_entry(&self, id: &Id) -> Result<(), MailError> {
+        let _guard = self.lock(id);
+        self.queue.remove(&EntryId::parse(id)?)
+    }
+
+    // ---- helpers -----------------------------------------------------------------------------
+
+    /// Recipients who failed and whose sender could not be told are to be tried again.
+    fn put_back(
+        &self,
+        envelope: &mut Envelope,
+        outcomes: &[(usize, Outcome)],
+        settled: &mut Settled,
+        random: u64,
+    ) -> Duration {
+        for (index, outcome) in outcomes {
+            if let Some(recipient) = envelope.recipients.get_mut(*index)
+                && !matches!(outcome.fate, Fate::Delivered { .. })
+                && recipient.done
+            {
+                recipient.done = false;
+                settled.bounced -= 1;
+                settled.deferred += 1;
+            }
+        }
+        self.schedule.wait(u32::MAX, random)
+    }
+
+    fn is_to_be_warned(&self, notify: Option<&str>, age: Duration) -> bool {
+        let after = match notify {
+            None => self.schedule.warn,
+            Some(notify) => super::bounce::wants(notify, "DELAY").then_some(WARN_WHO_ASKED),
+        };
+        after.is_some_and(|after| age >= after)
+    }
+
+    fn lock(&self, id: &Id) -> MutexGuard<'_, ()> {
+        let sum = id.bytes().fold(0_usize, |sum, octet| sum.wrapping_mul(31) + usize::from(octet));
+        self.locks[sum % LOCKS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No secret: only so that what failed together isn't tried again together (xorshift).
+    fn random(&self) -> u64 {
+        let mut x = self.random.load(Ordering::Relaxed);
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.random.store(x, Ordering::Relaxed);
+        x
+    }
+}
+
+fn result(fate: &Fate) -> &'static str {
+    match fate {
+        Fate::Delivered { .. } => "sent",
+        Fate::Deferred => "deferred",
+        Fate::Failed => "bounced",
+    }
+}

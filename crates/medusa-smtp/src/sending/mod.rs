@@ -1,0 +1,430 @@
+//! Sending: mail for elsewhere goes into a durable queue, and from there to the servers that take it.
+//!
+//! [`Outbound`] says how; [`Sending`] is it at work, on the event loops of the service that it is given to.
+//! A submission service puts what it takes into the queue; a program may put messages there itself.
+//!
+//! | file | does |
+//! |---|---|
+//! | `schedule` | what is tried when and where, and how much at one time (pure) |
+//! | `route`, `hosts` | which way a domain's mail goes, and which servers are tried (pure) |
+//! | `client` | the conversation with one server (pure) |
+//! | `reply`, `outcome` | what servers say, and what it means (pure) |
+//! | `worker` | the part of a shard that does it |
+//! | `ledger`, `bounce` | what is written down, and told to senders (blocking) |
+
+mod bounce;
+mod client;
+mod hosts;
+mod ledger;
+mod outcome;
+mod reply;
+mod route;
+mod schedule;
+mod worker;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use medusa_core::metrics::{Counter, ServiceMetrics};
+use medusa_core::tls::{ClientTls, Roots};
+use medusa_core::{
+    Acceptor, AccessSink, DatagramService, Limits, Listener, Peer, Remote, Service, Session,
+};
+use medusa_mail::{EntryId, Envelope, MailStore, Queue};
+use medusa_resolver::Resolver;
+
+pub use ledger::Schedule;
+pub(crate) use reply::Status;
+pub use route::{Authorities, Host, Relay, Security, Way};
+
+use crate::Directory;
+use bounce::{Local, Poster};
+use ledger::Ledger;
+use route::Ways;
+use schedule::{Caps, Scheduler};
+use worker::Worker;
+
+/// How much is sent at one time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SendingLimits {
+    /// Messages under way. Default 100 (Postfix's `default_process_limit`).
+    pub concurrency: usize,
+    /// Those of one destination: a domain, or a relay. Default 20 (Postfix's
+    /// `default_destination_concurrency_limit`).
+    pub per_destination: usize,
+    /// Recipients of one transaction. Default 100: what every server takes (RFC 5321 §4.5.3.1.8).
+    pub recipients: usize,
+    /// How long a connection waits for another message. Default 5 s.
+    pub idle: Duration,
+    /// The least time between two messages to one destination. Default none.
+    pub pause: Duration,
+}
+
+impl Default for SendingLimits {
+    fn default() -> Self {
+        SendingLimits {
+            concurrency: 100,
+            per_destination: 20,
+            recipients: 100,
+            idle: Duration::from_secs(5),
+            pause: Duration::ZERO,
+        }
+    }
+}
+
+/// How mail goes out.
+pub struct Outbound {
+    queue: Arc<dyn Queue>,
+    hostname: Arc<str>,
+    ways: Vec<Way>,
+    relay: Option<Relay>,
+    port: Option<u16>,
+    schedule: Schedule,
+    limits: SendingLimits,
+    resolver: Option<Arc<dyn Resolver>>,
+    local: Option<Local>,
+    access: Option<Arc<dyn AccessSink>>,
+    metrics: Option<Arc<ServiceMetrics>>,
+}
+
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbound").field("hostname", &self.hostname).finish_non_exhaustive()
+    }
+}
+
+impl Outbound {
+    /// Sends what `queue` holds, as `hostname`. Without a [resolver](Self::with_resolver) only to relays and
+    /// literals that name an address.
+    pub fn new(queue: Arc<dyn Queue>, hostname: impl Into<Arc<str>>) -> Outbound {
+        Outbound {
+            queue,
+            hostname: hostname.into(),
+            ways: Vec::new(),
+            relay: None,
+            port: None,
+            schedule: Schedule::default(),
+            limits: SendingLimits::default(),
+            resolver: None,
+            local: None,
+            access: None,
+            metrics: None,
+        }
+    }
+
+    /// Who looks names up.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolver>) -> Outbound {
+        self.resolver = Some(resolver);
+        self
+    }
+
+    /// Sends everything to one server, but for domains that have a [way](Self::with_ways) of their own.
+    #[must_use]
+    pub fn with_relay(mut self, relay: Option<Relay>) -> Outbound {
+        self.relay = relay;
+        self
+    }
+
+    /// Ways for some domains; the first that fits is taken.
+    #[must_use]
+    pub fn with_ways(mut self, ways: Vec<Way>) -> Outbound {
+        self.ways = ways;
+        self
+    }
+
+    /// Connects to the servers that domains name at another port than 25: for tests.
+    #[must_use]
+    pub fn with_port(mut self, port: u16) -> Outbound {
+        self.port = Some(port);
+        self
+    }
+
+    /// When what is tried again, and given up.
+    #[must_use]
+    pub fn with_schedule(mut self, schedule: Schedule) -> Outbound {
+        self.schedule = schedule;
+        self
+    }
+
+    /// How much is sent at one time.
+    #[must_use]
+    pub fn with_limits(mut self, limits: SendingLimits) -> Outbound {
+        self.limits = limits;
+        self
+    }
+
+    /// Reports to accounts of these domains are put into their maildrops.
+    #[must_use]
+    pub fn with_local(
+        mut self,
+        domains: Vec<String>,
+        directory: Arc<dyn Directory>,
+        store: Arc<dyn MailStore>,
+    ) -> Outbound {
+        self.local = Some(Local { domains, directory, store });
+        self
+    }
+
+    /// Where a line goes for what becomes of each recipient.
+    #[must_use]
+    pub fn with_access(mut self, sink: Option<Arc<dyn AccessSink>>) -> Outbound {
+        self.access = sink;
+        self
+    }
+
+    /// Counts into a service's metrics: `queued`, `dequeued`, `delivered`, `deferred`, `bounced`.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<ServiceMetrics>) -> Outbound {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Ready to be given to a service. Nothing is sent, nor the queue touched, before that runs.
+    ///
+    /// # Errors
+    ///
+    /// TLS can't be set up: a file of authorities can't be read.
+    pub fn build(self) -> Result<Sending, medusa_core::tls::TlsError> {
+        let ways = Ways::new(self.ways, self.relay, self.port);
+        let tls = Clients::new(&ways)?;
+        let limits = &self.limits;
+        let caps = Caps {
+            running: limits.concurrency.max(1),
+            per_place: limits.per_destination.max(1),
+            pause: limits.pause,
+        };
+        let poster = Poster { hostname: Arc::clone(&self.hostname), local: self.local };
+        let seed = RandomState::new().build_hasher().finish();
+        let counts = Counts::of(self.metrics.as_deref());
+        let ledger = Ledger::new(self.queue, self.schedule, poster, self.access, seed);
+        Ok(Sending(Arc::new(Shared {
+            ledger,
+            ways,
+            hostname: self.hostname,
+            limits: self.limits,
+            resolver: self.resolver,
+            tls,
+            counts,
+            scheduler: Mutex::new(Scheduler::new(caps)),
+            workers: Mutex::default(),
+            turn: AtomicU64::new(seed),
+            begun: AtomicBool::new(false),
+        })))
+    }
+}
+
+/// Sending at work. Cheap to clone.
+#[derive(Clone)]
+pub struct Sending(Arc<Shared>);
+
+impl std::fmt::Debug for Sending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sending").field("hostname", &self.0.hostname).finish_non_exhaustive()
+    }
+}
+
+impl Sending {
+    /// The queue that is sent from.
+    pub fn queue(&self) -> &Arc<dyn Queue> {
+        &self.0.ledger.queue
+    }
+
+    /// Says that an entry was committed to the queue: it is sent at its time, at once as a rule. May be called
+    /// on any thread.
+    pub fn queued(&self, id: &EntryId, envelope: &Envelope) {
+        self.0.add(id.as_ref(), envelope, Instant::now(), SystemTime::now());
+        self.0.wake_one();
+    }
+
+    /// Entries that aren't done with.
+    pub fn queue_length(&self) -> usize {
+        self.0.schedule().len()
+    }
+
+    /// A service that does nothing but send, for programs that take no mail.
+    pub fn service(&self, name: impl Into<String>) -> Box<dyn Service> {
+        Box::new(SendingService { name: name.into(), sending: self.clone() })
+    }
+
+    /// What a service runs on each shard, so that mail is sent from there.
+    pub fn worker(&self) -> Box<dyn DatagramService> {
+        Box::new(Worker::new(Arc::clone(&self.0)))
+    }
+}
+
+struct SendingService {
+    name: String,
+    sending: Sending,
+}
+
+impl Service for SendingService {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn listeners(&self) -> Vec<Listener> {
+        Vec::new()
+    }
+
+    fn limits(&self) -> Limits {
+        crate::default_limits()
+    }
+
+    fn summary(&self) -> String {
+        "mail on its way".into()
+    }
+
+    fn acceptor(&self) -> Box<dyn Acceptor> {
+        // Nobody comes: there is no listener.
+        Box::new(|_: &Peer| -> Box<dyn Session> { Box::new(Nobody) })
+    }
+
+    fn datagram_service(&self) -> Option<Box<dyn DatagramService>> {
+        Some(self.sending.worker())
+    }
+}
+
+struct Nobody;
+
+impl Session for Nobody {
+    fn opened(&mut self, cx: &mut medusa_core::Cx<'_>) {
+        cx.close();
+    }
+
+    fn received(&mut self, _: &mut medusa_core::Cx<'_>, _: medusa_core::Frame<'_>) {}
+}
+
+/// The note that there may be something to send.
+struct Woken;
+
+/// What all workers share.
+struct Shared {
+    ledger: Ledger,
+    ways: Ways,
+    hostname: Arc<str>,
+    limits: SendingLimits,
+    resolver: Option<Arc<dyn Resolver>>,
+    tls: Clients,
+    counts: Counts,
+    scheduler: Mutex<Scheduler>,
+    workers: Mutex<Vec<Remote>>,
+    /// Whose turn it is, and a seed.
+    turn: AtomicU64,
+    /// Whether somebody reads the queue.
+    begun: AtomicBool,
+}
+
+impl Shared {
+    fn schedule(&self) -> MutexGuard<'_, Scheduler> {
+        // A panic leaves it as it was between two steps, at worst with a parcel that is never taken again.
+        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn workers(&self) -> MutexGuard<'_, Vec<Remote>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enlist(&self, worker: Remote) {
+        self.workers().push(worker);
+    }
+
+    /// The parcels that one worker may have under way.
+    fn share(&self) -> usize {
+        self.limits.concurrency.div_ceil(self.workers().len().max(1)).max(1)
+    }
+
+    fn wake_one(&self) {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let workers = self.workers();
+        if !workers.is_empty() {
+            // One that can't be told has more to do than it can.
+            let _ = workers[(turn % workers.len() as u64) as usize].notify(Woken);
+        }
+    }
+
+    fn wake_all(&self) {
+        for worker in self.workers().iter() {
+            let _ = worker.notify(Woken);
+        }
+    }
+
+    fn add(&self, id: &str, envelope: &Envelope, now: Instant, wall: SystemTime) {
+        let places = route::places(&self.ways, envelope);
+        let in_time = |at: SystemTime| at.duration_since(wall).unwrap_or_default();
+        let next = now + in_time(envelope.next);
+        let expires = now + in_time(envelope.accepted + self.ledger.schedule.expire);
+        self.counts.queued.add(1);
+        self.schedule().add(id.into(), places, next, expires);
+    }
+
+    /// No secret: for orders and waits.
+    fn random(&self) -> u64 {
+        let count = self.turn.fetch_add(1, Ordering::Relaxed);
+        count.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) | 1
+    }
+}
+
+/// What is counted.
+#[derive(Default)]
+struct Counts {
+    queued: Arc<Counter>,
+    dequeued: Arc<Counter>,
+    delivered: Arc<Counter>,
+    deferred: Arc<Counter>,
+    bounced: Arc<Counter>,
+}
+
+impl Counts {
+    fn of(metrics: Option<&ServiceMetrics>) -> Counts {
+        match metrics {
+            Some(metrics) => Counts {
+                queued: metrics.counter("queued"),
+                dequeued: metrics.counter("dequeued"),
+                delivered: metrics.counter("delivered"),
+                deferred: metrics.counter("deferred"),
+                bounced: metrics.counter("bounced"),
+            },
+            None => Counts::default(),
+        }
+    }
+}
+
+/// TLS towards servers: with anybody, or with those that some authorities vouch for.
+struct Clients {
+    anyone: Option<Arc<ClientTls>>,
+    verified: Vec<(Authorities, Arc<ClientTls>)>,
+}
+
+impl Clients {
+    fn new(ways: &Ways) -> Result<Clients, medusa_core::tls::TlsError> {
+        let mut clients = Clients { anyone: None, verified: Vec::new() };
+        for way in ways.all() {
+            match way.security {
+                Security::Off => {}
+                Security::Opportunistic if clients.anyone.is_some() => {}
+                Security::Opportunistic => {
+                    clients.anyone = Some(Arc::new(ClientTls::new(&Roots::Anyone, &[])?));
+                }
+                Security::Require if clients.verified(&way.authorities).is_some() => {}
+                Security::Require => {
+                    let roots = match &way.authorities {
+                        Authorities::System => Roots::System,
+                        Authorities::File(path) => Roots::File(path.clone()),
+                    };
+                    let client = Arc::new(ClientTls::new(&roots, &[])?);
+                    clients.verified.push((way.authorities.clone(), client));
+                }
+            }
+        }
+        Ok(clients)
+    }
+
+    fn verified(&self, authorities: &Authorities) -> Option<Arc<ClientTls>> {
+        let found = self.verified.iter().find(|(whose, _)| whose == authorities);
+        found.map(|(_, client)| Arc::clone(client))
+    }
+}

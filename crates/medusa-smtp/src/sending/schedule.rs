@@ -1,0 +1,399 @@
+//! When what is tried where: entries that wait for their time, destinations that are ready, busy or down.
+//! Pure: time is handed in, and nothing is read or sent.
+//!
+//! An entry's recipients at one destination are a *parcel*. When an entry is due, its parcels line up at
+//! their destinations, and are [taken](Scheduler::take) from there as far as limits allow, destination by
+//! destination in turn. A destination that can't be reached rests, with all that stands in its line: it is
+//! probed by one parcel at a time, so that a thousand messages for it cost one connection and not a thousand.
+//! What is remembered of an entry is its name, its destinations' and its times, some 300 octets.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An entry's name.
+pub(crate) type Id = Arc<str>;
+/// A destination's name.
+pub(crate) type Place = Arc<str>;
+
+/// How much is done at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Caps {
+    /// Parcels under way.
+    pub running: usize,
+    /// Parcels under way for one destination.
+    pub per_place: usize,
+    /// Between two parcels for one destination.
+    pub pause: Duration,
+}
+
+/// An entry's recipients at one destination, to be sent now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parcel {
+    pub id: Id,
+    pub place: Place,
+}
+
+/// What an attempt says of its destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// Somebody was there.
+    Good,
+    /// It can't be reached: it rests for so long.
+    Down(Duration),
+    /// Nothing was learnt.
+    Unknown,
+}
+
+#[derive(Debug)]
+struct Item {
+    /// Where its recipients are that aren't done with.
+    places: Box<[Place]>,
+    expires: Instant,
+    /// Parcels of this round that aren't done with, in line or under way.
+    outstanding: usize,
+    running: usize,
+    /// The places that are to be tried again, and when the first of them is.
+    again: Vec<Place>,
+    next: Option<Instant>,
+    /// Its turn in `waiting`.
+    turn: Option<(Instant, u64)>,
+    /// To be tried again at once when this round is over.
+    hurried: bool,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    parcels: VecDeque<Id>,
+    running: usize,
+    /// Failures to reach it, one after the other.
+    failures: u32,
+    /// Until when it is left alone.
+    rests: Option<Instant>,
+    stands: Stands,
+}
+
+/// Where a destination is to be found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Stands {
+    /// Nowhere: it has nothing to send, or as much under way as it may.
+    #[default]
+    Aside,
+    Ready,
+    Resting((Instant, u64)),
+}
+
+/// Everything that is to be sent.
+#[derive(Debug)]
+pub(crate) struct Scheduler {
+    caps: Caps,
+    items: HashMap<Id, Item>,
+    waiting: BTreeMap<(Instant, u64), Id>,
+    lines: HashMap<Place, Line>,
+    ready: VecDeque<Place>,
+    resting: BTreeMap<(Instant, u64), Place>,
+    running: usize,
+    count: u64,
+}
+
+impl Scheduler {
+    pub(crate) fn new(caps: Caps) -> Scheduler {
+        Scheduler {
+            caps,
+            items: HashMap::new(),
+            waiting: BTreeMap::new(),
+            lines: HashMap::new(),
+            ready: VecDeque::new(),
+            resting: BTreeMap::new(),
+            running: 0,
+            count: 0,
+        }
+    }
+
+    /// Entries that aren't done with.
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Adds an entry that is to be tried at `next`. One that is known already is left as it is.
+    pub(crate) fn add(&mut self, id: Id, places: Vec<Place>, next: Instant, expires: Instant) {
+        if self.items.contains_key(&id) || places.is_empty() {
+            return;
+        }
+        let item = Item {
+            places: places.into(),
+            expires,
+            outstanding: 0,
+            running: 0,
+            again: Vec::new(),
+            next: None,
+            turn: None,
+            hurried: false,
+        };
+        self.items.insert(Arc::clone(&id), item);
+        self.wait(id, next);
+    }
+
+    /// A parcel that is to be sent now, for whatever destination's turn it is.
+    pub(crate) fn take(&mut self, now: Instant) -> Option<Parcel> {
+        self.promote(now);
+        for _ in 0..self.ready.len() {
+            if self.running >= self.caps.running {
+                return None;
+            }
+            let place = self.ready.pop_front()?;
+            if let Some(line) = self.lines.get_mut(&place) {
+                line.stands = Stands::Aside;
+            }
+            let taken = self.take_at(&place, now);
+            self.line_up(&place, now);
+            if taken.is_some() {
+                return taken;
+            }
+        }
+        None
+    }
+
+    /// A parcel for this destination, to which a connection stands already.
+    pub(crate) fn take_for(&mut self, place: &Place, now: Instant) -> Option<Parcel> {
+        self.promote(now);
+        // Others wait: this one has had its turn.
+        let crowded = self.running + 1 >= self.caps.running && self.ready.len() > 1;
+        match crowded || self.running >= self.caps.running {
+            true => None,
+            false => self.take_at(place, now),
+        }
+    }
+
+    /// A parcel is done with: sent, given up, or to be tried again at `next`.
+    pub(crate) fn finished(
+        &mut self,
+        parcel: &Parcel,
+        next: Option<Instant>,
+        health: Health,
+        now: Instant,
+    ) {
+        self.running = self.running.saturating_sub(1);
+        if let Some(line) = self.lines.get_mut(&parcel.place) {
+            line.running = line.running.saturating_sub(1);
+            match health {
+                // A pause between two parcels stays.
+                Health::Good if line.failures == 0 => {}
+                Health::Good => {
+                    line.failures = 0;
+                    line.rests = None;
+                }
+                Health::Down(rest) => {
+                    line.failures = line.failures.saturating_add(1);
+                    line.rests = Some(now + rest);
+                }
+                Health::Unknown => {}
+            }
+        }
+        if let Some(item) = self.items.get_mut(&parcel.id) {
+            item.running = item.running.saturating_sub(1);
+        }
+        self.settle(&parcel.id, &parcel.place, next, now);
+        self.line_up(&parcel.place, now);
+    }
+
+    /// How often a destination could not be reached, one time after the other.
+    pub(crate) fn failures(&self, place: &Place) -> u32 {
+        self.lines.get(place).map_or(0, |line| line.failures)
+    }
+
+    /// Takes out of a resting destination's line what has expired: it is to be given up. Each counts as
+    /// under way until it is [finished](Self::finished).
+    pub(crate) fn overdue(&mut self, place: &Place, now: Instant) -> Vec<Parcel> {
+        let Some(line) = self.lines.get_mut(place) else { return Vec::new() };
+        let items = &self.items;
+        let is_overdue = |id: &Id| items.get(id).is_some_and(|item| item.expires <= now);
+        let (late, rest): (VecDeque<Id>, VecDeque<Id>) =
+            line.parcels.drain(..).partition(is_overdue);
+        line.parcels = rest;
+        line.running += late.len();
+        self.running += late.len();
+        for id in &late {
+            if let Some(item) = self.items.get_mut(id) {
+                item.running += 1;
+            }
+        }
+        late.into_iter().map(|id| Parcel { id, place: Arc::clone(place) }).collect()
+    }
+
+    /// Has an entry tried at once, or all of them; also at destinations that rest.
+    pub(crate) fn hurry(&mut self, id: Option<&str>, now: Instant) {
+        let ids: Vec<Id> = match id {
+            Some(id) => {
+                self.items.get_key_value(id).map(|(id, _)| Arc::clone(id)).into_iter().collect()
+            }
+            None => self.items.keys().cloned().collect(),
+        };
+        for id in ids {
+            let Some(item) = self.items.get_mut(&id) else { continue };
+            match item.turn.take() {
+                Some(turn) => {
+                    self.waiting.remove(&turn);
+                    self.wait(Arc::clone(&id), now);
+                }
+                None => item.hurried = item.running > 0,
+            }
+            let places = self.items.get(&id).map(|item| item.places.clone()).unwrap_or_default();
+            for place in places {
+                if let Some(line) = self.lines.get_mut(&place) {
+                    line.rests = None;
+                    if let Stands::Resting(turn) = line.stands {
+                        line.stands = Stands::Aside;
+                        self.resting.remove(&turn);
+                    }
+                }
+                self.line_up(&place, now);
+            }
+        }
+    }
+
+    /// Forgets an entry that has been removed. Says no if it is being sent at this moment.
+    pub(crate) fn forget(&mut self, id: &str) -> bool {
+        match self.items.get(id) {
+            Some(item) if item.running > 0 => return false,
+            Some(_) => {}
+            None => return true,
+        }
+        if let Some(item) = self.items.remove(id) {
+            if let Some(turn) = item.turn {
+                self.waiting.remove(&turn);
+            }
+            for place in &item.places {
+                if let Some(line) = self.lines.get_mut(place) {
+                    line.parcels.retain(|one| &**one != id);
+                }
+                self.tidy(place);
+            }
+        }
+        true
+    }
+
+    /// When there may be something to take, if not before.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let waiting = self.waiting.first_key_value().map(|((at, _), _)| *at);
+        let resting = self.resting.first_key_value().map(|((at, _), _)| *at);
+        [waiting, resting].into_iter().flatten().min()
+    }
+
+    // ---- helpers -----------------------------------------------------------------------------
+
+    fn wait(&mut self, id: Id, next: Instant) {
+        self.count += 1;
+        let turn = (next, self.count);
+        if let Some(item) = self.items.get_mut(&id) {
+            item.turn = Some(turn);
+            self.waiting.insert(turn, id);
+        }
+    }
+
+    /// Lines up what is due.
+    fn promote(&mut self, now: Instant) {
+        while let Some(entry) = self.waiting.first_entry()
+            && entry.key().0 <= now
+        {
+            let id = entry.remove();
+            let Some(item) = self.items.get_mut(&id) else { continue };
+            item.turn = None;
+            item.outstanding = item.places.len();
+            for place in item.places.clone() {
+                let line = self.lines.entry(Arc::clone(&place)).or_default();
+                line.parcels.push_back(Arc::clone(&id));
+                self.line_up(&place, now);
+            }
+        }
+        while let Some(entry) = self.resting.first_entry()
+            && entry.key().0 <= now
+        {
+            let place = entry.remove();
+            if let Some(line) = self.lines.get_mut(&place) {
+                line.stands = Stands::Aside;
+                line.rests = None;
+                if line.parcels.is_empty() {
+                    line.failures = 0;
+                }
+            }
+            self.line_up(&place, now);
+        }
+    }
+
+    /// Puts a destination where it belongs: among those that are ready, or that rest, or away.
+    fn line_up(&mut self, place: &Place, now: Instant) {
+        let most = self.most_at(place);
+        let Some(line) = self.lines.get_mut(place) else { return };
+        if line.stands != Stands::Aside {
+            return;
+        }
+        if let Some(rests) = line.rests.filter(|rests| *rests > now) {
+            self.count += 1;
+            let turn = (rests, self.count);
+            line.stands = Stands::Resting(turn);
+            self.resting.insert(turn, Arc::clone(place));
+        } else if line.parcels.is_empty() {
+            self.tidy(place);
+        } else if line.running < most {
+            line.stands = Stands::Ready;
+            self.ready.push_back(Arc::clone(place));
+        }
+    }
+
+    /// Forgets a destination about which there is nothing to know.
+    fn tidy(&mut self, place: &Place) {
+        let idle = |line: &Line| {
+            line.parcels.is_empty() && line.running == 0 && line.stands == Stands::Aside
+        };
+        if self.lines.get(place).is_some_and(idle) {
+            self.lines.remove(place);
+        }
+    }
+
+    /// One that could not be reached is probed by one parcel.
+    fn most_at(&self, place: &Place) -> usize {
+        match self.failures(place) {
+            0 => self.caps.per_place,
+            _ => 1,
+        }
+    }
+
+    fn take_at(&mut self, place: &Place, now: Instant) -> Option<Parcel> {
+        let most = self.most_at(place);
+        let pause = self.caps.pause;
+        let line = self.lines.get_mut(place)?;
+        if line.running >= most || line.rests.is_some_and(|rests| rests > now) {
+            return None;
+        }
+        let id = line.parcels.pop_front()?;
+        line.running += 1;
+        line.rests = (!pause.is_zero()).then(|| now + pause);
+        self.running += 1;
+        if let Some(item) = self.items.get_mut(&id) {
+            item.running += 1;
+        }
+        Some(Parcel { id, place: Arc::clone(place) })
+    }
+
+    /// One parcel of an entry's round is done with.
+    fn settle(&mut self, id: &Id, place: &Place, next: Option<Instant>, now: Instant) {
+        let Some(item) = self.items.get_mut(id) else { return };
+        item.outstanding = item.outstanding.saturating_sub(1);
+        if let Some(next) = next {
+            item.again.push(Arc::clone(place));
+            item.next = Some(item.next.map_or(next, |before| before.min(next)));
+        }
+        if item.outstanding > 0 {
+            return;
+        }
+        match item.next.take() {
+            Some(next) => {
+                item.places = std::mem::take(&mut item.again).into();
+                let next = if std::mem::take(&mut item.hurried) { now } else { next };
+                self.wait(Arc::clone(id), next);
+            }
+            None => drop(self.items.remove(id)),
+        }
+    }
+}
