@@ -29,7 +29,7 @@ const PIECE: usize = 128 * 1024;
 /// So much is held at most, while the pool writes or before it is known what the connection is for.
 const AHEAD: usize = 512 * 1024;
 /// After how long a full pool is asked again.
-const RETRY: Duration = Duration::from_millis(10);
+pub(crate) const RETRY: Duration = Duration::from_millis(10);
 const RETRY_KEY: TimerKey = TimerKey(1);
 /// How long a data connection waits to be used: vsftpd's accept_timeout is 60 s.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -402,7 +402,7 @@ impl Session for FtpSession {
     fn expired(&mut self, cx: &mut Cx<'_>, key: TimerKey) {
         match key {
             LOGIN => self.login_waited(cx),
-            DATA => self.data_never_came(cx),
+            DATA => self.data_expired(cx),
             _ => {}
         }
     }

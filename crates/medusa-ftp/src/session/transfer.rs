@@ -16,7 +16,7 @@ use super::channel::Channel;
 use super::{DATA, FtpSession, Rights, refuse, say};
 use crate::Error;
 use crate::access::Record;
-use crate::data::{DataSession, Event, Failure, Name, Order, PATIENCE, Report, Tray, Work};
+use crate::data::{DataSession, Event, Failure, Name, Order, PATIENCE, RETRY, Report, Tray, Work};
 use crate::listing::{Form, Lines};
 use crate::pace::Pace;
 use crate::storage::{Ending, Entry, Info, Start, Storage};
@@ -37,7 +37,12 @@ pub(super) struct Transfer {
     began: Instant,
     /// For the access log; lists aren't in it.
     record: Option<Record>,
+    /// How a broken upload is to end, as soon as the pool has room for it.
+    cut: Option<(CutWork, CutDone)>,
 }
+
+type CutWork = Box<dyn FnOnce() + Send>;
+type CutDone = Box<dyn FnOnce(&mut FtpSession, &mut Cx<'_>, ()) + Send>;
 
 impl FtpSession {
     // ---- what is asked for ---------------------------------------------------------------------
@@ -186,10 +191,6 @@ impl FtpSession {
                 self.channel = Channel::None;
                 say(cx, 522, "The data connection must resume the TLS session of this one");
             }
-            Channel::Target(_) if self.is_protected => {
-                self.channel = Channel::None;
-                say(cx, 425, "Protected data connections are passive ones, say PASV or EPSV");
-            }
             _ => return true,
         }
         false
@@ -226,14 +227,21 @@ impl FtpSession {
             }
             Channel::Target(target) => {
                 self.serial += 1;
-                let session = DataSession::new(cx.remote(), Name { serial: self.serial, index: 0 });
-                self.channel = Channel::Connecting(cx.connect(*target, Box::new(session)));
+                let name = Name { serial: self.serial, index: 0 };
+                let session = Box::new(DataSession::new(cx.remote(), name));
+                let address = match self.is_protected {
+                    // Whoever connects, the client of FTP is the client of TLS (RFC 4217 §7).
+                    true => cx.connect_as_tls_server(*target, session),
+                    false => cx.connect(*target, session),
+                };
+                self.channel = Channel::Connecting(address);
                 cx.arm(DATA, PATIENCE);
             }
             _ => cx.arm(DATA, PATIENCE),
         }
         let (slot, began) = (cx.reserve(), cx.now());
-        let transfer = Transfer { slot, work, is_abandoned: false, moved, began, record };
+        let transfer =
+            Transfer { slot, work, is_abandoned: false, moved, began, record, cut: None };
         self.transfer = Some(Box::new(transfer));
         // It may have come, and been refused, while the storage was asked.
         if matches!(self.channel, Channel::None) {
@@ -302,9 +310,16 @@ impl FtpSession {
             session.conclude(cx, result);
             session.go_on(cx);
         };
-        if cx.offload(work, done).is_err() {
-            // The closures are lost, and with them what was gathered; not so the reply.
-            self.conclude(cx, Err(Failure::Stored(Error::Busy)));
+        self.submit_cut(cx, Box::new(work), Box::new(done));
+    }
+
+    /// A full pool is asked again: nothing of what has come shall be lost to it.
+    fn submit_cut(&mut self, cx: &mut Cx<'_>, work: CutWork, done: CutDone) {
+        if let Err((work, done)) = cx.try_offload(work, done) {
+            if let Some(transfer) = &mut self.transfer {
+                transfer.cut = Some((work, done));
+                cx.arm(DATA, RETRY);
+            }
         }
     }
 
@@ -312,7 +327,7 @@ impl FtpSession {
     fn conclude(&mut self, cx: &mut Cx<'_>, result: Result<(), Failure>) {
         let Some(transfer) = self.transfer.take() else { return };
         cx.disarm(DATA);
-        let Transfer { slot, is_abandoned, moved, began, record, work } = *transfer;
+        let Transfer { slot, is_abandoned, moved, began, record, work, .. } = *transfer;
         // An upload that never began is dropped here; it holds nothing that would take long to end.
         drop(work);
         let octets = moved.load(Ordering::Relaxed);
@@ -336,7 +351,11 @@ impl FtpSession {
         self.drop_channel(cx);
     }
 
-    pub(super) fn data_never_came(&mut self, cx: &mut Cx<'_>) {
+    /// The data connection is late, or the pool was full.
+    pub(super) fn data_expired(&mut self, cx: &mut Cx<'_>) {
+        if let Some((work, done)) = self.transfer.as_mut().and_then(|one| one.cut.take()) {
+            return self.submit_cut(cx, work, done);
+        }
         self.conclude(cx, Err(Failure::Unreachable));
         self.go_on(cx);
     }

@@ -129,6 +129,40 @@ fn plaintext_behind_auth_is_thrown_away() {
 }
 
 #[test]
+fn an_active_data_connection_is_as_protected() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = certificate(folder.path());
+    let fixture = Fixture::new(|builder| builder.tls(Some(tls)));
+    fixture.write("a", "hello");
+    let (right, wrong) = (client(), client());
+    let mut control = explicit(&fixture, &right);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!("not IPv4") };
+    let port = format!("PORT 127,0,0,1,{},{}", address.port() >> 8, address.port() & 0xff);
+    let open = |control: &mut Control<SecuredStream>, command: &str, client: &ClientTls| {
+        assert!(control.ask(&port).starts_with("200 "));
+        assert!(control.ask(command).starts_with("150 "));
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        secure(stream, client)
+    };
+    let mut data = open(&mut control, "RETR a", &right);
+    let mut content = Vec::new();
+    data.read_to_end(&mut content).unwrap();
+    assert_eq!((control.hear().as_str(), &content[..]), ("226 Done", &b"hello"[..]));
+    let mut data = open(&mut control, "STOR b", &right);
+    data.write_all(b"sent").unwrap();
+    data.close().unwrap();
+    assert_eq!(control.hear(), "226 Done");
+    assert_eq!(std::fs::read(fixture.path("b")).unwrap(), b"sent");
+    // Whoever listens there without a session of the control connection gets nothing.
+    let mut thief = open(&mut control, "RETR a", &wrong);
+    let mut stolen = Vec::new();
+    let _ = thief.read_to_end(&mut stolen);
+    assert!(stolen.is_empty() && control.hear().starts_with("522 "));
+}
+
+#[test]
 fn data_that_is_to_be_protected_is_never_sent_in_clear() {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
@@ -139,5 +173,13 @@ fn data_that_is_to_be_protected_is_never_sent_in_clear() {
     let SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!("not IPv4") };
     let port = address.port();
     control.ask(format!("PORT 127,0,0,1,{},{}", port >> 8, port & 0xff));
-    assert!(control.ask("RETR a").starts_with("425 "));
+    assert!(control.ask("RETR a").starts_with("150 "));
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    // No ClientHello comes from here.
+    stream.write_all(b"hello?\r\n").unwrap();
+    let mut content = Vec::new();
+    let _ = stream.read_to_end(&mut content);
+    assert!(!content.windows(5).any(|part| part == b"hello"), "{content:?}");
+    assert!(control.hear().starts_with("522 "));
 }

@@ -80,6 +80,8 @@ pub(super) struct World {
     /// Addresses that can't be bound: another program has them.
     pub(super) taken: Vec<u16>,
     pub(super) transcript: String,
+    /// Which TLS session is resumed where the server connects.
+    resumes: Option<[u8; 16]>,
     limits: Limits,
     faults: Faults,
 }
@@ -112,6 +114,7 @@ impl World {
             listened: 0,
             taken: Vec::new(),
             transcript: String::new(),
+            resumes: None,
             faults,
         }
     }
@@ -153,6 +156,7 @@ impl World {
     }
 
     fn carry(&mut self, asked: Asked) {
+        let is_secured = matches!(asked, Asked::ConnectAsTlsServer(..));
         match asked {
             Asked::Notify(_, note) => {
                 let order = note.downcast::<Order>().expect("an order");
@@ -176,10 +180,12 @@ impl World {
                 (self.acceptor, self.inlet) = (None, None);
             }
             Asked::Unlisten(_) => {}
-            Asked::Connect(_, target, session) => {
+            Asked::Connect(_, target, session) | Asked::ConnectAsTlsServer(_, target, session) => {
                 self.flush();
-                self.transcript += &format!("[connects to {target}]\r\n");
-                let peer = Peer::new(Endpoint::Inet(target), loopback(20));
+                let with = if is_secured { " with TLS" } else { "" };
+                self.transcript += &format!("[connects to {target}{with}]\r\n");
+                let mut peer = Peer::new(Endpoint::Inet(target), loopback(20));
+                peer.tls = is_secured.then(|| Arc::new(resuming(self.resumes)));
                 let limits = self.limits.clone();
                 self.data = Some(Client::from_peer(session, peer, limits, self.faults.clone()));
             }
@@ -223,11 +229,11 @@ impl World {
             }
             // A data connection whose TLS session resumes that of this name.
             "@resume" => {
-                let mut facts = Facts::default();
-                facts.session = *b"data connection.";
-                facts.resumes = (!rest.is_empty()).then(|| name(rest));
-                self.connect(loopback(40_001), Some(facts));
+                let resumes = (!rest.is_empty()).then(|| name(rest));
+                self.connect(loopback(40_001), Some(resuming(resumes)));
             }
+            // The same of those that the server makes from now on.
+            "@resumes" => self.resumes = Some(name(rest)),
             "@secure" => {
                 assert!(self.control.awaits_tls(), "{}", self.transcript);
                 let mut facts = Facts::default();
@@ -265,6 +271,14 @@ impl World {
         }
         self.settle();
     }
+}
+
+/// What is known of the TLS of a data connection.
+fn resuming(resumes: Option<[u8; 16]>) -> Facts {
+    let mut facts = Facts::default();
+    facts.session = *b"data connection.";
+    facts.resumes = resumes;
+    facts
 }
 
 /// A TLS session's name, padded.

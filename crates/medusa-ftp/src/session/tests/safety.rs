@@ -163,8 +163,12 @@ fn a_data_connection_proves_whose_it_is() {
     // A port that was told for clear data isn't used for protected data, nor the other way round.
     let told = play_on(&["PASV", "PROT C", "@connect", "RETR hello.txt"]);
     assert_eq!(told[told.len() - 2..], ["[refused]", "425 Say PASV, EPSV, PORT or EPRT first"]);
-    let told = play_on(&["PORT 127,0,0,1,200,1", "RETR hello.txt"]);
-    assert_eq!(told[1], "425 Protected data connections are passive ones, say PASV or EPSV");
+    // Where the server connects it is held to the same.
+    let active = ["@resumes control", "PORT 127,0,0,1,200,1", "RETR hello.txt", "@get"];
+    let connects = ["150 Here it comes (6 bytes)", "[connects to 127.0.0.1:51201 with TLS]"];
+    assert_eq!(play_on(&active)[1..], [&connects[..], &["226 Done", "[hello\n|]"]].concat());
+    let told = play_on(&["@resumes another", "PORT 127,0,0,1,200,1", "RETR hello.txt"]);
+    assert_eq!(told[1..], [&connects[..], &[refused]].concat());
     // An upload that was cut off without TLS's word for it isn't whole.
     let told = play_on(&["PASV", "STOR new", "@resume control", "@send part", "@truncate"]);
     assert_eq!(told.last().unwrap(), "426 The data connection ended without TLS's close_notify");
