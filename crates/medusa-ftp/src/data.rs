@@ -7,7 +7,8 @@
 //! TLS session are right is the control connection's to judge, but for the address, which is looked at
 //! before anything is read.
 
-use std::net::IpAddr;
+mod acceptor;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,14 +16,16 @@ use std::time::Duration;
 use medusa_core::producer::hooked;
 use medusa_core::tls::Facts;
 use medusa_core::{
-    Acceptor, Cx, Deadline, Delivered, Frame, Framing, Goodbye, Note, Peer, Producer, Reason,
-    Remote, Session, TimerKey,
+    Cx, Deadline, Delivered, Frame, Framing, Goodbye, Note, Producer, Reason, Remote, Session,
+    TimerKey,
 };
 
 use crate::Error;
 use crate::pace::{Exhausted, Pace, Paced};
 use crate::storage::Ending;
 use crate::stream::{Counted, Sink};
+
+pub(crate) use acceptor::DataAcceptor;
 
 /// So much is gathered before the pool is asked to write it.
 const PIECE: usize = 128 * 1024;
@@ -36,9 +39,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_KEY: TimerKey = TimerKey(2);
 /// When more may go, where there is a limit to how fast.
 const PACE_KEY: TimerKey = TimerKey(3);
-
-/// After so many connections a port is closed, whether one of them is right or not.
-const CROWD: u32 = 8;
 
 /// What a data connection is told.
 pub(crate) enum Order {
@@ -476,43 +476,4 @@ fn report(control: &Remote, from: Name, event: Event) {
     if control.notify(Report { from, event }).is_err() {
         tracing::warn!("the end of a transfer could not be told: too many notes wait");
     }
-}
-
-/// Takes the data connections of one passive listener: those of the control connection's peer.
-pub(crate) struct DataAcceptor {
-    pub(crate) control: Remote,
-    /// The next connection's name.
-    pub(crate) next: Name,
-    pub(crate) peer: Option<IpAddr>,
-}
-
-impl Acceptor for DataAcceptor {
-    fn accepted(&mut self, peer: &Peer) -> Box<dyn Session> {
-        match peer.remote.ip() == self.peer {
-            true => {
-                let name = self.next;
-                self.next.index += 1;
-                // Those whose handshake is under way are in no census.
-                if name.index + 1 == CROWD {
-                    report(&self.control, name, Event::Crowded);
-                }
-                Box::new(DataSession::new(self.control.clone(), name))
-            }
-            false => {
-                tracing::info!(peer = %peer.remote, "a data connection of another host is refused");
-                Box::new(Stranger)
-            }
-        }
-    }
-}
-
-/// Somebody else at a data port (RFC 2577 §4). It doesn't take the place of the right one.
-struct Stranger;
-
-impl Session for Stranger {
-    fn opened(&mut self, cx: &mut Cx<'_>) {
-        cx.abort();
-    }
-
-    fn received(&mut self, _: &mut Cx<'_>, _: Frame<'_>) {}
 }

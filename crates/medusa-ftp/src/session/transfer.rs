@@ -315,11 +315,11 @@ impl FtpSession {
 
     /// A full pool is asked again: nothing of what has come shall be lost to it.
     fn submit_cut(&mut self, cx: &mut Cx<'_>, work: CutWork, done: CutDone) {
-        if let Err((work, done)) = cx.try_offload(work, done) {
-            if let Some(transfer) = &mut self.transfer {
-                transfer.cut = Some((work, done));
-                cx.arm(DATA, RETRY);
-            }
+        if let Err(refused) = cx.try_offload(work, done)
+            && let Some(transfer) = &mut self.transfer
+        {
+            transfer.cut = Some(refused);
+            cx.arm(DATA, RETRY);
         }
     }
 
