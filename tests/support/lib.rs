@@ -5,10 +5,12 @@
 
 mod certificates;
 mod client;
+mod mail;
 mod server;
 
 pub use certificates::Authority;
 pub use client::{Answer, curl, openssl, require};
+pub use mail::{Conversation, messages};
 pub use rustix::process::Signal;
 pub use server::{Server, Site};
 
