@@ -4,7 +4,7 @@
 //! for them (RFC 3461 §4.1). Never about a report, whose sender is nobody: that is a line in the log.
 
 use std::fmt::Write as _;
-use std::io::{BufReader, Read};
+use std::io::{Read, Seek};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::SystemTime;
@@ -149,7 +149,7 @@ impl Poster {
         told: &[&Notice],
     ) -> Result<Report, Error> {
         let envelope = subject.envelope;
-        let file = queue.message(subject.id)?;
+        let mut file = queue.message(subject.id)?;
         let length = |error| Error::Io { path: subject.id.to_string().into(), source: error };
         let size = file.metadata().map_err(length)?.len();
         let failed = told.iter().any(|notice| notice.kind == Kind::Failed);
@@ -160,7 +160,9 @@ impl Poster {
                 None => size <= WHOLE_OCTETS,
             };
         let mut head = Vec::new();
-        BufReader::new(&file).take(HEAD_OCTETS).read_to_end(&mut head).map_err(length)?;
+        (&file).take(HEAD_OCTETS).read_to_end(&mut head).map_err(length)?;
+        file.rewind()
+            .map_err(|error| Error::Io { path: subject.id.to_string().into(), source: error })?;
         let end = memchr::memmem::find(&head, b"\r\n\r\n").map_or(head.len(), |at| at + 2);
         head.truncate(end);
         let is_ascii = head.is_ascii();

@@ -16,6 +16,8 @@
 //! other servers or other times: what a recipient was told, and what is wrong with this server, is reported.
 
 mod hello;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 use std::collections::VecDeque;
@@ -283,12 +285,17 @@ impl ClientSession {
         problem
     }
 
-    /// The connection broke.
-    fn lost(&self, what: &str) -> Problem {
-        let kind = match self.transaction.as_ref().is_some_and(|one| one.awaits_verdict()) {
+    /// What a problem is that comes up at any time.
+    fn kind(&self) -> Kind {
+        match self.transaction.as_ref().is_some_and(|one| one.awaits_verdict()) {
             true => Kind::Unanswered,
             false => Kind::Host,
-        };
+        }
+    }
+
+    /// The connection broke.
+    fn lost(&self, what: &str) -> Problem {
+        let kind = self.kind();
         let awaited = self.awaited.front().map_or("a message", |awaited| awaited.name());
         self.trouble(kind, Status(4, 4, 2), format!("{what} while {awaited} was under way"))
     }
@@ -342,7 +349,7 @@ impl ClientSession {
     /// A reply that doesn't belong where it came.
     fn misplaced(&mut self, cx: &mut Cx<'_>, awaited: Await, reply: &Reply) {
         let text = format!("to {} it said {}", awaited.name(), reply.shown());
-        let problem = self.trouble(Kind::Host, Status(4, 5, 0), text);
+        let problem = self.trouble(self.kind(), Status(4, 5, 0), text);
         self.fail(cx, problem);
     }
 }
@@ -366,14 +373,14 @@ impl Session for ClientSession {
             Gathered::Garbage => {
                 let shown = String::from_utf8_lossy(&line[..line.len().min(80)]).into_owned();
                 let text = format!("it doesn't speak SMTP: {}", shown.escape_debug());
-                self.fail(cx, self.trouble(Kind::Host, Status(4, 5, 0), text));
+                self.fail(cx, self.trouble(self.kind(), Status(4, 5, 0), text));
             }
         }
     }
 
     fn overlong(&mut self, cx: &mut Cx<'_>) {
         let text = "a line of its reply is too long";
-        self.fail(cx, self.trouble(Kind::Host, Status(4, 5, 0), text));
+        self.fail(cx, self.trouble(self.kind(), Status(4, 5, 0), text));
     }
 
     fn timed_out(&mut self, cx: &mut Cx<'_>, deadline: Deadline) {

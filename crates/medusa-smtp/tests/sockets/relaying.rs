@@ -3,16 +3,21 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use medusa_accounts::{Logins, ThrottleLimits};
 use medusa_core::config::Listen;
 use medusa_core::server::Running;
 use medusa_core::{Listener, Server};
-use medusa_mail::{Commits, DiskQueue, MaildirStore, Queue, RealDisk};
-use medusa_smtp::{Outbound, PlaintextLogin, Relay, Sending, SmtpService};
+use medusa_mail::{
+    Commits, DiskQueue, EntryId, Envelope, MaildirStore, Queue, RealDisk, Recipient,
+};
+use medusa_resolver::{Data, Fixed, Name};
+use medusa_smtp::{
+    Authorities, Outbound, PlaintextLogin, Relay, Schedule, Security, Sending, SmtpService, Way,
+};
 
 use crate::support::{Everybody, Kind, Line, PATIENCE, messages, serve};
 
@@ -27,6 +32,36 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 fn queue(folder: &Path) -> Arc<dyn Queue> {
     Arc::new(DiskQueue::at(&folder.join("queue"), Arc::new(RealDisk), Commits::InThread))
+}
+
+fn retrying(every: Duration) -> Schedule {
+    let mut schedule = Schedule::default();
+    schedule.retry = vec![every];
+    schedule
+}
+
+fn mx(preference: u16, host: &str) -> Data {
+    Data::Mx { preference, exchange: Name::new(host).unwrap() }
+}
+
+/// Puts a message from `sender` into the queue, as a program would.
+fn enqueue(sending: &Sending, sender: &str, recipients: Vec<Recipient>) -> EntryId {
+    let mut envelope = Envelope::new(sender, SystemTime::now());
+    envelope.recipients = recipients;
+    let mut queuing = sending.queue().begin().unwrap();
+    queuing.write(b"Subject: from a program\r\n\r\nhello\r\n").unwrap();
+    queuing.seal(&envelope).unwrap();
+    let id = queuing.id().clone();
+    let (tell, told) = mpsc::channel();
+    queuing.commit(Box::new(move |result| tell.send(result).unwrap()));
+    told.recv().unwrap().unwrap();
+    sending.queued(&id, &envelope);
+    id
+}
+
+fn recipient(address: &str, notify: Option<&str>) -> Recipient {
+    let notify = notify.map(str::to_owned);
+    Recipient { address: address.into(), notify, ..Recipient::default() }
 }
 
 /// A submission server for `example.test` that sends on as it is told.
@@ -81,18 +116,27 @@ struct Scripted {
     heard: mpsc::Receiver<String>,
 }
 
-/// Serves connections one after the other; `answer` is asked for the reply to each line, and with "" for the
+/// Serves any number of connections, which are counted; `answer` is asked for the reply to each line, and with "" for the
 /// greeting. A message's text is one line to it.
-fn scripted(mut answer: impl FnMut(usize, &str) -> String + Send + 'static) -> Scripted {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+fn scripted(answer: impl FnMut(usize, &str) -> String + Send + 'static) -> Scripted {
+    scripted_at(([127, 0, 0, 1], 0).into(), answer)
+}
+
+fn scripted_at(
+    address: SocketAddr,
+    answer: impl FnMut(usize, &str) -> String + Send + 'static,
+) -> Scripted {
+    let listener = TcpListener::bind(address).unwrap();
     let address = listener.local_addr().unwrap();
     let (tell, heard) = mpsc::channel();
+    let answer = Arc::new(Mutex::new(answer));
     thread::spawn(move || {
         for (count, stream) in listener.incoming().enumerate() {
             let Ok(stream) = stream else { return };
-            if converse(stream, &mut |line| answer(count, line), &tell).is_none() {
-                return;
-            }
+            let (answer, tell) = (Arc::clone(&answer), tell.clone());
+            thread::spawn(move || {
+                converse(stream, &mut |line| (answer.lock().unwrap())(count, line), &tell)
+            });
         }
     });
     Scripted { address, heard }
@@ -207,4 +251,270 @@ fn a_relay_gets_what_is_for_elsewhere() {
     assert!(here[0].starts_with("Return-Path: <alice@example.test>\r\nReceived: "), "{}", here[0]);
     running.handle().stop();
     running.join().unwrap();
+}
+
+#[test]
+fn a_domains_servers_are_tried_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let next = scripted_at(([127, 0, 0, 2], 0).into(), |_, line| plainly(line));
+    // At the first's address nobody listens.
+    let fixed = Fixed::new()
+        .with("elsewhere.test", [mx(20, "second.test"), mx(10, "first.test")])
+        .with("first.test", [Data::A([127, 0, 0, 3].into())])
+        .with("second.test", [Data::A([127, 0, 0, 2].into())])
+        .with("null.test", [mx(0, ".")]);
+    let outbound = Outbound::new(queue(folder.path()), "out.example.test")
+        .with_resolver(Arc::new(fixed))
+        .with_port(next.address.port());
+    let (running, address, sending) = submission(folder.path(), outbound);
+    let to = ["x@elsewhere.test", "x@null.test", "x@missing.test", "x@[127.0.0.2]"];
+    assert_eq!(submit(address, &to, "Subject: hello\r\n\r\nx"), 250);
+    until("the queue is empty", || sending.queue_length() == 0);
+    let mut heard: Vec<String> = Vec::new();
+    while let Ok(line) = next.heard.try_recv() {
+        heard.push(line);
+    }
+    for to in ["RCPT TO:<x@elsewhere.test>", "RCPT TO:<x@[127.0.0.2]>"] {
+        assert_eq!(heard.iter().filter(|line| *line == to).count(), 1, "{heard:?}");
+    }
+    // The two that nobody takes mail for have come back, each on its own.
+    let reports = messages(folder.path(), "alice", "new").join("");
+    assert!(
+        reports.contains(
+            "Final-Recipient: rfc822; x@null.test\r\nAction: failed\r\nStatus: 5.1.10\r\n"
+        )
+    );
+    assert!(reports.contains(
+        "Final-Recipient: rfc822; x@missing.test\r\nAction: failed\r\nStatus: 5.1.2\r\n"
+    ));
+    running.handle().stop();
+    running.join().unwrap();
+}
+
+#[test]
+fn what_is_refused_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let next = scripted(|_, line| match line {
+        "RCPT TO:<x@elsewhere.test>" => "550-5.1.1 nobody\r\n550 5.1.1 of that name\r\n".into(),
+        line => plainly(line),
+    });
+    let outbound = Outbound::new(queue(folder.path()), "out.example.test").with_relay(next.relay());
+    let (running, address, sending) = submission(folder.path(), outbound);
+    let to = ["x@elsewhere.test", "y@elsewhere.test"];
+    assert_eq!(submit(address, &to, "Subject: precious\r\n\r\nsecret body"), 250);
+    until("the queue is empty", || sending.queue_length() == 0);
+    let reports = messages(folder.path(), "alice", "new");
+    assert_eq!(reports.len(), 1);
+    let report = &reports[0];
+    for part in [
+        "Return-Path: <>\r\n",
+        "\r\nTo: <alice@example.test>\r\n",
+        "\r\nAuto-Submitted: auto-replied\r\n",
+        "Content-Type: multipart/report; report-type=delivery-status;",
+        "Content-Type: message/delivery-status\r\n",
+        "\r\nReporting-MTA: dns; out.example.test\r\n",
+        "\r\nFinal-Recipient: rfc822; x@elsewhere.test\r\nAction: failed\r\nStatus: 5.1.1\r\n",
+        "Diagnostic-Code: smtp; 550 5.1.1 nobody of that name\r\n",
+        "Content-Type: message/rfc822\r\n",
+        "Subject: precious\r\n\r\nsecret body\r\n",
+    ] {
+        assert!(report.contains(part), "{part:?} is not in\n{report}");
+    }
+    assert!(!report.contains("y@elsewhere"), "{report}");
+    // Never a report about a report.
+    let gone = enqueue(&sending, "", vec![recipient("x@elsewhere.test", None)]);
+    until("the queue is empty", || sending.queue_length() == 0);
+    assert!(sending.queue().envelope(&gone).is_err());
+    // Nor where the sender wants none.
+    let to = vec![recipient("x@elsewhere.test", Some("NEVER"))];
+    enqueue(&sending, "alice@example.test", to);
+    until("the queue is empty", || sending.queue_length() == 0);
+    // And of what the next server won't report, where the sender wants that.
+    let to = vec![recipient("y@elsewhere.test", Some("SUCCESS"))];
+    enqueue(&sending, "alice@example.test", to);
+    until("the queue is empty", || sending.queue_length() == 0);
+    let reports = messages(folder.path(), "alice", "new");
+    assert_eq!(reports.len(), 2);
+    assert!(
+        reports.iter().any(|report| report.contains("\r\nAction: relayed\r\nStatus: 2.0.0\r\n"))
+    );
+    // A sender elsewhere is told by mail.
+    enqueue(&sending, "bob@away.test", vec![recipient("x@elsewhere.test", None)]);
+    let heard = next.hear_until("RCPT TO:<bob@away.test>");
+    assert_eq!(heard[heard.len() - 2], "MAIL FROM:<>");
+    until("the queue is empty", || sending.queue_length() == 0);
+    running.handle().stop();
+    running.join().unwrap();
+}
+
+#[test]
+fn what_waits_is_tried_again_and_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    let next = scripted(move |_, line| match line {
+        "RCPT TO:<x@elsewhere.test>" => {
+            count += 1;
+            if count < 3 { "450 4.2.0 later\r\n".into() } else { "250 now\r\n".into() }
+        }
+        "RCPT TO:<never@elsewhere.test>" => "450 4.2.0 later\r\n".into(),
+        line => plainly(line),
+    });
+    let outbound = Outbound::new(queue(folder.path()), "out.example.test")
+        .with_relay(next.relay())
+        .with_schedule(retrying(Duration::from_millis(20)));
+    let (running, address, sending) = submission(folder.path(), outbound);
+    assert_eq!(
+        submit(address, &["y@elsewhere.test", "x@elsewhere.test"], "Subject: x\r\n\r\nx"),
+        250
+    );
+    until("the queue is empty", || sending.queue_length() == 0);
+    let heard: Vec<String> = std::iter::from_fn(|| next.heard.try_recv().ok()).collect();
+    let said = |text: &str| heard.iter().filter(|line| *line == text).count();
+    assert_eq!((said("RCPT TO:<y@elsewhere.test>"), said("RCPT TO:<x@elsewhere.test>")), (1, 3));
+    // It is six days old when it is tried for the first time.
+    let mut envelope = Envelope::new("alice@example.test", SystemTime::now());
+    envelope.accepted -= Duration::from_secs(6 * 24 * 3600);
+    envelope.recipients = vec![recipient("never@elsewhere.test", None)];
+    let mut queuing = sending.queue().begin().unwrap();
+    queuing.write(b"Subject: old\r\n\r\n").unwrap();
+    queuing.seal(&envelope).unwrap();
+    let id = queuing.id().clone();
+    let (tell, told) = mpsc::channel();
+    queuing.commit(Box::new(move |result| tell.send(result).unwrap()));
+    told.recv().unwrap().unwrap();
+    sending.queued(&id, &envelope);
+    until("the queue is empty", || sending.queue_length() == 0);
+    let report = &messages(folder.path(), "alice", "new")[0];
+    assert!(report.contains("Action: failed\r\nStatus: 5.4.7\r\n"), "{report}");
+    running.handle().stop();
+    running.join().unwrap();
+}
+
+#[test]
+fn many_messages_share_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    let next = scripted(|_, line| plainly(line));
+    let mut limits = medusa_smtp::SendingLimits::default();
+    limits.per_destination = 1;
+    let outbound = Outbound::new(queue(folder.path()), "out.example.test")
+        .with_relay(next.relay())
+        .with_limits(limits);
+    let (running, _, sending) = submission(folder.path(), outbound);
+    for number in 0..50 {
+        let to = vec![recipient(&format!("u{number}@elsewhere.test"), None)];
+        enqueue(&sending, "alice@example.test", to);
+    }
+    until("the queue is empty", || sending.queue_length() == 0);
+    let heard: Vec<String> = std::iter::from_fn(|| next.heard.try_recv().ok()).collect();
+    let said = |verb: &str| heard.iter().filter(|line| line.starts_with(verb)).count();
+    assert_eq!(said("RCPT"), 50);
+    assert!(said("EHLO") <= 5, "{} connections", said("EHLO"));
+    running.handle().stop();
+    running.join().unwrap();
+}
+
+#[test]
+fn a_destination_that_is_down_is_probed_once_and_not_by_each_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let next = scripted(|count, line| match line {
+        "" if count < 25 => "421 4.3.2 not now\r\n".into(),
+        line => plainly(line),
+    });
+    let outbound = Outbound::new(queue(folder.path()), "out.example.test")
+        .with_relay(next.relay())
+        .with_schedule(retrying(Duration::from_millis(50)));
+    let sending = outbound.build().unwrap();
+    for number in 0..100 {
+        let to = vec![recipient(&format!("u{number}@elsewhere.test"), None)];
+        enqueue(&sending, "alice@example.test", to);
+    }
+    let server = Server::builder().mount(sending.service("smtp.out")).bind().unwrap();
+    let running = server.start().unwrap();
+    until("the queue is empty", || sending.queue_length() == 0);
+    let heard: Vec<String> = std::iter::from_fn(|| next.heard.try_recv().ok()).collect();
+    let said = |verb: &str| heard.iter().filter(|line| line.starts_with(verb)).count();
+    assert_eq!(said("RCPT"), 100);
+    // 20 at once, then one probe after the other until somebody answers.
+    assert!(said("EHLO") <= 20, "{}", said("EHLO"));
+    running.handle().stop();
+    running.join().unwrap();
+}
+
+#[test]
+fn what_the_queue_holds_is_sent_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let outbound = Outbound::new(queue(folder.path()), "out.example.test");
+    let (running, address, sending) = submission(folder.path(), outbound);
+    // Nobody knows where that is: no resolver.
+    assert_eq!(submit(address, &["x@elsewhere.test"], "Subject: x\r\n\r\nx"), 250);
+    until("it is deferred", || {
+        let entries = sending.queue().entries().unwrap();
+        let envelope = entries.first().and_then(|one| sending.queue().envelope(&one.id).ok());
+        envelope.is_some_and(|envelope| envelope.recipients[0].attempts == 1)
+    });
+    running.handle().stop();
+    running.join().unwrap();
+    drop(sending);
+    let id = {
+        let queue = queue(folder.path());
+        let id = queue.entries().unwrap()[0].id.clone();
+        let mut envelope = queue.envelope(&id).unwrap();
+        assert!(envelope.next > envelope.accepted);
+        envelope.next = envelope.accepted;
+        queue.update(&id, &envelope).unwrap();
+        id
+    };
+    let next = scripted(|_, line| plainly(line));
+    let outbound = Outbound::new(queue(folder.path()), "out.example.test").with_relay(next.relay());
+    let (running, _, sending) = submission(folder.path(), outbound);
+    next.hear_until("RCPT TO:<x@elsewhere.test>");
+    until("it is sent", || sending.queue().envelope(&id).is_err());
+    running.handle().stop();
+    running.join().unwrap();
+}
+
+#[test]
+fn over_tls_to_a_server_that_is_vouched_for_or_not_at_all() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (mx_server, address) = serve(there.path(), &Kind::SecuredMx);
+    // The certificate is for mx.example.test.
+    let local = Data::A([127, 0, 0, 1].into());
+    let fixed = Fixed::new()
+        .with("example.test", [mx(10, "mx.example.test")])
+        .with("mx.example.test", [local.clone()])
+        .with("good.test", [mx(10, "mx.example.test")])
+        .with("other.test", [mx(10, "mx.other.test")])
+        .with("mx.other.test", [local]);
+    let way = |domain: &str| {
+        let mut way = Way::new(domain);
+        way.security = Security::Require;
+        way.authorities = Authorities::File(there.path().join("cert.pem"));
+        way
+    };
+    let outbound = Outbound::new(queue(here.path()), "out.example.test")
+        .with_resolver(Arc::new(fixed))
+        .with_ways(vec![way("good.test"), way("other.test")])
+        .with_port(address.port());
+    let sending = outbound.build().unwrap();
+    let server = Server::builder().mount(sending.service("smtp.out")).bind().unwrap();
+    let running = server.start().unwrap();
+    // Opportunistic: taken.
+    enqueue(&sending, "", vec![recipient("bob@example.test", None)]);
+    until("it came", || messages(there.path(), "bob", "new").len() == 1);
+    let came = &messages(there.path(), "bob", "new")[0];
+    assert!(came.contains(" with ESMTPS\r\n"), "{came}");
+    // Vouched for, and refused there as that isn't its domain.
+    let refused = enqueue(&sending, "", vec![recipient("bob@good.test", None)]);
+    until("it is refused", || sending.queue().envelope(&refused).is_err());
+    // For another name: it waits.
+    let waiting = enqueue(&sending, "", vec![recipient("bob@other.test", None)]);
+    until("it waits", || {
+        let envelope = sending.queue().envelope(&waiting).unwrap();
+        let said = envelope.recipients[0].last_reply.clone().unwrap_or_default();
+        said.starts_with("4.7.5 ")
+    });
+    for server in [running, mx_server] {
+        server.handle().stop();
+        server.join().unwrap();
+    }
 }

@@ -44,6 +44,8 @@ impl Authenticate for Everybody {
 
 pub(crate) enum Kind {
     Mx,
+    /// With STARTTLS.
+    SecuredMx,
     /// With STARTTLS, and passwords over TLS alone.
     Submission,
 }
@@ -64,6 +66,7 @@ pub(crate) fn serve(folder: &Path, kind: &Kind) -> (Running, SocketAddr) {
     );
     let service = match kind {
         Kind::Mx => service,
+        Kind::SecuredMx => service.with_tls(Some(certificate(folder))),
         Kind::Submission => service.with_tls(Some(certificate(folder))).with_submission(
             Logins::new(Arc::new(Everybody), ThrottleLimits::default()),
             PlaintextLogin::Never,

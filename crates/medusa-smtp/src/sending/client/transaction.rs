@@ -193,6 +193,9 @@ impl ClientSession {
                 }
             }
         }
+        if transaction.outcomes.len() >= transaction.count {
+            return self.finish(cx);
+        }
         self.go_on(cx);
         self.wait(cx);
     }
