@@ -70,6 +70,13 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// The default, but for the servers that are asked.
+    pub fn asking(servers: Vec<Upstream>) -> Self {
+        Settings { servers: Some(servers), ..Settings::default() }
+    }
+}
+
 /// Asks DNS servers, and remembers what they say. Cheap to clone: clones are the same resolver.
 ///
 /// It works on the shards of the server on which its [service](Self::service) is mounted.
@@ -149,7 +156,7 @@ impl Forwarding {
     ///
     /// One of them is asked over TLS, and no authorities can be read.
     pub fn new(servers: Vec<Upstream>) -> Result<Self, TlsError> {
-        Self::with(Settings { servers: Some(servers), ..Settings::default() })
+        Self::with(Settings::asking(servers))
     }
 
     /// Works as the settings say.

@@ -18,7 +18,9 @@
 //! # assert!(found.is_some());
 //! ```
 //!
-//! [`Fixed`] answers from a table: for tests, and for programs without DNS.
+//! [`Forwarding`] asks DNS servers and remembers what they say; it works on the shards, as a service that is
+//! mounted. For a DNS server that passes questions on it has a door of its own, [`Local`]. [`Fixed`] answers
+//! from a table: for tests, and for programs without DNS.
 
 mod asker;
 mod cache;
@@ -30,6 +32,7 @@ mod forwarding;
 mod name;
 mod question;
 mod records;
+mod resolvers;
 mod service;
 mod special;
 mod stored;
@@ -48,5 +51,6 @@ pub use forwarding::{Forwarded, Forwarding, Local, Passed, RawQuestion, Settings
 pub use name::Name;
 pub use question::{Question, RecordKind};
 pub use records::{Data, Record, Records, Validation};
+pub use resolvers::Resolvers;
 pub use stored::Reply;
 pub use upstream::{BadUpstream, Upstream};

@@ -169,6 +169,21 @@ fn nobody_there_is_told_at_once() {
 }
 
 #[test]
+fn another_server_is_asked_when_one_is_not_there() {
+    let servers = [1, 2].map(|host| Upstream::new(([192, 0, 2, host], 53).into()));
+    let forwarding = Forwarding::new(servers.to_vec()).expect("no TLS");
+    let shard = Datagrams::at(Shop::service(&forwarding), &[]);
+    let mut shop = Shop { forwarding, shard, asking: Client::new(Asking) };
+    shop.ask(1, "a.test");
+    let first = shop.sent_one();
+    let refused = std::io::ErrorKind::ConnectionRefused.into();
+    shop.shard.fail(first.socket, Failure::Unreachable(refused));
+    let second = shop.sent_one();
+    assert_ne!(first.to, second.to);
+    assert_eq!(shop.shard.clients().len(), 1);
+}
+
+#[test]
 fn silence_is_waited_out() {
     let mut shop = Shop::new();
     shop.ask(1, "a.test");
