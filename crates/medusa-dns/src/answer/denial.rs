@@ -22,6 +22,8 @@ impl<'z> Resolution<'_, 'z, '_> {
                 self.proofs.add(star_gap);
             }
             Denial::Nsec3(nsec3) => {
+                // An encloser that only leads to delegations which are opted out has no record.
+                let label = self.provable(nsec3, name, label);
                 self.closest(nsec3, name, label);
                 let star = nsec3.covering(&nsec3.hash(&wildcard_of(name, label)));
                 self.add(star);
@@ -127,14 +129,17 @@ impl<'z> Resolution<'_, 'z, '_> {
 
     /// The same, with the closest encloser that has a record.
     fn closest_provable(&mut self, nsec3: &'z Nsec3, name: &QueryName) {
+        let label = self.provable(nsec3, name, 1);
+        self.closest(nsec3, name, label);
+    }
+
+    /// Where the closest encloser begins that has a record, from `label` on. The apex has one.
+    fn provable(&self, nsec3: &Nsec3, name: &QueryName, label: usize) -> usize {
         let apex = self.zone.apex().wire().len();
-        let labels = (1..=name.count()).take_while(|label| name.suffix(*label).len() >= apex);
-        for label in labels {
-            if nsec3.matching(&nsec3.hash(name.suffix(label))).is_some() {
-                self.closest(nsec3, name, label);
-                return;
-            }
-        }
+        let mut labels =
+            (label..=name.count()).take_while(|label| name.suffix(*label).len() >= apex);
+        let has_record = |label: &usize| nsec3.matching(&nsec3.hash(name.suffix(*label))).is_some();
+        labels.find(has_record).unwrap_or(label)
     }
 }
 

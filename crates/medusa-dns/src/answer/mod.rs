@@ -285,4 +285,4 @@ pub(crate) fn refuse(message: &[u8], rcode: Rcode, out: &mut Vec<u8>) -> Outcome
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,7 @@ use super::writer::{Full, IN, Owner, QUESTION, Section, Writer};
 use crate::name::{MAX_NAME, QueryName};
 use crate::types::{Rcode, RecordType};
 use crate::wire::flag;
-use crate::zone::{NO_NODE, Node, RECORD_HEAD, RrSet, Zone, below, node_flag};
+use crate::zone::{Denial, NO_NODE, Node, RECORD_HEAD, RrSet, Zone, below, node_flag};
 
 /// The most aliases that are followed in one answer (Knot has 20, Unbound 12).
 const LONGEST_CHAIN: usize = 16;
@@ -151,7 +151,8 @@ impl<'z> Resolution<'_, 'z, '_> {
                         Some(next) => at = Some(next),
                         None => return Ok(Ending::TooLong),
                     }
-                    if !self.go_on(&names.wire, &mut names.next) {
+                    let alias_wanted = self.rtype == RecordType::CNAME;
+                    if alias_wanted || !self.go_on(&names.wire, &mut names.next) {
                         return Ok(Ending::Alias);
                     }
                     continue;
@@ -163,19 +164,20 @@ impl<'z> Resolution<'_, 'z, '_> {
             };
             let owner = Owner::At(place);
             if let Some(set) = self.wanted(&node) {
-                let base = match self.rtype {
-                    RecordType::RRSIG => {
-                        self.writer.signatures_alone(Section::Answer, &set, owner)?;
-                        return Ok(Ending::Alias);
-                    }
-                    _ => self.writer.rrset(Section::Answer, &set, owner, self.dnssec)?,
-                };
                 if let Some(label) = wildcard {
                     self.prove_wildcard(name, label);
                 }
+                if self.rtype == RecordType::RRSIG {
+                    self.writer.signatures_alone(Section::Answer, &set, owner)?;
+                    return Ok(Ending::Alias);
+                }
+                let base = self.writer.rrset(Section::Answer, &set, owner, self.dnssec)?;
                 return Ok(Ending::Records(set, base));
             }
-            let alias = node.is(node_flag::CNAME).then(|| node.rrset(RecordType::CNAME)).flatten();
+            // Types that may stand beside an alias are asked of the name itself (RFC 4035 §2.5).
+            let beside = matches!(self.rtype, RecordType::NSEC | RecordType::RRSIG);
+            let is_alias = node.is(node_flag::CNAME) && !beside;
+            let alias = is_alias.then(|| node.rrset(RecordType::CNAME)).flatten();
             let Some(alias) = alias else {
                 self.prove_no_data(name, &node, wildcard);
                 return Ok(Ending::NoData);
@@ -205,7 +207,10 @@ impl<'z> Resolution<'_, 'z, '_> {
     #[inline]
     fn wanted(&self, node: &Node<'z>) -> Option<RrSet<'z>> {
         match self.rtype {
-            RecordType::ANY => node.rrsets().find(|set| set.count > 0),
+            RecordType::ANY => {
+                let any = node.rrsets().find(|set| set.count > 0 && set.rtype != RecordType::NSEC);
+                any.or_else(|| node.rrset(RecordType::NSEC))
+            }
             RecordType::RRSIG => node.rrsets().find(|set| set.signature_count > 0),
             rtype => node.rrset(rtype),
         }
@@ -308,7 +313,8 @@ impl<'z> Resolution<'_, 'z, '_> {
         let Some(set) = node.rrset(RecordType::NS) else { return Ok(()) };
         let base = self.writer.rrset(Section::Authority, &set, owner, false)?;
         let owner = Writer::pointer(base).map_or(owner, |_| owner);
-        if self.dnssec {
+        // Without signatures nobody believes them.
+        if self.dnssec && !matches!(self.zone.denial, Denial::None) {
             match node.rrset(RecordType::DS) {
                 Some(signers) => {
                     self.writer.rrset(Section::Authority, &signers, owner, true)?;

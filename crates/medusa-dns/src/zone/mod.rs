@@ -30,6 +30,9 @@ pub(crate) use builder::below;
 pub(crate) use model::{Denial, NO_NODE, NO_POINTER, RECORD_HEAD, node_flag};
 pub(crate) use nsec3::Nsec3;
 
+#[cfg(test)]
+mod tests;
+
 /// A name as people write it: the dot at its end may be left out.
 ///
 /// # Errors

@@ -278,6 +278,9 @@ impl Reader<'_> {
             })?;
         };
         let type_place = tokens[at - 1].place;
+        if rtype.is_meta() {
+            return Err((type_place, Misfit::Meta.to_string()));
+        }
         self.rdata.clear();
         rdata::parse(rtype, &tokens[at..], end_of(tokens), origin, &mut self.rdata)
             .map_err(|wrong| (wrong.place, wrong.message))?;

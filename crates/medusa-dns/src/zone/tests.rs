@@ -1,0 +1,4 @@
+//! Master files and what becomes of them.
+
+mod data;
+mod files;
