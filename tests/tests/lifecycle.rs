@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 
-use medusa_tests::{Server, Signal, Site, curl, until};
+use medusa_tests::{Conversation, Server, Signal, Site, curl, until};
 
 const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
 
@@ -86,6 +86,31 @@ fn without_a_configuration_a_welcome_page_is_served() {
         let arguments = ["--cacert", certificate, "--resolve", &to, "--user", &login, &url];
         if let Some(answer) = curl(&arguments) {
             assert_eq!(answer.status, status, "{answer:?}");
+        }
+    }
+
+    // Mail comes in and is fetched, and files are read by everybody and written after a login.
+    let mut smtp = Conversation::connect(server.address("smtp.mx")).expect("a connection");
+    smtp.code().expect("a greeting");
+    let said =
+        ["HELO c.test", "MAIL FROM:<>", "RCPT TO:<demo@localhost>", "DATA", "Subject: hi\r\n\r\n."];
+    assert!(smtp.talk(&said).expect("replies")[4].starts_with("250 "));
+    let login = format!("demo:{password}");
+    let url = |kind: &str, service: &str, path: &str| {
+        format!("{kind}://{}/{path}", server.address(service))
+    };
+    site.write("mine.txt", "mine");
+    let mine = site.path("mine.txt");
+    let mine = mine.to_str().expect("a path");
+    for (arguments, body) in [
+        (&["--user", &login, &url("pop3", "pop3.mail", "1")][..], "\r\nSubject: hi\r\n\r\n"),
+        (&[&*url("ftp", "ftp.files", "hello.txt")][..], "Everybody reads this.\n"),
+        (&["--user", &login, "--upload-file", mine, &url("ftp", "ftp.files", "mine.txt")][..], ""),
+        (&[&*url("ftp", "ftp.files", "mine.txt")][..], "mine"),
+    ] {
+        if let Some(answer) = curl(arguments) {
+            assert_eq!(answer.exit, 0, "{arguments:?} {answer:?}");
+            assert!(answer.text().ends_with(body), "{arguments:?} {answer:?}");
         }
     }
 

@@ -32,31 +32,91 @@ struct Builtin {
     login: &'static str,
 }
 
-const BUILTINS: &[Builtin] = &[Builtin {
-    kind: "http",
-    table: "
+const BUILTINS: &[Builtin] = &[
+    Builtin {
+        kind: "http",
+        table: "
 [http.welcome]
 listen = [\"127.0.0.1:{port}\"]
 tls_listen = [\"127.0.0.1:{tls_port}\"]
 root = \"medusa-data/http\"
 listing = true
 ",
-    for_demo: "
+        for_demo: "
 [[http.welcome.route]]
 path = \"/private/\"
 files = \"medusa-data/private\"
 listing = true
 accounts = [\"demo\"]
 ",
-    ports: &[("{port}", 8080), ("{tls_port}", 8443)],
-    files: &[
-        ("medusa-data/http/index.html", include_str!("index.html")),
-        ("medusa-data/private/hello.txt", "Only those who have logged in read this.\n"),
-    ],
-    login: "\
+        ports: &[("{port}", 8080), ("{tls_port}", 8443)],
+        files: &[
+            ("medusa-data/http/index.html", include_str!("index.html")),
+            ("medusa-data/private/hello.txt", "Only those who have logged in read this.\n"),
+        ],
+        login: "\
 http://127.0.0.1:{port}/private/ wants a login; over TLS, with the certificate that was made for it:
   curl --cacert medusa-data/tls/cert.pem --user demo:{password} https://localhost:{tls_port}/private/hello.txt",
-}];
+    },
+    // Mail for elsewhere is refused: nobody is to send any by having tried a program out.
+    Builtin {
+        kind: "smtp",
+        table: "
+[smtp.mx]
+listen = [\"127.0.0.1:{port}\"]
+hostname = \"localhost\"
+domains = [\"localhost\"]
+mailboxes = \"medusa-data/mail\"
+
+[smtp.submission]
+listen = [\"127.0.0.1:{submission_port}\"]
+tls_listen = [\"127.0.0.1:{tls_port}\"]
+hostname = \"localhost\"
+role = \"submission\"
+domains = [\"localhost\"]
+mailboxes = \"medusa-data/mail\"
+",
+        for_demo: "",
+        ports: &[("{port}", 2525), ("{submission_port}", 2587), ("{tls_port}", 2465)],
+        files: &[],
+        login: "\
+mail for demo@localhost comes in, and is submitted after a login:
+  swaks --server 127.0.0.1:{port} --to demo@localhost
+  swaks --server 127.0.0.1:{submission_port} --tls --auth-user demo --auth-password {password} --to demo@localhost",
+    },
+    Builtin {
+        kind: "pop3",
+        table: "
+[pop3.mail]
+listen = [\"127.0.0.1:{port}\"]
+tls_listen = [\"127.0.0.1:{tls_port}\"]
+mailboxes = \"medusa-data/mail\"
+",
+        for_demo: "",
+        ports: &[("{port}", 1110), ("{tls_port}", 1995)],
+        files: &[],
+        login: "\
+and is fetched, listed or whole:
+  curl --user demo:{password} pop3://127.0.0.1:{port}/
+  curl --user demo:{password} pop3://127.0.0.1:{port}/1",
+    },
+    Builtin {
+        kind: "ftp",
+        table: "
+[ftp.files]
+listen = [\"127.0.0.1:{port}\"]
+root = \"medusa-data/files\"
+anonymous = \"read\"
+",
+        for_demo: "",
+        ports: &[("{port}", 2121)],
+        files: &[("medusa-data/files/hello.txt", "Everybody reads this.\n")],
+        login: "\
+files are read by everybody, and written after a login:
+  curl ftp://127.0.0.1:{port}/hello.txt
+  curl --user demo:{password} --upload-file hello.txt ftp://127.0.0.1:{port}/hello.txt",
+    },
+];
 
 /// How many ports are tried after the first.
 const TRIES: u16 = 100;
@@ -191,6 +251,26 @@ mod tests {
         let (private, notes) = told(Demo::Changed);
         assert!(private && notes.contains("the password you have set"), "{notes}");
         assert_eq!(told(Demo::Gone), (false, String::new()));
+    }
+
+    #[test]
+    fn every_port_of_a_table_is_told_or_used() {
+        for builtin in BUILTINS {
+            for (name, _) in builtin.ports {
+                assert!(builtin.table.contains(name), "{} has no {name}", builtin.kind);
+            }
+            let left = builtin.ports.iter().fold(
+                format!("{}{}", builtin.table, builtin.login.replace("{password}", "")),
+                |text, (name, _)| text.replace(name, ""),
+            );
+            assert!(!left.contains('{'), "{left}");
+        }
+        let mut ports: Vec<u16> =
+            BUILTINS.iter().flat_map(|builtin| builtin.ports).map(|(_, port)| *port).collect();
+        let count = ports.len();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), count);
     }
 
     #[test]
