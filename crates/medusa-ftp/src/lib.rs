@@ -32,6 +32,7 @@ mod homes;
 mod listing;
 mod pace;
 mod passive;
+mod pattern;
 mod plugin;
 mod service;
 mod session;

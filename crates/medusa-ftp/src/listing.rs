@@ -211,6 +211,21 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_wish_for_facts_is_read(wish in proptest::collection::vec(
+            proptest::sample::select(vec!["type", "Size", "PERM", "unix.mode", ";", " ", "\u{e9}"]), 0..12,
+        )) {
+            let wish = wish.concat();
+            let facts = Facts::asked_for(wish.as_bytes());
+            // What is told of the choice says it again.
+            proptest::prop_assert_eq!(Facts::asked_for(facts.names().as_bytes()), facts);
+            let line = { let mut out = Vec::new(); facts.push(&mut out, &entry(b"a", true).info, Rights::ALL, false); out };
+            proptest::prop_assert_eq!(line.iter().filter(|&&octet| octet == b';').count(),
+                facts.names().matches(';').count() - usize::from(facts.has(1)));
+        }
+    }
+
     #[test]
     fn facts_are_chosen() {
         let facts = Facts::asked_for(b"Size; type;nonsense;");

@@ -19,6 +19,7 @@ use crate::access::Record;
 use crate::data::{DataSession, Event, Failure, Name, Order, PATIENCE, RETRY, Report, Tray, Work};
 use crate::listing::{Form, Lines};
 use crate::pace::Pace;
+use crate::pattern::Pattern;
 use crate::storage::{Ending, Entry, Info, Start, Storage};
 use crate::stream::{Sink, content_from, pooled};
 use crate::telnet::push_name;
@@ -410,7 +411,13 @@ fn lines_of(
     given: &[u8],
     form: Form,
 ) -> Result<Lines, Error> {
-    let info = storage.info(path)?;
+    let info = match storage.info(path) {
+        Err(Error::NotFound) if !matches!(form, Form::Facts(..)) => {
+            let pattern = Pattern::of(path, given).ok_or(Error::NotFound)?;
+            return Ok(Lines::new(pattern.entries(storage)?, form));
+        }
+        info => info?,
+    };
     if info.is_folder {
         let lines = Lines::new(storage.list(path)?, form);
         return Ok(match form {

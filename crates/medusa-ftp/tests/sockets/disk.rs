@@ -1,8 +1,11 @@
 //! Uploads on a disk: whole or in part, and what is left of what was there.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use medusa_ftp::{Disk, Ending, Error, Rights, Start, Storage, Uploads, VirtualPath, Visit};
 
@@ -148,6 +151,100 @@ fn a_quota_is_kept() {
         assert_eq!(control.ask("DELE a"), "250 It is gone");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
+}
+
+/// A file system of one MiB, until it is dropped.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    /// `None` where none may be mounted.
+    fn mount() -> Option<Small> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "medusa-test"])
+            .arg(folder.path())
+            .stderr(Stdio::null())
+            .status();
+        mounted.is_ok_and(|status| status.success()).then_some(Small(folder))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_is_told_and_what_was_there_stays() {
+    let Some(small) = Small::mount() else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let old: Vec<u8> = (0..300_000u32).map(|n| (n / 3) as u8).collect();
+    let (left, new) = (small.0.path().join("old"), vec![b'x'; 2_000_000]);
+    for uploads in [Uploads::Direct, Uploads::Atomic, Uploads::Resumable] {
+        std::fs::write(&left, &old).unwrap();
+        let home = small.0.path().to_owned();
+        let fixture = Fixture::of(
+            false,
+            |builder| builder,
+            move |_| Ok(Visit::new(Disk::new(&home)?.uploads(uploads), Rights::ALL)),
+        );
+        let mut control = fixture.alice();
+        for command in ["STOR old", "APPE old", "STOR new", "APPE new", "STOU new"] {
+            // It goes on to be read, or is reset: who sends may not come to the end.
+            let mut data = connect(control.passive());
+            assert!(control.ask(command).starts_with("150 "));
+            let _ = data.write_all(&new);
+            drop(data);
+            let told = control.hear();
+            assert_eq!(told, "452 No space left", "{command} {uploads:?}");
+            assert_eq!(names(small.0.path()), ["old"], "{command} {uploads:?}");
+            assert!(std::fs::read(&left).unwrap() == old, "{command} {uploads:?}");
+        }
+        assert_eq!(control.store("STOR small", b"fits"), "226 Done");
+        assert_eq!(control.ask("DELE small"), "250 It is gone");
+    }
+}
+
+#[test]
+fn any_name_that_a_disk_takes_can_be_used() {
+    let fixture = Fixture::new(|builder| builder);
+    let mut control = fixture.alice();
+    let long = vec![b'n'; 255];
+    let names: [(&[u8], &[u8]); 7] = [
+        (b"q\"uo\"te", b"q\"uo\"te"),
+        // On the control connection 0xFF is doubled (RFC 959, by way of RFC 854); one that isn't will do.
+        (b"\xff\xff\xfe", b"\xff\xfe"),
+        (b"a\xffb", b"a\xffb"),
+        (b" spaces  all over ", b" spaces  all over "),
+        (b"line\nfeed", b"line\nfeed"),
+        (b"-la", b"-la"),
+        (&long, &long),
+    ];
+    for (said, stored) in names {
+        let line = |verb: &str| [verb.as_bytes(), b" ./", said].concat();
+        let mut data = connect(control.passive());
+        assert!(control.ask(line("STOR")).starts_with("150 "), "{}", said.escape_ascii());
+        data.write_all(b"content").unwrap();
+        drop(data);
+        assert_eq!(control.hear(), "226 Done");
+        let kept = fixture.path("").join(OsStr::from_bytes(stored));
+        assert_eq!(std::fs::read(kept).unwrap(), b"content", "{}", said.escape_ascii());
+        assert_eq!(control.ask(line("SIZE")), "213 7");
+        let listed = control.fetch("NLST");
+        let shown: Vec<u8> =
+            stored.iter().map(|&octet| if octet == b'\n' { b'?' } else { octet }).collect();
+        assert_eq!(listed, [&shown[..], b"\r\n"].concat());
+        assert_eq!(control.ask(line("RNFR")), "350 And its new name?");
+        assert_eq!(control.ask("RNTO plain"), "250 It is renamed");
+        assert_eq!(control.ask("DELE plain"), "250 It is gone");
+    }
+    let longer = [b"STOR ".to_vec(), vec![b'n'; 256]].concat();
+    control.passive();
+    assert!(control.ask(longer).starts_with("553 "));
+    assert!(control.ask(b"STOR carriage\rreturn").starts_with("501 "));
 }
 
 #[test]

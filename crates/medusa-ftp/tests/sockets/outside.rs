@@ -107,6 +107,9 @@ fn a_link_that_is_swapped_meanwhile_leads_nowhere() {
     let fixture = Fixture::new(|builder| builder);
     std::fs::create_dir_all(fixture.path("real")).unwrap();
     fixture.write("real/secret.txt", "public");
+    let ways = ways(&fixture);
+    let secret = fixture.folder.path().join("secret.txt");
+    let before = std::fs::metadata(&secret).unwrap().modified().unwrap();
     let done = AtomicBool::new(false);
     let (flip, real) = (fixture.path("flip"), fixture.path("real"));
     let (other, outside) = (fixture.path("other"), fixture.folder.path().to_owned());
@@ -129,14 +132,33 @@ fn a_link_that_is_swapped_meanwhile_leads_nowhere() {
             }
         });
         let mut control = fixture.alice();
+        // "public" has six octets, "top secret" ten.
+        let digest = "efa1f375d76194fa51a3556a97e641e61685f914d446979da50a551a4333ffd7";
+        let public = |verb: &str, reply: &str| match verb {
+            "SIZE" => matches!(reply, "213 6" | "213 0"),
+            "HASH" => reply.contains(digest) || reply.contains(" 0-0 "),
+            _ => reply.starts_with("213 ") || reply.starts_with("250 "),
+        };
         let mut reached = 0;
-        for _ in 0..2000 {
-            let reply = control.ask("SIZE flip/secret.txt");
-            // "public" has six octets, "top secret" ten.
-            assert!(reply == "213 6" || reply == "213 0" || reply.starts_with("550 "), "{reply}");
-            reached += usize::from(reply.starts_with("213"));
+        let mut ask = |verb: &str, name: &[u8]| {
+            let stamp = if verb == "MFMT" { "20010101000000 " } else { "" };
+            let line = [verb.as_bytes(), b" ", stamp.as_bytes(), name].concat();
+            let reply = control.ask(&line);
+            assert!(public(verb, &reply) || reply.starts_with('5'), "{verb}: {reply}");
+            reached += usize::from(reply.starts_with('2'));
+        };
+        for verb in ["SIZE", "HASH", "MFMT", "DELE"] {
+            for _ in 0..500 {
+                ask(verb, b"flip/secret.txt");
+            }
+        }
+        // The hundreds of other ways, each by way of what is flipped.
+        for way in &ways {
+            ask("SIZE", &[b"flip/", &way[..]].concat());
         }
         done.store(true, Ordering::Relaxed);
         println!("reached what is inside {reached} times");
     });
+    assert_eq!(std::fs::read(&secret).unwrap(), b"top secret");
+    assert_eq!(std::fs::metadata(&secret).unwrap().modified().unwrap(), before);
 }

@@ -5,6 +5,7 @@ use medusa_core::testing::Faults;
 use proptest::prelude::*;
 
 use super::fixture::{World, builder, files};
+use crate::commands::COMMANDS;
 
 /// What a client may do next. Without a data connection, a step on it is none.
 fn steps() -> impl Strategy<Value = String> {
@@ -67,6 +68,50 @@ fn finals(transcript: &str) -> usize {
             && octets[3] == b' '
     };
     transcript.split("\r\n").filter(is_final).count()
+}
+
+/// A line that may begin like a command, and goes on as it likes.
+fn nonsense() -> impl Strategy<Value = Vec<u8>> {
+    let verbs: Vec<&str> = COMMANDS.rows().iter().map(|row| row.verb).collect();
+    let verb =
+        prop_oneof![3 => prop::sample::select(verbs).prop_map(str::to_owned), 1 => "[A-Za-z]{0,5}"];
+    let octets = prop_oneof![
+        any::<Vec<u8>>(),
+        "[ ,.;:|/*?0-9A-Za-z\u{1}\u{7f}-]{0,40}".prop_map(String::into_bytes),
+    ];
+    (verb, prop::sample::select(vec![" ", "  ", "", "\t"]), octets)
+        .prop_map(|(verb, gap, octets)| [verb.as_bytes(), gap.as_bytes(), &octets].concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn whatever_a_line_says_it_has_its_reply(
+        lines in prop::collection::vec(nonsense(), 1..12), is_inside in any::<bool>(),
+    ) {
+        let mut world = World::new(builder(&files()), Faults::none());
+        world.settle();
+        if is_inside {
+            world.step("USER alice");
+            world.step("PASS secret");
+        }
+        for line in lines {
+            let mut line: Vec<u8> = line.into_iter().filter(|&octet| octet != b'\n').collect();
+            // ABOR may come without its LF, and QUIT is answered once.
+            if world.control.is_closed() || line.to_ascii_uppercase().starts_with(b"ABOR") {
+                continue;
+            }
+            let before = finals(&world.transcript);
+            line.extend_from_slice(b"\r\n");
+            world.control.send(&line);
+            world.settle();
+            // A transfer that waits for its data is told of that, and ends.
+            world.step("@wait 61");
+            let told = finals(&world.transcript) - before;
+            prop_assert_eq!(told, 1, "{}\n{}", line.escape_ascii(), world.transcript);
+        }
+    }
 }
 
 proptest! {
