@@ -1,6 +1,6 @@
 //! The resolver over real sockets: against scripted servers that misbehave, and against NSD.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,6 +17,8 @@ use medusa_resolver::{
     RecordKind, Records, Resolver, Settings, Upstream,
 };
 use medusa_tests::{Authority, PATIENCE, Site, require, until};
+
+const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
 
 // ---- a program that asks ---------------------------------------------------------------------------
 
@@ -354,6 +356,58 @@ fn a_server_that_stops_tells_those_who_wait() {
     server.join().expect("it ends");
     // Whoever waits keeps a server by a session of its own, not by its questions.
     assert!(start.elapsed() < Duration::from_secs(4));
+}
+
+#[test]
+fn mail_for_a_domain_that_does_not_exist_comes_back() {
+    let (asked, questions) = channel();
+    let script = Script::new(move |socket, question, from| {
+        let mut missing = answer(question, &[]);
+        missing[3] |= 3;
+        let end = missing.len() - 4;
+        asked.send((missing[12..end].to_ascii_lowercase(), missing[end + 1])).expect("heard");
+        socket.send_to(&missing, from).expect("sent");
+    });
+    let site = Site::new(&format!(
+        "[accounts]\nfile = \"users.toml\"\n[resolver]\nservers = [\"{}\"]\n\
+         [smtp.submission]\nlisten = [\"127.0.0.1:0\"]\nhostname = \"mx.example.test\"\n\
+         role = \"submission\"\ndomains = [\"example.test\"]\nmailboxes = \"mail\"\nqueue = \"queue\"\n",
+        script.address
+    ));
+    let mut command = site.command(MEDUSA, &["passwd", "alice"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it runs");
+    child.stdin.take().expect("a pipe").write_all(b"secret\n").expect("it reads");
+    assert!(child.wait().expect("it ends").success());
+    let users = site.read("users.toml");
+    site.write_private("users.toml", format!("{users}mail = [\"alice@example.test\"]\n"));
+    let server = site.serve(MEDUSA);
+    let mut stream = std::io::BufReader::new(server.connect("smtp.submission"));
+    for line in [
+        "",
+        "EHLO c.test",
+        // `\0alice\0secret`
+        "AUTH PLAIN AGFsaWNlAHNlY3JldA==",
+        "MAIL FROM:<alice@example.test>",
+        "RCPT TO:<bob@far.test>",
+        "DATA",
+        "Subject: hello\r\n\r\nHello\r\n.",
+    ] {
+        if !line.is_empty() {
+            stream.get_mut().write_all(format!("{line}\r\n").as_bytes()).expect("it reads");
+        }
+        let mut reply = String::new();
+        while reply.get(3..4) == Some("-") || reply.is_empty() {
+            reply.clear();
+            stream.read_line(&mut reply).expect("text");
+        }
+        assert!(matches!(&reply[..1], "2" | "3"), "{line:?} {reply:?}");
+    }
+    until("the mail comes back", || {
+        let mail = std::fs::read_dir(site.path("mail/alice/new"));
+        mail.is_ok_and(|mut entries| entries.next().is_some())
+    });
+    assert_eq!(questions.try_iter().next(), Some((b"\x03far\x04test\0".to_vec(), 15)));
+    server.end();
 }
 
 // ---- NSD -------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ mod logs;
 pub mod passwd;
 mod plan;
 mod reload;
+mod resolver;
 mod serving;
 mod shared;
 mod table;

@@ -19,10 +19,11 @@ use crate::config::tables::{LogTable, ServerTable};
 use crate::kinds::{Configured, Kinds};
 use crate::shared::Shared;
 use crate::table::{Table as Rows, serves};
-use crate::tls;
+use crate::{resolver, tls};
 
 /// Tables that are not services.
-const SERVER_TABLES: &[&str] = &["server", "log", "limits", accounts::TABLE, tls::TABLE];
+const SERVER_TABLES: &[&str] =
+    &["server", "log", "limits", accounts::TABLE, tls::TABLE, resolver::TABLE];
 
 /// The key of a service's own limits, which belong to the launcher and not to the plug-in.
 const LIMITS: &str = "limits";
@@ -522,6 +523,36 @@ mod tests {
             &format!("{gopher}tls_listen = [\"127.0.0.1:0\"]\n"),
             1,
             &["`gopher.a` has no certificate to speak TLS with", "m.toml:3:15"],
+        );
+    }
+
+    #[test]
+    fn whom_to_ask_for_names_is_told_line_by_line() {
+        let gopher = "[gopher.a]\nlisten = [\"127.0.0.1:0\"]\n";
+        let sound = "[resolver]\nservers = [\"192.0.2.1\", \"tls://192.0.2.1#dns.test\"]\n\
+             timeout = \"2s\"\nattempts = 2\ntrust_ad = true\ncache = \"1 MiB\"\n";
+        assert!(outcome(&format!("{sound}{gopher}")).is_ok());
+        check(
+            &format!("[resolver]\nservers = [\"192.0.2.1\", \"dns.test\"]\nattempts = 0\n{gopher}"),
+            1,
+            &["from 1", "m.toml:3:"],
+        );
+        check(
+            &format!("[resolver]\nservers = [\"192.0.2.1\", \"dns.test\"]\n{gopher}"),
+            1,
+            &["`dns.test` is no name server", "m.toml:2:25"],
+        );
+        check(
+            &format!("[resolver]\nservers = []\n{gopher}"),
+            1,
+            &["no name server", "m.toml:2:11"],
+        );
+        check(
+            &format!(
+                "[resolver]\nservers = [\"tls://192.0.2.1\"]\nauthorities = \"no.pem\"\n{gopher}"
+            ),
+            1,
+            &["no.pem", "m.toml:3:15"],
         );
     }
 

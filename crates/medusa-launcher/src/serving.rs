@@ -151,6 +151,9 @@ pub(crate) fn no_access(_: &Path) -> Arc<dyn AccessSink> {
 
 fn bind(plan: &mut Plan<'_>, shards: NonZeroUsize) -> Result<Server, Failure> {
     let mut builder = Server::builder().shards(shards.get()).metrics(&plan.shared.metrics);
+    for service in plan.shared.services() {
+        builder = builder.mount(service);
+    }
     let mut tables = Vec::new();
     for mount in plan.mounts.drain(..) {
         tables.push((mount.service.name().to_owned(), mount.table));

@@ -1,7 +1,7 @@
-//! What the services of a configuration share: certificates, accounts, metrics.
+//! What the services of a configuration share: certificates, accounts, metrics, resolvers.
 //!
 //! A plug-in finds each by its type in its `BuildContext`: `ServerTls`, `Logins`, `Arc<Accounts>`,
-//! `Metrics`. What is in them is read elsewhere.
+//! `Metrics`, `Arc<dyn Resolver>`, `Resolvers`. What is in them is read elsewhere.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use std::time::SystemTime;
 use medusa_accounts::{Accounts, Logins, ThrottleLimits};
 use medusa_core::metrics::Metrics;
 use medusa_core::tls::ServerTls;
-use medusa_core::{AccessSink, BuildContext, BuildError};
+use medusa_core::{AccessSink, BuildContext, BuildError, Service};
 
 use crate::accounts::{self, Services, UsersFile};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::document::Table;
 use crate::table::Table as Rows;
-use crate::tls;
+use crate::{resolver, tls};
 
 /// What services share.
 pub(crate) struct Shared {
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Reads `[tls]` and `[accounts]`. Relative paths begin at `folder`.
+    /// Reads `[tls]`, `[accounts]` and `[resolver]`. Relative paths begin at `folder`.
     pub(crate) fn read(
         root: &Table<'_, '_>,
         folder: &Path,
@@ -61,6 +61,7 @@ impl Shared {
             }
             None => broken.extend(root.entry(accounts::TABLE).map(|_| accounts::TABLE)),
         }
+        context = resolver::share(root, folder, context, errors);
         let tls = context.shared::<ServerTls>();
         Self { metrics, tls, certificates, accounts, context, broken }
     }
@@ -72,6 +73,11 @@ impl Shared {
             Some(access) => context.with_access(access),
             None => context,
         }
+    }
+
+    /// What services that were built want to be mounted before them.
+    pub(crate) fn services(&self) -> Vec<Box<dyn Service>> {
+        resolver::services(&self.context)
     }
 
     /// The certificates as a table, and how many accounts there are.

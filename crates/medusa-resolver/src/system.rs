@@ -92,7 +92,7 @@ impl ResolvConf {
                 Some("nameserver") => {
                     let address = words.next().and_then(|word| word.parse::<IpAddr>().ok());
                     let Some(address) = address else {
-                        tracing::warn!(line, "resolv.conf names a server that can't be asked");
+                        tracing::debug!(line, "resolv.conf names a server that can't be asked");
                         continue;
                     };
                     let upstream = Upstream::new((address, crate::upstream::PORT).into());

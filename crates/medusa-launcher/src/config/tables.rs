@@ -1,11 +1,11 @@
-//! The tables of a configuration that belong to the launcher: `[server]`, `[log]`, `[accounts]` and
-//! `[tls]`. `[limits]` is the core's, the tables of the services belong to their plug-ins.
+//! The tables of a configuration that belong to the launcher: `[server]`, `[log]`, `[accounts]`, `[tls]`
+//! and `[resolver]`. `[limits]` is the core's, the tables of the services belong to their plug-ins.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use medusa_core::config::Period;
+use medusa_core::config::{Period, Size};
 use serde::Deserialize;
 
 /// `[server]`.
@@ -58,6 +58,24 @@ pub(crate) struct TlsName {
     pub certificate: PathBuf,
     /// Its key.
     pub key: PathBuf,
+}
+
+/// `[resolver]`.
+#[derive(Deserialize, Debug, Default)]
+pub(crate) struct ResolverTable {
+    /// Who is asked; the system says where it is left out.
+    pub servers: Option<Vec<String>>,
+    /// The longest that a packet waits for its answer.
+    pub timeout: Option<Period>,
+    /// How often each server is asked.
+    pub attempts: Option<NonZeroU32>,
+    /// Whether servers are believed that an answer is authentic.
+    #[serde(default)]
+    pub trust_ad: bool,
+    /// What answers may take in memory.
+    pub cache: Option<Size>,
+    /// The authorities that sign the certificates of servers over TLS.
+    pub authorities: Option<PathBuf>,
 }
 
 /// How much is logged.
