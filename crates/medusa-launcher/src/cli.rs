@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::config::tables::Level;
+use crate::queue;
 
 /// One server for many protocols, from one configuration.
 ///
@@ -45,6 +46,14 @@ pub(crate) enum Command {
         accounts: PathBuf,
         /// The account; it is added where there is none
         name: String,
+    },
+    /// Look at the mail that waits to be sent, beside a server that runs or not
+    Queue {
+        #[command(subcommand)]
+        task: queue::Task,
+        /// The server's TOML file
+        #[arg(long, global = true, value_name = "FILE", default_value = "medusa.toml")]
+        config: PathBuf,
     },
 }
 
@@ -90,6 +99,23 @@ mod tests {
         };
         assert_eq!(command(&["passwd", "alice"]), passwd("users.toml"));
         assert_eq!(command(&["passwd", "--accounts", "a", "alice"]), passwd("a"));
+        let config = || "medusa.toml".into();
+        let list = Command::Queue { task: queue::Task::List, config: config() };
+        assert_eq!(command(&["queue", "list"]), list);
+        let task = queue::Task::Retry { ids: vec!["1".into()], all: false };
+        assert_eq!(
+            command(&["queue", "retry", "1", "--config", "a.toml"]),
+            Command::Queue { task, config: "a.toml".into() }
+        );
+        let task = queue::Task::Retry { ids: vec![], all: true };
+        assert_eq!(
+            command(&["queue", "retry", "--all"]),
+            Command::Queue { task, config: config() }
+        );
+        for wrong in [&["queue"][..], &["queue", "retry"], &["queue", "drop"], &["queue", "show"]] {
+            let arguments = ["medusa"].iter().chain(wrong);
+            assert!(Arguments::try_parse_from(arguments).is_err(), "{wrong:?}");
+        }
         assert!(Arguments::try_parse_from(["medusa", "passwd"]).is_err());
         assert!(Arguments::try_parse_from(["medusa", "check"]).is_err());
         assert!(Arguments::try_parse_from(["medusa", "a.toml"]).is_err());

@@ -28,6 +28,7 @@ mod kinds;
 mod logs;
 pub mod passwd;
 mod plan;
+mod queue;
 mod reload;
 mod resolver;
 mod serving;
@@ -100,6 +101,9 @@ impl Launcher {
             Command::Serve { config: None } => self.serve_builtin(&arguments),
             Command::Check { config } => self.check(&config),
             Command::Passwd { accounts, name } => set_password(&accounts, &name),
+            Command::Queue { task, config } => {
+                queue::run(&config, &task).map(|text| print_out(&text))
+            }
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
