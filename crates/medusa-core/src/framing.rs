@@ -4,9 +4,13 @@
 //! place up to which it has searched, so that the work is linear however slowly the bytes drip in, and
 //! the result is the same however the network splits them.
 
+mod search;
+
 use std::sync::Arc;
 
-use memchr::{memchr, memmem};
+use memchr::memmem;
+
+use self::search::find_from;
 
 /// What ends a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -423,24 +427,6 @@ impl Framer {
 
 const fn frame(start: usize, length: usize, end: bool, consumed: usize) -> Cut {
     Cut::Frame { start, length, end, consumed }
-}
-
-/// Finds `delimiter` in `input`, knowing that none begins before `from`. The rarest byte of a text
-/// delimiter is its last, so the search is for that.
-#[inline]
-fn find_from(input: &[u8], delimiter: &[u8], from: usize) -> Option<usize> {
-    let (&last, rest) = delimiter.split_last()?;
-    let mut at = from + rest.len();
-    loop {
-        let found = memchr(last, input.get(at..)?)?;
-        let end = at + found;
-        // From the back, octet by octet: delimiters are short, and a call of memcmp costs more.
-        let before = &input[end - rest.len()..end];
-        if before.iter().rev().eq(rest.iter().rev()) {
-            return Some(end - rest.len());
-        }
-        at = end + 1;
-    }
 }
 
 /// Where the next line that begins with a dot begins.

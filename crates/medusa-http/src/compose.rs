@@ -156,6 +156,10 @@ pub(crate) fn head(
         End::Length(length) => {
             out.extend_from_slice(b"Content-Length: ");
             decimal(out, length);
+            if !(plan.close || asked.is_old_version()) {
+                // As it is nearly always, in one go.
+                return out.extend_from_slice(b"\r\n\r\n");
+            }
             out.extend_from_slice(b"\r\n");
         }
         End::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),

@@ -352,21 +352,22 @@ fn is_reserved(name: &HeaderName) -> bool {
 /// Appends a line. Names get their capitals: they don't matter, but people expect them.
 fn push_field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     match name.as_str() {
-        "etag" => out.extend_from_slice(b"ETag"),
-        "www-authenticate" => out.extend_from_slice(b"WWW-Authenticate"),
+        "content-type" => out.extend_from_slice(b"Content-Type: "),
+        "etag" => out.extend_from_slice(b"ETag: "),
+        "www-authenticate" => out.extend_from_slice(b"WWW-Authenticate: "),
         name => {
             let start = out.len();
             out.extend_from_slice(name.as_bytes());
-            let mut first = true;
-            for octet in &mut out[start..] {
-                if first {
-                    octet.make_ascii_uppercase();
+            let written = &mut out[start..];
+            written[0].make_ascii_uppercase();
+            for at in 1..written.len() {
+                if written[at - 1] == b'-' {
+                    written[at].make_ascii_uppercase();
                 }
-                first = *octet == b'-';
             }
+            out.extend_from_slice(b": ");
         }
     }
-    out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }

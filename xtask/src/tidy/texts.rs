@@ -24,6 +24,7 @@ const PURE: &[&str] = &[
     "crates/medusa-core/src/desk.rs",
     "crates/medusa-core/src/env.rs",
     "crates/medusa-core/src/framing.rs",
+    "crates/medusa-core/src/framing/",
     "crates/medusa-core/src/limits.rs",
     "crates/medusa-core/src/mailbox.rs",
     "crates/medusa-core/src/metrics.rs",

@@ -91,9 +91,66 @@ const BY_LENGTH: [(u8, u8); LONGEST + 1] = {
     table
 };
 
+/// A known name as words of eight octets, with the bit of each letter that its case is.
+struct Spelling {
+    words: [u64; WORDS],
+    cases: [u64; WORDS],
+}
+
+const WORDS: usize = LONGEST.div_ceil(8);
+
+const SPELLINGS: [Spelling; COUNT] = {
+    const NONE: Spelling = Spelling { words: [0; WORDS], cases: [0; WORDS] };
+    let mut all = [NONE; COUNT];
+    let mut i = 0;
+    while i < COUNT {
+        let text = KNOWN[i].1.as_bytes();
+        let mut at = 0;
+        while at < text.len() {
+            let shift = at % 8 * 8;
+            all[i].words[at / 8] |= (text[at] as u64) << shift;
+            if text[at].is_ascii_lowercase() {
+                all[i].cases[at / 8] |= 0x20 << shift;
+            }
+            at += 1;
+        }
+        i += 1;
+    }
+    all
+};
+
 impl Known {
-    /// The known name that this one equals, whatever its case.
+    /// The known name that begins these octets and ends in a colon, whatever its case. What it holds needn't
+    /// be judged any more.
     #[inline]
+    pub(super) fn at_front(octets: &[u8]) -> Option<(Known, usize)> {
+        let mut words = [0; WORDS];
+        for (index, word) in words.iter_mut().enumerate() {
+            let eight = octets.get(8 * index..)?.first_chunk::<8>()?;
+            *word = u64::from_le_bytes(*eight);
+            let colon = octets::equal(*word, b':').trailing_zeros() / 8;
+            if colon < 8 {
+                *word &= (1 << (8 * colon)) - 1;
+                let length = 8 * index + colon as usize;
+                return Known::spelled(&words, length).map(|known| (known, length));
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn spelled(words: &[u64; WORDS], length: usize) -> Option<Known> {
+        let &(from, to) = BY_LENGTH.get(length)?;
+        let range = usize::from(from)..usize::from(to);
+        let is_it = |spelling: &Spelling| {
+            let differ = |at: usize| (words[at] ^ spelling.words[at]) & !spelling.cases[at];
+            differ(0) | differ(1) | differ(2) == 0
+        };
+        let at = SPELLINGS[range.clone()].iter().position(is_it)?;
+        Some(KNOWN[range.start + at].0)
+    }
+
+    /// The known name that this one equals, whatever its case.
     pub(super) fn find(name: &[u8]) -> Option<Known> {
         let &(from, to) = BY_LENGTH.get(name.len())?;
         KNOWN[usize::from(from)..usize::from(to)]
@@ -102,6 +159,8 @@ impl Known {
             .map(|&(known, _)| known)
     }
 }
+
+const _: () = assert!(WORDS == 3, "`spelled` looks at three words");
 
 /// All header fields of a head that has been parsed, in the order they came.
 #[derive(Debug, Clone, Copy)]
@@ -144,4 +203,42 @@ impl<'a> Iterator for Fields<'a> {
 /// aren't understood: for lists of tokens.
 pub(crate) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(octets::trim).filter(|element| !element.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_names_are_found_in_any_case_and_nothing_else_is() {
+        for &(known, text) in KNOWN {
+            for name in
+                [text.to_owned(), text.to_uppercase(), text[..1].to_uppercase() + &text[1..]]
+            {
+                let line = format!("{name}: some value that is long enough");
+                assert_eq!(Known::at_front(line.as_bytes()), Some((known, name.len())), "{line}");
+                assert_eq!(Known::find(name.as_bytes()), Some(known));
+                // One bit of one octet, which may be that of the case.
+                for (at, bit) in (0..name.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+                    let mut wrong = line.clone().into_bytes();
+                    wrong[at] ^= 1 << bit;
+                    let expected = Known::find(&wrong[..name.len()]);
+                    let found = Known::at_front(&wrong).map(|(known, _)| known);
+                    assert_eq!(found, expected, "{}", String::from_utf8_lossy(&wrong));
+                }
+            }
+        }
+        // Too short to be looked at by words, or no name at all.
+        for line in [
+            "host:a",
+            "te: ",
+            ":",
+            "",
+            "a-name-that-is-longer-than-all: x",
+            "x-unknown: y",
+            "host 127.0.0.1",
+        ] {
+            assert_eq!(Known::at_front(line.as_bytes()), None, "{line}");
+        }
+    }
 }

@@ -328,17 +328,23 @@ fn fields<const WHOLE: bool>(head: &mut Head<'_>, limits: &HeadLimits) -> Result
             Some(b' ' | b'\t') => return Err(Fault::FoldedLine.into()),
             _ => {}
         }
-        let name_end = octets::run(bytes, at, octets::TOKEN);
-        if name_end == at || bytes.get(name_end) != Some(&b':') {
-            return Err(judge_name::<WHOLE>(bytes, name_end));
-        }
+        let (known, name_end) = match Known::at_front(&bytes[at..]) {
+            Some((known, length)) => (Some(known), at + length),
+            None => {
+                let end = octets::run(bytes, at, octets::TOKEN);
+                if end == at || bytes.get(end) != Some(&b':') {
+                    return Err(judge_name::<WHOLE>(bytes, end));
+                }
+                (Known::find(&bytes[at..end]), end)
+            }
+        };
         let value_end = octets::value_run(bytes, name_end + 1);
         let next = line_end::<WHOLE>(bytes, value_end, Fault::ControlOctet)?;
         count += 1;
         if count > limits.fields {
             return Err(Fault::HeadTooLong.into());
         }
-        if let Some(known) = Known::find(&bytes[at..name_end]) {
+        if let Some(known) = known {
             let again = seen.overlaps(KnownSet::of(&[known]));
             seen.insert(known);
             remember(head, known, again, name_end + 1, value_end)?;
@@ -357,8 +363,9 @@ fn remember(
     end: usize,
 ) -> Result<(), Fault> {
     let untrimmed = &head.bytes[start..end];
-    let lead = untrimmed.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-    let value = octets::trim(&untrimmed[lead..]);
+    let value = octets::trim_start(untrimmed);
+    let lead = untrimmed.len() - value.len();
+    let value = octets::trim_end(value);
     match known {
         Known::Host if again => return Err(Fault::Host),
         Known::ContentLength if again => return Err(Fault::ContentLength),
