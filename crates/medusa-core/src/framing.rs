@@ -631,4 +631,33 @@ mod tests {
             assert_eq!(framer.cut(&mut input[..end]), Cut::Partial { consumed: 0 });
         }
     }
+
+    /// What holds for any octets: however they arrive, the frames are the same.
+    fn fuzz(octets: &[u8]) {
+        let framings = [
+            Framing::line(30),
+            Framing::delimited(b"\r\n\r\n", 40),
+            Framing::length(20),
+            Framing { terminator: Terminator::DotLine, delivery: Delivery::Whole { limit: 60 } },
+            Framing { terminator: Terminator::DotLine, delivery: Delivery::Pieces },
+        ];
+        for framing in framings {
+            let whole = run(&framing, &[octets]);
+            let single: Vec<&[u8]> = octets.chunks(1).collect();
+            assert_eq!(run(&framing, &single).0, whole.0, "{framing:?}: {octets:?}");
+            let (front, back) = octets.split_at(octets.len() / 2);
+            assert_eq!(run(&framing, &[front, back]).0, whole.0, "{framing:?}: {octets:?}");
+        }
+    }
+
+    #[test]
+    fn streams_that_are_nearly_right() {
+        let corpus = [
+            &b"EHLO a.test\r\nMAIL FROM:<>\r\nDATA\r\n"[..],
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: b\r\n\r\n",
+            b"Subject: a\r\n\r\n..stuffed\r\n.\r\nQUIT\r\n",
+            b".\r\n.\r\n",
+        ];
+        crate::testing::mutated(&corpus, 2, 1_500).for_each(|octets| fuzz(&octets));
+    }
 }

@@ -179,4 +179,28 @@ mod tests {
             assert!(matches!(parse(bad), Header::Invalid(_)), "{bad:?}");
         }
     }
+
+    /// What holds for any octets: a header is within them, and none of its beginnings is one.
+    fn fuzz(octets: &[u8]) {
+        let Header::Complete { length, .. } = parse(octets) else { return };
+        assert!(length <= octets.len().min(LONGEST), "{octets:?}");
+        for cut in 0..length {
+            assert_eq!(parse(&octets[..cut]), Header::Incomplete, "{octets:?} cut at {cut}");
+        }
+        assert_eq!(parse(&octets[..length]), parse(octets), "{octets:?}");
+    }
+
+    #[test]
+    fn headers_that_are_nearly_right() {
+        let binary = v2(0x21, 0x11, &[192, 0, 2, 1, 192, 0, 2, 2, 0xdc, 4, 1, 0xbb]);
+        let binary6 = v2(0x21, 0x21, &[1; 36]);
+        let corpus = [
+            &b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\nGET / HTTP/1.1\r\n"[..],
+            b"PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n",
+            b"PROXY UNKNOWN\r\n",
+            &binary,
+            &binary6,
+        ];
+        crate::testing::mutated(&corpus, 1, 20_000).for_each(|octets| fuzz(&octets));
+    }
 }

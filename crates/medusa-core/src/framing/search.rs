@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn a_delimiter_is_found_wherever_it_stands() {
         for delimiter in [&b"\n"[..], b"\r\n", b"\r\n\r\n", b"\r\n--boundary"] {
-            for length in 0..110 {
+            for length in [0, 1, 3, 4, 7, 8, 9, 12, 17, 40, 63, 64, 66, 68, 71, 72, 90] {
                 // Neighbours that a careless comparison would take for it.
                 for filler in [b'\n', b'\r', b'\n' ^ 1, b'\n' | 0x80] {
                     let mut input = vec![filler; length];

@@ -7,6 +7,7 @@
 mod datagrams;
 mod faults;
 mod line;
+mod mutate;
 mod pair;
 mod secured;
 
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use datagrams::{Datagrams, Sent};
 pub use faults::Faults;
+pub use mutate::mutated;
 pub use pair::Pair;
 pub use secured::SecuredStream;
 

@@ -156,3 +156,25 @@ proptest! {
         }
     }
 }
+
+/// What holds for any octets: however a body arrives, it is the same one or the same fault.
+fn fuzz(octets: &[u8]) {
+    let limits = ChunkLimits::default();
+    let whole = decode(octets, usize::MAX, limits);
+    assert_eq!(decode(octets, 1, limits), whole, "{:?}", String::from_utf8_lossy(octets));
+    if let Ok(Some((body, rest))) = whole {
+        assert!(body.len() + rest.len() < octets.len());
+        assert!(octets.ends_with(&rest));
+    }
+}
+
+#[test]
+fn bodies_that_are_nearly_right() {
+    let corpus = [
+        &b"5\r\nhello\r\n1\r\n!\r\n0\r\n\r\nGET / HTTP/1.1"[..],
+        b"1;a=b;c=\"d\\\" e\"\r\nx\r\n0\r\n\r\n",
+        b"0\r\nX: y\r\nContent-Length: 3\r\n\r\nabc",
+        b"00A\r\n0123\r\n6789\r\n000\r\n\r\n",
+    ];
+    medusa_core::testing::mutated(&corpus, 4, 20_000).for_each(|octets| fuzz(&octets));
+}

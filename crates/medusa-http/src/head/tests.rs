@@ -292,3 +292,47 @@ proptest! {
         }
     }
 }
+
+/// What holds for any octets: a part never contradicts the whole, and what is taken holds only what may
+/// stand there.
+fn fuzz(octets: &[u8]) {
+    let limits = HeadLimits::default();
+    let mut ended = octets.to_vec();
+    ended.extend_from_slice(b"\r\n\r\n");
+    let head = frame(&ended);
+    let whole = Head::parse(head, &limits);
+    let fault = whole.as_ref().err().copied();
+    for cut in 0..head.len() + 3 {
+        if let Some(early) = Head::fault_in_part(&ended[..cut], &limits) {
+            assert_eq!(Some(early), fault, "{:?} cut at {cut}", String::from_utf8_lossy(&ended));
+        }
+    }
+    let Ok(whole) = whole else { return };
+    assert!(octets::all(whole.method_bytes(), octets::TOKEN));
+    for (name, value) in whole.fields() {
+        assert!(octets::all(name, octets::TOKEN));
+        assert!(value.is_empty() || octets::all(value, octets::VALUE));
+    }
+    for &(known, text) in fields::KNOWN {
+        let name = http::HeaderName::from_static(text);
+        assert_eq!(whole.known(known), whole.fields().all(&name).next(), "{text}");
+    }
+    if let Some(Ok(path)) = whole.target().path().map(|path| whole.canonical_path(path)) {
+        assert_eq!(canonical_path(whole.target().path().unwrap_or_default()).as_ref(), Ok(&path));
+        assert!(path.starts_with(b"/") && !path.contains(&0), "{path:?}");
+        assert!(!path.split(|&b| b == b'/').any(|segment| segment == b".." || segment == b"."));
+    }
+}
+
+#[test]
+fn heads_that_are_nearly_right() {
+    let corpus = [
+        &b"GET /a/b.html?c=d HTTP/1.1\r\nHost: example.test:8080\r\nAccept: text/html, */*"[..],
+        b"POST /%61/../c HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 12\r\nContent-Type: text/plain",
+        b"PUT http://a.test/b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue",
+        b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close, keep-alive",
+        b"GET / HTTP/1.0\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\nRange: bytes=0-1",
+        b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443",
+    ];
+    medusa_core::testing::mutated(&corpus, 3, 5_000).for_each(|octets| fuzz(&octets));
+}
