@@ -147,7 +147,13 @@ impl Forwarding {
     pub fn system() -> Self {
         let settings = Settings::default();
         // Without TLS there is nothing that could fail.
-        Self { shared: Arc::new(Shared::new(settings, None)) }
+        Self { shared: Arc::new(Shared::new(settings, None, Files::of_the_system())) }
+    }
+
+    /// Asks the servers that these files name.
+    #[cfg(test)]
+    pub(crate) fn by(files: Files) -> Self {
+        Self { shared: Arc::new(Shared::new(Settings::default(), None, files)) }
     }
 
     /// Asks these servers, and looks at no file.
@@ -174,7 +180,7 @@ impl Forwarding {
             }
             false => None,
         };
-        Ok(Self { shared: Arc::new(Shared::new(settings, tls)) })
+        Ok(Self { shared: Arc::new(Shared::new(settings, tls, Files::of_the_system())) })
     }
 
     /// What does the work. It is mounted once, before the services that ask; it listens nowhere.
@@ -325,10 +331,10 @@ impl fmt::Debug for Local {
 // ---- what shards share -----------------------------------------------------------------------------
 
 impl Shared {
-    fn new(settings: Settings, tls: Option<Arc<ClientTls>>) -> Self {
+    fn new(settings: Settings, tls: Option<Arc<ClientTls>>, files: Files) -> Self {
         let cache = Arc::new(Cache::new(settings.cache_bytes, settings.stale));
         let system = settings.servers.is_none().then(|| SystemFiles {
-            files: Files::of_the_system(),
+            files,
             looked: AtomicU64::new(0),
             looking: AtomicBool::new(false),
             began: Instant::now(),

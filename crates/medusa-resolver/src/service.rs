@@ -20,7 +20,7 @@ use crate::question::Question;
 use crate::special;
 use crate::stored::Reply;
 use crate::stream::{Event, Leave, Message, Said, Upward};
-use crate::wire::Query;
+use crate::wire::{self, Query};
 
 /// The engine's next deadline.
 const DEADLINE: TimerKey = TimerKey(0);
@@ -340,8 +340,13 @@ impl DatagramService for Shard {
 
     fn received(&mut self, cx: &mut DatagramCx<'_>, datagram: Datagram<'_>) {
         let Some(&path) = self.paths.get(&datagram.sender.socket()) else { return };
-        let (from, bytes) = (datagram.sender.remote(), datagram.bytes);
-        self.with(cx, |core, now| core.engine.handle_datagram(path, from, bytes, now));
+        let from = datagram.sender.remote();
+        let mut bytes = std::borrow::Cow::Borrowed(datagram.bytes);
+        if datagram.truncated && bytes.len() > 2 {
+            // Longer than was asked for, and cut by us: to be fetched over TCP like what the server cuts.
+            bytes.to_mut()[2] |= (wire::flag::TC >> 8) as u8;
+        }
+        self.with(cx, |core, now| core.engine.handle_datagram(path, from, &bytes, now));
     }
 
     fn failed(&mut self, cx: &mut DatagramCx<'_>, socket: SocketId, failure: Failure) {

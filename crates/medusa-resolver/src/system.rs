@@ -53,6 +53,12 @@ impl Files {
         Files { resolv_conf: "/etc/resolv.conf".into(), hosts: "/etc/hosts".into() }
     }
 
+    /// Those of a folder.
+    #[cfg(test)]
+    pub(crate) fn of(folder: &Path) -> Self {
+        Files { resolv_conf: folder.join("resolv.conf"), hosts: folder.join("hosts") }
+    }
+
     /// Reads them. A file that isn't there, or can't be read, says nothing.
     pub(crate) fn read(&self) -> System {
         // Before they are read: what changes meanwhile is read again the next time.
@@ -150,10 +156,7 @@ mod tests {
     #[test]
     fn files_are_read_again_when_they_have_changed() {
         let folder = tempfile::tempdir().expect("a folder");
-        let files = Files {
-            resolv_conf: folder.path().join("resolv.conf"),
-            hosts: folder.path().join("hosts"),
-        };
+        let files = Files::of(folder.path());
         let system = files.read();
         assert_eq!(system.resolv_conf.servers.len(), 1);
         assert_eq!(files.read_again(&system), None);

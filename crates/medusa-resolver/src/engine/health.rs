@@ -30,6 +30,8 @@ pub(super) struct Health {
     down_until: Option<Instant>,
     plain_until: Option<Instant>,
     folded: u8,
+    /// When a message has last come by the connection to it.
+    pub(super) heard_at: Option<Instant>,
 }
 
 impl Health {
@@ -42,6 +44,7 @@ impl Health {
             down_until: None,
             plain_until: None,
             folded: 0,
+            heard_at: None,
         }
     }
 

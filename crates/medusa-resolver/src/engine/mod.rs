@@ -12,6 +12,7 @@
 
 mod health;
 mod judge;
+mod putting;
 mod running;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -24,7 +25,7 @@ use crate::counts::Counts;
 use crate::special;
 use crate::stored::{Reply, Stored};
 use crate::upstream::Upstream;
-use crate::wire::{self, HEADER, Query, flag, rcode};
+use crate::wire::{self, Query, flag, rcode};
 use health::Health;
 use judge::{Outcome, Verdict, judge};
 use running::{Attempt, Running, Way};
@@ -36,10 +37,6 @@ const STALE_AFTER: Duration = Duration::from_millis(1800);
 /// So many packets that are no answer, and the question goes over TCP (RFC 5452 §9.2 asks for something
 /// to be done).
 const MISMATCHES: u32 = 8;
-/// A server other than the fastest is asked once in so many questions, to learn what has become of it.
-const EXPLORED: u16 = 32;
-/// Sockets that listen for the answer to one question.
-const OPEN_PATHS: usize = 2;
 
 /// How upstream servers are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +76,7 @@ pub(crate) enum Transmit {
     Close { path: u64 },
     /// A message on the connection to a server, which is made if there is none.
     Stream { server: u32, bytes: Vec<u8> },
-    /// A server isn't needed any more.
+    /// The connection to a server is of no use any more; a message for it makes another.
     Leave { server: u32 },
 }
 
@@ -299,6 +296,9 @@ impl<W> Engine<W> {
     /// A message has come by the connection to a server. Says whether it was one that was waited for.
     pub(crate) fn handle_message(&mut self, server: u32, bytes: &[u8], now: Instant) -> bool {
         let Ok(id) = wire::u16_at(bytes, 0) else { return false };
+        if let Some(health) = self.health_mut(server) {
+            health.heard_at = Some(now);
+        }
         let taken = self.take(self.ids.get(&(server, id)).copied(), |attempt| {
             attempt.way == Way::Stream(id) && attempt.server == server
         });
@@ -368,9 +368,8 @@ impl<W> Engine<W> {
                 continue;
             }
             self.counts.timeouts.add();
-            let silent = running.attempts.last().map(|attempt| attempt.server);
-            if let Some(health) = silent.and_then(|server| self.health_mut(server)) {
-                health.missed(now);
+            if let Some(silent) = running.attempts.last() {
+                self.miss(silent, now);
             }
             if now >= running.began + PATIENCE {
                 self.fail(running, "no name server has answered", now);
@@ -401,114 +400,16 @@ impl<W> Engine<W> {
         self.told.pop_front()
     }
 
-    // ---- asking ------------------------------------------------------------------------------
-
-    fn prefetch(&mut self, query: &Query, now: Instant) {
-        let room = self.running.len() < self.pace.outstanding && !self.servers.is_empty();
-        if room && !self.by_key.contains_key(query.key()) {
-            self.counts.prefetches.add();
-            self.begin(query, None, Vec::new(), now);
+    /// A server was silent. If nothing at all has come by its connection since it was asked, that is
+    /// dead, whatever TCP says, and the next question makes another.
+    fn miss(&mut self, silent: &Attempt, now: Instant) {
+        let (server, sent_at) = (silent.server, silent.sent_at);
+        let Some(health) = self.health_mut(server) else { return };
+        health.missed(now);
+        let is_dead = health.heard_at.is_none_or(|heard_at| heard_at < sent_at);
+        if is_dead && matches!(silent.way, Way::Stream(_)) {
+            self.transmits.push_back(Transmit::Leave { server });
         }
-    }
-
-    fn begin(&mut self, query: &Query, stale: Option<Reply>, waiters: Vec<W>, now: Instant) {
-        let id = self.allocate();
-        self.by_key.insert(query.key().into(), id);
-        let running = Running::new(id, query.clone(), stale, waiters, now);
-        self.put_next(running, now);
-    }
-
-    /// Puts the question to the next server, or gives up.
-    fn put_next(&mut self, running: Running<W>, now: Instant) {
-        let most = self.pace.attempts.max(1) as usize * self.servers.len();
-        match self.choose(&running, now) {
-            Some(server) if running.puts < most => {
-                let edns = self.health(server).is_none_or(|health| health.takes_edns(now));
-                self.put(running, server, false, edns, now);
-            }
-            _ => {
-                let reason = running.reason;
-                self.fail(running, reason, now);
-            }
-        }
-    }
-
-    fn put_over_tcp(&mut self, running: Running<W>, server: u32, now: Instant) {
-        let is_put =
-            |attempt: &Attempt| attempt.server == server && matches!(attempt.way, Way::Stream(_));
-        if running.attempts.iter().any(is_put) {
-            return self.keep(running);
-        }
-        let edns = self.health(server).is_none_or(|health| health.takes_edns(now));
-        self.put(running, server, true, edns, now);
-    }
-
-    /// Puts the question to a server: over UDP, unless that is one for TLS or TCP is told.
-    fn put(&mut self, mut running: Running<W>, server: u32, tcp: bool, edns: bool, now: Instant) {
-        let Some(health) = self.health(server) else { return self.put_next(running, now) };
-        let secured = health.upstream.tls_name().is_some();
-        let (to, wait, odd_case) = (health.upstream.address(), health.wait(), health.keeps_case());
-        let stream = tcp || secured;
-        let mut name = running.name.clone();
-        if odd_case && !stream {
-            self.randomise_case(&mut name);
-        }
-        let mut id = self.random_id();
-        let way = if stream {
-            // There are far fewer under way than there are ids.
-            while self.ids.contains_key(&(server, id)) {
-                id = id.wrapping_add(1);
-            }
-            self.ids.insert((server, id), running.id);
-            Way::Stream(id)
-        } else {
-            let path = self.allocate();
-            self.paths.insert(path, running.id);
-            Way::Datagram(path)
-        };
-        let bytes = wire::compose(&running.query, &name, id, edns, secured);
-        let question = bytes[HEADER..HEADER + name.len() + 4].into();
-        let odd_case = odd_case && !stream;
-        running.attempts.push(Attempt { server, way, id, question, sent_at: now, edns, odd_case });
-        match way {
-            Way::Datagram(path) => {
-                self.counts.sent.add();
-                self.transmits.push_back(Transmit::Datagram { path, to, bytes });
-            }
-            Way::Stream(_) => {
-                self.counts.streamed.add();
-                self.transmits.push_back(Transmit::Stream { server, bytes });
-            }
-        }
-        self.abandon(&mut running, OPEN_PATHS);
-        // Each round waits twice as long; the last packet as long as there is patience. A connection may
-        // have to be made first.
-        let round = running.puts / self.servers.len().max(1);
-        running.puts += 1;
-        let last = running.puts >= self.pace.attempts.max(1) as usize * self.servers.len();
-        let wait = wait * 2_u32.pow(round.min(8) as u32) * if stream { 4 } else { 1 };
-        let wait = if last { self.pace.timeout } else { wait.min(self.pace.timeout) };
-        running.retry_at = (now + wait).min(running.began + PATIENCE);
-        self.keep(running);
-    }
-
-    /// The server to be asked next: one that isn't known not to know, hasn't been asked as often as
-    /// others, is up, and fast.
-    fn choose(&mut self, running: &Running<W>, now: Instant) -> Option<u32> {
-        let explores = self.servers.len() > 1 && self.random_id().is_multiple_of(EXPLORED);
-        let candidates =
-            self.servers.iter().filter(|health| !running.rejected.contains(&health.id));
-        let puts = |health: &Health| {
-            running.attempts.iter().filter(|attempt| attempt.server == health.id).count()
-        };
-        if explores && running.puts == 0 {
-            let up: Vec<_> = candidates.filter(|health| !health.is_down(now)).collect();
-            let index = running.id as usize % up.len().max(1);
-            return up.get(index).or(self.servers.first().as_ref()).map(|health| health.id);
-        }
-        let chosen =
-            candidates.min_by_key(|health| (health.rank(now).0, puts(health), health.rank(now).1));
-        chosen.map(|health| health.id)
     }
 
     // ---- answers -----------------------------------------------------------------------------
@@ -647,23 +548,6 @@ impl<W> Engine<W> {
             }
             Way::Stream(id) => {
                 self.ids.remove(&(attempt.server, id));
-            }
-        }
-    }
-
-    fn random_id(&mut self) -> u16 {
-        let mut octets = [0; 2];
-        (self.random)(&mut octets);
-        u16::from_ne_bytes(octets)
-    }
-
-    /// Gives each letter a case by chance (draft-vixie-dnsext-dns0x20).
-    fn randomise_case(&mut self, name: &mut [u8]) {
-        let mut bits = [0; 32];
-        (self.random)(&mut bits);
-        for (index, octet) in name.iter_mut().enumerate() {
-            if octet.is_ascii_lowercase() && bits[index / 8] >> (index % 8) & 1 == 1 {
-                octet.make_ascii_uppercase();
             }
         }
     }

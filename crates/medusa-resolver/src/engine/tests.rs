@@ -301,6 +301,26 @@ fn a_connection_that_ends_is_made_once_more() {
 }
 
 #[test]
+fn a_connection_that_is_dead_is_left_for_another() {
+    let mut net = Net::new(&["tls://192.0.2.53"]);
+    net.ask("a.test");
+    assert_eq!(net.streamed().len(), 1);
+    net.advance(ms(3200));
+    let all: Vec<_> = std::iter::from_fn(|| net.engine.poll_transmit()).collect();
+    assert!(matches!(all[..], [Transmit::Leave { .. }, Transmit::Stream { .. }]), "{all:?}");
+    // What others are answered by is alive.
+    net.ask("b.test");
+    let (server, message) = net.streamed().remove(0);
+    net.now += ms(1);
+    net.engine.handle_message(server, &reply(&message, 0, &[a("b.test", 60)], &[]), net.now);
+    net.ask("c.test");
+    net.now += ms(1);
+    net.engine.handle_message(server, &message, net.now);
+    net.advance(ms(30_000));
+    assert!(net.is_clean());
+}
+
+#[test]
 fn silence_is_waited_out_with_longer_and_longer_waits() {
     let mut net = Net::new(&["192.0.2.53"]);
     net.ask("a.test");

@@ -228,6 +228,54 @@ fn questions_are_passed_on_for_others() {
 }
 
 #[test]
+fn the_systems_files_are_followed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("a file");
+    };
+    write("resolv.conf", "nameserver 192.0.2.1\n");
+    write("hosts", "192.0.2.9 printer\n");
+    let forwarding = Forwarding::by(crate::system::Files::of(folder.path()));
+    let shard = Datagrams::at(Shop::service(&forwarding), &[]);
+    let mut shop = Shop { forwarding, shard, asking: Client::new(Asking) };
+    shop.ask(1, "printer");
+    shop.ask(2, "a.test");
+    let sent = shop.sent_one();
+    assert_eq!(sent.to.to_string(), "192.0.2.1:53");
+    let answer = reply(&sent.bytes, 0, &[record("a.test", 1, 600, [192, 0, 2, 7])], &[]);
+    shop.shard.answer(sent.socket, sent.to, answer);
+    assert_eq!(shop.told(), "1: 192.0.2.9; 2: 192.0.2.7; ");
+    write("resolv.conf", "nameserver 192.0.2.22\n");
+    write("hosts", "");
+    shop.shard.advance(Duration::from_secs(6));
+    // This one has the files looked at, and the next is asked of whom they name.
+    for name in ["b.test", "c.test"] {
+        shop.ask(3, name);
+        shop.shard.run_jobs();
+    }
+    let asked: Vec<_> = shop.shard.sent().iter().map(|sent| sent.to.to_string()).collect();
+    assert!(asked.ends_with(&["192.0.2.22:53".into(), "192.0.2.22:53".into()]), "{asked:?}");
+    assert_eq!(shop.forwarding.servers()[0].to_string(), "192.0.2.22:53");
+    // What others have said is forgotten.
+    for name in ["a.test", "printer"] {
+        shop.ask(4, name);
+    }
+    assert_eq!(shop.shard.sent().len(), 2);
+}
+
+#[test]
+fn what_is_longer_than_was_asked_for_is_fetched_too() {
+    let mut shop = Shop::new();
+    shop.ask(1, "a.test");
+    let asked = shop.sent_one();
+    let many: Vec<_> = (0..200).map(|i| record("a.test", 1, 60, [10, 0, 0, i])).collect();
+    let long = reply(&asked.bytes, 0, &many, &[]);
+    assert!(long.len() > 4096);
+    shop.shard.answer(asked.socket, upstream(), long);
+    assert!(matches!(shop.shard.asked().first(), Some(OfShard::Connect(..))));
+}
+
+#[test]
 fn truncated_answers_are_fetched_by_a_connection() {
     let mut shop = Shop::new();
     shop.ask(1, "a.test");

@@ -72,3 +72,6 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
     let octets = bytes.get(at..at + 4).and_then(|octets| octets.try_into().ok());
     octets.map(u32::from_be_bytes).ok_or(Malformed)
 }
+
+#[cfg(test)]
+mod tests;
