@@ -275,3 +275,6 @@ fn result(fate: &Fate) -> &'static str {
         Fate::Failed => "bounced",
     }
 }
+
+#[cfg(test)]
+mod tests;

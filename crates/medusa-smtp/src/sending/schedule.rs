@@ -397,3 +397,6 @@ impl Scheduler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
