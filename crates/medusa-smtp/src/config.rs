@@ -1,5 +1,6 @@
 //! `[smtp.NAME]` as it is written. What the keys mean together is `plugin.rs`'s to say.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use medusa_core::config::{Listen, Period, Size};
@@ -64,12 +65,15 @@ pub(crate) struct DestinationConfig {
     /// The server that it is sent to.
     pub(crate) relay: Option<String>,
     /// Whether connections are secured.
-    #[serde(default)]
-    pub(crate) tls: Security,
+    pub(crate) tls: Option<Security>,
     /// The authorities that may vouch for the server.
     pub(crate) ca: Option<PathBuf>,
     /// Who we are there.
     pub(crate) user: Option<String>,
     /// The file with the password for that.
     pub(crate) password_file: Option<PathBuf>,
+    /// Messages under way at one time.
+    pub(crate) connections: Option<NonZeroUsize>,
+    /// The least time between two messages.
+    pub(crate) pause: Option<Period>,
 }

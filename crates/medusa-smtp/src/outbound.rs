@@ -1,6 +1,7 @@
 //! The keys of sending made into a [`Sending`]: `queue`, `relay`, `retry`, `expire`, `warn` and
 //! `[[smtp.NAME.destination]]`, and everything that can be wrong with them.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use medusa_accounts::{Credentials, Password};
@@ -112,8 +113,12 @@ fn way(number: usize, config: &DestinationConfig, cx: &BuildContext) -> Result<W
         Some(text) => Some(relay(&key("relay"), text)?),
         None => None,
     };
-    way.security = config.tls;
-    match (&config.ca, config.tls) {
+    // A password isn't shown to whoever happens to answer.
+    let unsaid = if config.user.is_some() { Security::Require } else { Security::default() };
+    way.security = config.tls.unwrap_or(unsaid);
+    way.connections = config.connections.map(NonZeroUsize::get);
+    way.pause = config.pause.map(|pause| pause.0);
+    match (&config.ca, way.security) {
         (None, _) => {}
         (Some(path), Security::Require) => way.authorities = Authorities::File(cx.path(path)),
         (Some(_), _) => {

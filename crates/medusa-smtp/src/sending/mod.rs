@@ -30,7 +30,8 @@ use std::time::{Duration, Instant, SystemTime};
 use medusa_core::metrics::{Counter, ServiceMetrics};
 use medusa_core::tls::{ClientTls, Roots};
 use medusa_core::{
-    Acceptor, AccessSink, DatagramService, Limits, Listener, Peer, Remote, Service, Session,
+    Acceptor, AccessSink, Address, DatagramService, Limits, Listener, Peer, Remote, Service,
+    Session,
 };
 use medusa_mail::{EntryId, Envelope, MailStore, Queue};
 use medusa_resolver::Resolver;
@@ -298,8 +299,8 @@ impl Session for Nobody {
     fn received(&mut self, _: &mut medusa_core::Cx<'_>, _: medusa_core::Frame<'_>) {}
 }
 
-/// The note that there may be something to send.
-struct Woken;
+/// The note that there may be something to send, and how many have passed it on.
+struct Woken(usize);
 
 /// What all workers share.
 struct Shared {
@@ -342,13 +343,32 @@ impl Shared {
         let workers = self.workers();
         if !workers.is_empty() {
             // One that can't be told has more to do than it can.
-            let _ = workers[(turn % workers.len() as u64) as usize].notify(Woken);
+            let _ = workers[(turn % workers.len() as u64) as usize].notify(Woken(0));
+        }
+    }
+
+    /// A worker that has its hands full passes a wake on.
+    fn pass_on(&self, from: Address, passed: usize) {
+        let workers = self.workers();
+        if passed + 1 < workers.len() {
+            let at = workers.iter().position(|one| one.address() == from).unwrap_or_default();
+            let _ = workers[(at + 1) % workers.len()].notify(Woken(passed + 1));
+        }
+    }
+
+    /// A worker has ended. When the last has, the next one begins anew.
+    fn dismiss(&self, worker: Address) {
+        let mut workers = self.workers();
+        workers.retain(|one| one.address() != worker);
+        if workers.is_empty() {
+            self.schedule().clear();
+            self.begun.store(false, Ordering::Release);
         }
     }
 
     fn wake_all(&self) {
         for worker in self.workers().iter() {
-            let _ = worker.notify(Woken);
+            let _ = worker.notify(Woken(0));
         }
     }
 
@@ -358,7 +378,12 @@ impl Shared {
         let next = now + in_time(envelope.next);
         let expires = now + in_time(envelope.accepted + self.ledger.schedule.expire);
         self.counts.queued.add(1);
-        self.schedule().add(id.into(), places, next, expires);
+        let mut schedule = self.schedule();
+        for place in &places {
+            let (way, _) = self.ways.way(place);
+            schedule.limit(place, way.connections.map(|most| most.max(1)), way.pause);
+        }
+        schedule.add(id.into(), places, next, expires);
     }
 
     /// No secret: for orders and waits.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use medusa_accounts::Credentials;
 
@@ -67,6 +68,10 @@ pub struct Way {
     pub authorities: Authorities,
     /// Who we are to the server (RFC 4954).
     pub login: Option<Credentials>,
+    /// Messages under way to each domain or relay at one time; as for others where it is none.
+    pub connections: Option<usize>,
+    /// The least time between two messages to it; as for others where it is none.
+    pub pause: Option<Duration>,
 }
 
 impl Way {

@@ -94,6 +94,8 @@ pub(crate) struct Scheduler {
     resting: BTreeMap<(Instant, u64), Place>,
     running: usize,
     count: u64,
+    /// Destinations with limits of their own.
+    special: HashMap<Place, (Option<usize>, Option<Duration>)>,
 }
 
 impl Scheduler {
@@ -107,7 +109,20 @@ impl Scheduler {
             resting: BTreeMap::new(),
             running: 0,
             count: 0,
+            special: HashMap::new(),
         }
+    }
+
+    /// Gives a destination limits of its own: parcels at one time, and a pause between two.
+    pub(crate) fn limit(&mut self, place: &Place, most: Option<usize>, pause: Option<Duration>) {
+        if (most.is_some() || pause.is_some()) && !self.special.contains_key(place) {
+            self.special.insert(Arc::clone(place), (most, pause));
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Scheduler::new(self.caps);
     }
 
     /// Entries that aren't done with.
@@ -354,14 +369,14 @@ impl Scheduler {
     /// One that could not be reached is probed by one parcel.
     fn most_at(&self, place: &Place) -> usize {
         match self.failures(place) {
-            0 => self.caps.per_place,
+            0 => self.special.get(place).and_then(|one| one.0).unwrap_or(self.caps.per_place),
             _ => 1,
         }
     }
 
     fn take_at(&mut self, place: &Place, now: Instant) -> Option<Parcel> {
         let most = self.most_at(place);
-        let pause = self.caps.pause;
+        let pause = self.special.get(place).and_then(|one| one.1).unwrap_or(self.caps.pause);
         let line = self.lines.get_mut(place)?;
         if line.running >= most || line.rests.is_some_and(|rests| rests > now) {
             return None;
@@ -394,6 +409,9 @@ impl Scheduler {
                 self.wait(Arc::clone(id), next);
             }
             None => drop(self.items.remove(id)),
+        }
+        if self.items.is_empty() {
+            self.special.clear();
         }
     }
 }

@@ -84,8 +84,7 @@ pub(crate) struct Worker {
     count: u64,
     deferred: VecDeque<Deferred>,
     leaving: bool,
-    /// It reads operators' requests, and has read the queue.
-    first: bool,
+    address: Option<Address>,
 }
 
 impl Worker {
@@ -97,7 +96,7 @@ impl Worker {
             count: 0,
             deferred: VecDeque::new(),
             leaving: false,
-            first: false,
+            address: None,
         }
     }
 
@@ -611,8 +610,9 @@ impl Worker {
 impl DatagramService for Worker {
     fn opened(&mut self, cx: &mut DatagramCx<'_>) {
         self.shared.enlist(cx.remote());
-        self.first = !self.shared.begun.swap(true, Ordering::AcqRel);
-        if self.first {
+        self.address = Some(cx.address());
+        // The first reads the queue, and operators' requests from then on.
+        if !self.shared.begun.swap(true, Ordering::AcqRel) {
             self.open_queue(cx);
         }
     }
@@ -644,8 +644,11 @@ impl DatagramService for Worker {
             Ok(answer) => return self.answered(cx, answer),
             Err(note) => note,
         };
-        if note.is::<Woken>() {
-            self.pump(cx);
+        if let Ok(Woken(passed)) = note.downcast::<Woken>() {
+            match self.attempts.len() < self.shared.share() {
+                true => self.pump(cx),
+                false => self.shared.pass_on(cx.address(), passed),
+            }
         }
     }
 
@@ -656,6 +659,12 @@ impl DatagramService for Worker {
         }
         // What isn't with a server yet stays on disk as it is.
         self.attempts.retain(|_, attempt| attempt.session.is_some() || attempt.writing > 0);
+    }
+
+    fn closed(&mut self) {
+        if let Some(address) = self.address {
+            self.shared.dismiss(address);
+        }
     }
 
     fn is_idle(&self) -> bool {
