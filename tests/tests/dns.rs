@@ -105,6 +105,27 @@ fn a_zone_is_transferred_to_whom_it_may() {
 }
 
 #[test]
+fn a_zone_file_is_checked() {
+    let site = site();
+    let check = |file: &str| {
+        let output = site.command(MEDUSA, &["zone", "check", file]).output().expect("it runs");
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(told).expect("text"))
+    };
+    let (code, told) = check("zones/example.test.zone");
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(told, "example.test.: 2008 records, serial 7: no errors\n");
+    site.write("bad.zone", "@ 60 SOA a b 1 2 3 4 5\n  60 NS a\nx 60 AA 192.0.2.1\ny 60 A 1\n");
+    let (code, told) = check("bad.zone");
+    assert_eq!(code, Some(2), "{told}");
+    for part in
+        ["bad.zone:3:6", "bad.zone:4:8", "3 | x 60 AA 192.0.2.1", "^^", "not an IPv4 address"]
+    {
+        assert!(told.contains(part), "{part:?} isn't in\n{told}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_shown_in_its_line() {
     let check = |from: &str, to: &str, parts: &[&str]| {
         let site = site();

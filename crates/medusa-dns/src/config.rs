@@ -2,12 +2,16 @@
 //!
 //! What they mean together is for `plugin` to say.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use medusa_core::Network;
 use medusa_core::config::Listen;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::rate::RateLimit;
 
 /// One DNS service as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -35,7 +39,8 @@ pub struct DnsConfig {
     #[serde(default)]
     pub(crate) recursion_for: Vec<Network>,
     /// How often somebody is answered.
-    pub(crate) rate_limit: Option<IgnoredAny>,
+    #[serde(default)]
+    pub(crate) rate_limit: RateConfig,
     /// Secrets that are shared with others.
     #[serde(default)]
     pub(crate) key: Vec<IgnoredAny>,
@@ -63,4 +68,56 @@ pub(crate) struct ZoneConfig {
     pub(crate) update_from: Option<IgnoredAny>,
     /// The key of who may change it.
     pub(crate) update_key: Option<IgnoredAny>,
+}
+
+/// `rate_limit`: a table, or `false`.
+#[derive(Debug)]
+pub(crate) struct RateConfig(pub(crate) Option<RateLimit>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RateTable {
+    answers_per_second: Option<u32>,
+    slip: Option<u32>,
+    except: Option<Vec<Network>>,
+}
+
+impl Default for RateConfig {
+    fn default() -> Self {
+        RateConfig(Some(RateLimit::default()))
+    }
+}
+
+impl<'de> Deserialize<'de> for RateConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RateVisitor)
+    }
+}
+
+struct RateVisitor;
+
+impl<'de> Visitor<'de> for RateVisitor {
+    type Value = RateConfig;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table like { answers_per_second = 200, slip = 2 }, or false")
+    }
+
+    fn visit_bool<E: Error>(self, is_on: bool) -> Result<RateConfig, E> {
+        Ok(if is_on { RateConfig::default() } else { RateConfig(None) })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RateConfig, A::Error> {
+        let table = RateTable::deserialize(MapAccessDeserializer::new(map))?;
+        let mut limit = RateLimit::default();
+        if let Some(answers) = table.answers_per_second {
+            if answers == 0 {
+                return Err(A::Error::custom("0 answers a second are none; `false` is no limit"));
+            }
+            limit.answers_per_second = answers;
+        }
+        limit.slip = table.slip.unwrap_or(limit.slip);
+        limit.except = table.except.unwrap_or(limit.except);
+        Ok(RateConfig(Some(limit)))
+    }
 }

@@ -11,6 +11,7 @@ pub mod answer;
 mod config;
 pub mod name;
 mod plugin;
+mod rate;
 mod service;
 mod session;
 mod store;
@@ -21,5 +22,6 @@ pub mod zone;
 
 pub use config::DnsConfig;
 pub use plugin::Dns;
+pub use rate::RateLimit;
 pub use service::DnsService;
 pub use store::load_zone;

@@ -11,7 +11,7 @@ use crate::answer::Settings;
 use crate::config::{DnsConfig, ZoneConfig};
 use crate::name::Name;
 use crate::service::DnsService;
-use crate::store::load_zone;
+use crate::store::{ZoneFiles, load_with_files};
 use crate::zone::{Zone, Zones, name_from_text};
 
 /// The plug-in: `[dns.NAME]`.
@@ -26,7 +26,7 @@ impl Plugin for Dns {
         refuse_what_is_not_done(&config)?;
         let tls = cx.shared::<ServerTls>();
         let listeners = listeners(&config, cx, tls.is_some())?;
-        let zones = zones(&config, cx)?;
+        let (zones, files) = zones(&config, cx)?;
         let mut settings = Settings {
             nsid: config.nsid.map(|nsid| nsid.into_bytes().into()),
             version: config.version.map(Into::into),
@@ -46,6 +46,8 @@ impl Plugin for Dns {
             .with_tls(tls)
             .with_settings(settings)
             .with_transfer_to(config.transfer_to)
+            .with_rate_limit(config.rate_limit.0)
+            .with_files(files)
             .with_summary(summary);
         Ok(Box::new(service))
     }
@@ -61,9 +63,6 @@ fn refuse_what_is_not_done(config: &DnsConfig) -> Result<(), BuildError> {
     }
     if !config.recursion_for.is_empty() {
         return refused("recursion_for");
-    }
-    if config.rate_limit.is_some() {
-        return refused("rate_limit");
     }
     if !config.key.is_empty() {
         return refused("key");
@@ -107,8 +106,9 @@ fn listeners(
 }
 
 /// Reads all zones. Two of one name are a mistake.
-fn zones(config: &DnsConfig, cx: &BuildContext) -> Result<Vec<Arc<Zone>>, BuildError> {
+fn zones(config: &DnsConfig, cx: &BuildContext) -> Result<(Vec<Arc<Zone>>, ZoneFiles), BuildError> {
     let mut zones: Vec<Arc<Zone>> = Vec::new();
+    let mut files = ZoneFiles::default();
     let mut add = |key: String, zone: Zone| {
         if zones.iter().any(|other| other.apex() == zone.apex()) {
             let message = format!("the zone {} is there already", zone.apex());
@@ -119,7 +119,7 @@ fn zones(config: &DnsConfig, cx: &BuildContext) -> Result<Vec<Arc<Zone>>, BuildE
     };
     for (index, path) in config.zones.iter().enumerate() {
         let key = format!("zones[{index}]");
-        let zone = read(cx, &key, path, None)?;
+        let zone = read(cx, &key, path, None, &mut files)?;
         add(key, zone)?;
     }
     for (index, entry) in config.zone.iter().enumerate() {
@@ -131,10 +131,10 @@ fn zones(config: &DnsConfig, cx: &BuildContext) -> Result<Vec<Arc<Zone>>, BuildE
             BuildError::at(format!("zone[{index}]"), "it doesn't say where the zone is")
                 .hint("name a file: `file = \"zones/example.org.zone\"`")
         })?;
-        let zone = read(cx, &format!("zone[{index}].file"), file, Some(&apex))?;
+        let zone = read(cx, &format!("zone[{index}].file"), file, Some(&apex), &mut files)?;
         add(key, zone)?;
     }
-    Ok(zones)
+    Ok((zones, files))
 }
 
 fn read(
@@ -142,10 +142,15 @@ fn read(
     key: &str,
     path: &Path,
     apex: Option<&Name>,
+    files: &mut ZoneFiles,
 ) -> Result<Zone, BuildError> {
-    let reading = load_zone(&cx.path(path), apex);
+    let path = cx.path(path);
+    let (reading, paths) = load_with_files(&path, apex);
     for warning in &reading.warnings {
         tracing::warn!("{warning}");
+    }
+    if let Ok(zone) = &reading.zone {
+        files.add(path.clone(), zone.apex().clone(), paths);
     }
     reading.zone.map_err(|faults| {
         let first = faults.first().map_or_else(String::new, ToString::to_string);

@@ -3,17 +3,19 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use medusa_core::tls::ServerTls;
 use medusa_core::{
     Acceptor, Datagram, DatagramCx, DatagramService, Limits, Listener, Network, Peer, Service,
-    Session,
+    Session, TimerKey,
 };
 
 use crate::answer::{Answerer, Asker, Outcome, Settings, Transport};
+use crate::rate::{Accounts, RateLimit, Verdict};
 use crate::session::DnsSession;
+use crate::store::ZoneFiles;
 use crate::zone::Zones;
 
 /// A name server, to be mounted.
@@ -34,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Arc<Settings>,
     /// Who may have zones as a whole.
     pub(crate) transfer_to: Arc<[Network]>,
+    rates: Option<Arc<Accounts>>,
+    files: Option<Arc<Mutex<ZoneFiles>>>,
 }
 
 impl DnsService {
@@ -45,8 +49,16 @@ impl DnsService {
             limits: Self::default_limits(),
             tls: None,
             summary: String::new(),
-            shared: Shared { zones, settings: Arc::default(), transfer_to: Arc::default() },
+            shared: Shared {
+                zones,
+                settings: Arc::default(),
+                transfer_to: Arc::default(),
+                rates: None,
+                files: None,
+            },
         }
+        .with_settings(Settings::default())
+        .with_rate_limit(Some(RateLimit::default()))
     }
 
     /// The limits where nothing else is said: a connection may be idle for 10 seconds (RFC 7766 §6.2.3
@@ -71,10 +83,28 @@ impl DnsService {
         self
     }
 
-    /// Sets what it says of itself, and how much it says at once.
+    /// Sets what it says of itself, and how much it says at once. Without a secret for cookies it makes
+    /// one.
     #[must_use]
-    pub fn with_settings(mut self, settings: Settings) -> DnsService {
+    pub fn with_settings(mut self, mut settings: Settings) -> DnsService {
+        settings.cookie_secret = settings.cookie_secret.or_else(secret);
         self.shared.settings = Arc::new(settings);
+        self
+    }
+
+    /// Sets how much a network is answered over UDP: [so much](RateLimit::default) unless it is said, and
+    /// everything with `None`.
+    #[must_use]
+    pub fn with_rate_limit(mut self, limit: Option<RateLimit>) -> DnsService {
+        let accounts = |limit| Some(Arc::new(Accounts::new(limit, secret()?)));
+        self.shared.rates = limit.and_then(accounts);
+        self
+    }
+
+    /// Looks at these files now and then, and replaces zones whose files have changed.
+    #[must_use]
+    pub(crate) fn with_files(mut self, files: ZoneFiles) -> DnsService {
+        self.shared.files = (!files.is_empty()).then(|| Arc::new(Mutex::new(files)));
         self
     }
 
@@ -157,13 +187,77 @@ impl DatagramService for DnsDatagrams {
             transport: Transport::Udp,
             now: seconds(cx.wall_clock()),
         };
+        let wall_clock = cx.wall_clock();
         let DnsDatagrams { shared, answerer } = self;
+        let Shared { settings, rates, .. } = shared;
         cx.reply_if(datagram.sender, |out| {
             let zones = shared.zones.current();
-            let outcome = answerer.answer(&zones, &shared.settings, &asker, datagram.bytes, out);
-            matches!(outcome, Outcome::Answered(_))
+            let outcome = answerer.answer(&zones, settings, &asker, datagram.bytes, out);
+            let Outcome::Answered(answered) = outcome else { return false };
+            let Some(rates) = rates.as_ref().filter(|_| !answered.is_known) else { return true };
+            match rates.count(remote.ip(), answered.kind, microseconds(wall_clock)) {
+                Verdict::Sent => true,
+                Verdict::Dropped => false,
+                Verdict::Slipped => {
+                    out.clear();
+                    answerer.slip(settings, &asker, datagram.bytes, out)
+                }
+            }
         });
     }
+
+    fn opened(&mut self, cx: &mut DatagramCx<'_>) {
+        self.look_again(cx, PERIOD);
+    }
+
+    fn expired(&mut self, cx: &mut DatagramCx<'_>, _: TimerKey) {
+        let Some(files) = self.shared.files.clone() else { return };
+        let zones = self.shared.zones.clone();
+        let look = move || match files.try_lock() {
+            Ok(mut files) => files.look(&zones),
+            // Another shard is at it.
+            Err(_) => false,
+        };
+        let then = |own: &mut DnsDatagrams, cx: &mut DatagramCx<'_>, soon: bool| {
+            own.look_again(cx, if soon { SETTLED } else { PERIOD });
+        };
+        if cx.offload(look, then).is_err() {
+            self.look_again(cx, PERIOD);
+        }
+    }
+}
+
+impl DnsDatagrams {
+    fn look_again(&self, cx: &mut DatagramCx<'_>, after: Duration) {
+        if self.shared.files.is_some() && !cx.is_draining() {
+            cx.arm(LOOK, after);
+        }
+    }
+}
+
+/// The timer that looks at files.
+const LOOK: TimerKey = TimerKey(1);
+
+/// How often files are looked at, as the launcher looks at certificates.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// How long a file has to stay as it is before it is read: an editor may have written half of it.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// Octets that nobody can guess; none where the system has none to give, and then what needs them is off.
+fn secret() -> Option<[u8; 16]> {
+    let mut secret = [0; 16];
+    match getrandom::fill(&mut secret) {
+        Ok(()) => Some(secret),
+        Err(error) => {
+            tracing::warn!("no random octets, so no cookies and no rate limit: {error}");
+            None
+        }
+    }
+}
+
+fn microseconds(now: SystemTime) -> u64 {
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
 
 /// Seconds since 1970, modulo 2³².

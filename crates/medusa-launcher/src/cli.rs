@@ -39,6 +39,9 @@ pub(crate) enum Command {
         /// A TOML file
         config: PathBuf,
     },
+    /// Look at zones of DNS
+    #[command(subcommand)]
+    Zone(ZoneCommand),
     /// Set an account's password, which is asked for twice, or read from a pipe
     Passwd {
         /// The users file; it is made where there is none
@@ -54,6 +57,19 @@ pub(crate) enum Command {
         /// The server's TOML file
         #[arg(long, global = true, value_name = "FILE", default_value = "medusa.toml")]
         config: PathBuf,
+    },
+}
+
+/// What to do with a zone.
+#[derive(Subcommand, Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ZoneCommand {
+    /// Say everything that is wrong with a zone file
+    Check {
+        /// A master file
+        file: PathBuf,
+        /// The zone's name [default: as its SOA record has it]
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
     },
 }
 
@@ -116,6 +132,13 @@ mod tests {
             let arguments = ["medusa"].iter().chain(wrong);
             assert!(Arguments::try_parse_from(arguments).is_err(), "{wrong:?}");
         }
+        let check = |name: Option<&str>| {
+            let name = name.map(str::to_owned);
+            Command::Zone(ZoneCommand::Check { file: "a.zone".into(), name })
+        };
+        assert_eq!(command(&["zone", "check", "a.zone"]), check(None));
+        assert_eq!(command(&["zone", "check", "--name", "a.", "a.zone"]), check(Some("a.")));
+        assert!(Arguments::try_parse_from(["medusa", "zone"]).is_err());
         assert!(Arguments::try_parse_from(["medusa", "passwd"]).is_err());
         assert!(Arguments::try_parse_from(["medusa", "check"]).is_err());
         assert!(Arguments::try_parse_from(["medusa", "a.toml"]).is_err());

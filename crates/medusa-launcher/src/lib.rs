@@ -36,6 +36,7 @@ mod shared;
 mod table;
 mod tls;
 mod user;
+mod zone;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -44,7 +45,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use medusa_core::Plugin;
 
-use cli::{Arguments, Command};
+use cli::{Arguments, Command, ZoneCommand};
 use config::diagnostic::{Diagnostics, Gravity};
 use config::document::Document;
 use kinds::Kinds;
@@ -100,6 +101,7 @@ impl Launcher {
             Command::Serve { config: Some(path) } => self.serve_file(&path, &arguments),
             Command::Serve { config: None } => self.serve_builtin(&arguments),
             Command::Check { config } => self.check(&config),
+            Command::Zone(ZoneCommand::Check { file, name }) => zone::check(&file, name.as_deref()),
             Command::Passwd { accounts, name } => set_password(&accounts, &name),
             Command::Queue { task, config } => {
                 queue::run(&config, &task).map(|text| print_out(&text))

@@ -52,6 +52,7 @@ const PURE: &[&str] = &[
     "crates/medusa-http/src/session/",
     "crates/medusa-dns/src/answer/",
     "crates/medusa-dns/src/name.rs",
+    "crates/medusa-dns/src/rate.rs",
     "crates/medusa-dns/src/session.rs",
     "crates/medusa-dns/src/transfer/axfr.rs",
     "crates/medusa-dns/src/types.rs",

@@ -2,6 +2,7 @@
 //!
 //! What a query says by it is read in `wire`.
 
+use super::cookie::{self, Cookie};
 use super::writer::Writer;
 use super::{Asker, Settings, Transport};
 use crate::types::{Rcode, RecordType};
@@ -20,6 +21,7 @@ pub(super) struct Reply<'s> {
     nsid: Option<&'s [u8]>,
     keepalive: Option<u16>,
     padding: bool,
+    cookie: Option<Cookie>,
 }
 
 impl<'s> Reply<'s> {
@@ -33,7 +35,20 @@ impl<'s> Reply<'s> {
             nsid: settings.nsid.as_deref().filter(|_| edns.nsid),
             keepalive: (edns.keepalive && connected).then_some(settings.keepalive),
             padding: edns.padding && asker.transport == Transport::Secured,
+            cookie: cookie_of(edns, settings, asker),
         }
+    }
+
+    /// Whether the query's cookie can be none.
+    #[inline]
+    pub(super) fn is_malformed(&self) -> bool {
+        self.cookie == Some(Cookie::Malformed)
+    }
+
+    /// Whether the query's cookie is one of ours.
+    #[inline]
+    pub(super) fn is_known(&self) -> bool {
+        matches!(self.cookie, Some(Cookie::Sound { is_ours: true, .. }))
     }
 
     /// How many octets it takes, extended errors and padding not counted: those are sent if they fit.
@@ -41,7 +56,11 @@ impl<'s> Reply<'s> {
     pub(super) fn len(&self) -> usize {
         let nsid = self.nsid.map_or(0, |nsid| 4 + nsid.len());
         let keepalive = self.keepalive.map_or(0, |_| 6);
-        FIXED + nsid + keepalive
+        let cookie = match self.cookie {
+            Some(Cookie::Sound { .. }) => 4 + cookie::WHOLE,
+            _ => 0,
+        };
+        FIXED + nsid + keepalive + cookie
     }
 
     /// Appends the OPT record.
@@ -65,6 +84,9 @@ impl<'s> Reply<'s> {
             if let Some(keepalive) = self.keepalive {
                 put(out, option::KEEPALIVE, &keepalive.to_be_bytes());
             }
+            if let Some(Cookie::Sound { reply, .. }) = &self.cookie {
+                put(out, option::COOKIE, reply);
+            }
             if let Some(code) = extended {
                 put(out, option::EXTENDED_ERROR, &code.to_be_bytes());
             }
@@ -75,6 +97,12 @@ impl<'s> Reply<'s> {
             }
         });
     }
+}
+
+#[inline]
+fn cookie_of(edns: &Edns<'_>, settings: &Settings, asker: &Asker) -> Option<Cookie> {
+    let secret = settings.cookie_secret.as_ref()?;
+    Some(cookie::look(secret, edns.cookie?, asker.address?, asker.now))
 }
 
 /// How many octets of padding make a message of so many octets one of a multiple of 468 (RFC 8467

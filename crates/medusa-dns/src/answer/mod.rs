@@ -3,6 +3,7 @@
 //! Pure: who asks, over what and when is handed in. Transfers, updates and questions for others are told
 //! to the caller; what a zone says is found in `resolve`.
 
+mod cookie;
 mod denial;
 mod edns;
 mod resolve;
@@ -54,11 +55,14 @@ pub struct Settings {
     pub payload: u16,
     /// How long a connection may be idle, in tenths of a second, to those who ask (RFC 7828).
     pub keepalive: u16,
+    /// What cookies are made with (RFC 9018); without it there are none. Servers that answer at one
+    /// address have the same.
+    pub cookie_secret: Option<[u8; 16]>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { nsid: None, version: None, payload: 1232, keepalive: 100 }
+        Settings { nsid: None, version: None, payload: 1232, keepalive: 100, cookie_secret: None }
     }
 }
 
@@ -83,6 +87,8 @@ pub struct Answered {
     pub kind: Kind,
     /// No zone of ours has this name: somebody else may be asked.
     pub is_foreign: bool,
+    /// The asker is where its address says: it had a cookie of ours.
+    pub is_known: bool,
 }
 
 /// A zone is asked for as a whole (RFC 5936, RFC 1995).
@@ -134,7 +140,12 @@ impl Answerer {
         let edns = query.edns.map(|edns| edns::Reply::to(&edns, settings, asker));
         let reserved = edns.as_ref().map_or(0, edns::Reply::len);
         writer.reserve(reserved);
-        let resolved = match self.find(zones, &query, asker) {
+        let is_malformed = edns.as_ref().is_some_and(edns::Reply::is_malformed);
+        let target = match is_malformed {
+            true => Target::Nowhere(Rcode::FORMERR),
+            false => self.find(zones, &query, asker),
+        };
+        let resolved = match target {
             Target::Zone(zone, apex) => {
                 writer.set_apex(apex);
                 let mut resolution = Resolution {
@@ -161,6 +172,7 @@ impl Answerer {
         };
         let rcode = resolved.rcode;
         let is_foreign = rcode == Rcode::REFUSED && query.class == class::IN;
+        let is_known = edns.as_ref().is_some_and(edns::Reply::is_known);
         if let Some(edns) = edns {
             writer.release(reserved);
             edns.write(rcode, is_foreign, &mut writer);
@@ -170,7 +182,26 @@ impl Answerer {
             query.header.flags[1] & flag::CHECKING_DISABLED,
         ];
         writer.finish(query.header.id, flags, rcode, 1);
-        Outcome::Answered(Answered { rcode, kind: resolved.kind, is_foreign })
+        Outcome::Answered(Answered { rcode, kind: resolved.kind, is_foreign, is_known })
+    }
+
+    /// Appends an answer to `message` that says nothing but to come again by TCP.
+    pub(crate) fn slip(
+        &mut self,
+        settings: &Settings,
+        asker: &Asker,
+        message: &[u8],
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Ok(query) = Query::read(message, &mut self.names.asked) else { return false };
+        let mut writer = Writer::new(out, PLAIN, query.question);
+        if let Some(edns) = query.edns {
+            edns::Reply::to(&edns, settings, asker).write(Rcode::NOERROR, false, &mut writer);
+        }
+        let flags = flag::RESPONSE | flag::TRUNCATED;
+        let flags = [flags | query.header.flags[0] & flag::RECURSION_DESIRED, 0];
+        writer.finish(query.header.id, flags, Rcode::NOERROR, 1);
+        true
     }
 
     /// Who is to answer.
@@ -281,7 +312,7 @@ pub(crate) fn refuse(message: &[u8], rcode: Rcode, out: &mut Vec<u8>) -> Outcome
     ];
     let questions = u16::from(!question.is_empty());
     writer.finish(header.id, flags, rcode, questions);
-    Outcome::Answered(Answered { rcode, kind: Kind::Error, is_foreign: false })
+    Outcome::Answered(Answered { rcode, kind: Kind::Error, is_foreign: false, is_known: false })
 }
 
 #[cfg(test)]
