@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
-use medusa_tests::{Server, Site};
+use medusa_tests::{Server, Site, messages};
 
 const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
 
@@ -106,4 +106,62 @@ fn a_queue_that_nobody_fills_is_refused_with_its_line() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("nothing is sent on from here"), "{said}");
+}
+
+#[test]
+fn what_a_sender_wants_to_know_is_told_or_kept() {
+    let site = site();
+    // Nobody is at that port: what is for elsewhere stays in the queue.
+    let queue = "role = \"submission\"\nqueue = \"queue\"\nrelay = \"127.0.0.1:1\"";
+    site.write("medusa.toml", SITE.replace("role = \"submission\"", queue));
+    let server = site.serve(MEDUSA);
+    let replies = talk(&server, "smtp.mx", &["EHLO c.test", "MAIL FROM:<> RET=HDRS"]);
+    assert_eq!(codes(&replies), "220 250 555", "without a queue there are no reports");
+    let lines = [
+        "EHLO c.test",
+        "AUTH PLAIN AGFsaWNlAHNlY3JldA==",
+        "MAIL FROM:<alice@example.test> RET=HDRS ENVID=QQ+3D1",
+        "RCPT TO:<alice@example.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;list+2Bone@example.test",
+        "RCPT TO:<postmaster@example.test> NOTIFY=NEVER",
+        "RCPT TO:<bob@elsewhere.test> NOTIFY=DELAY ORCPT=rfc822;bob@elsewhere.test",
+        "RCPT TO:<bob@elsewhere.test> NOTIFY=ALWAYS",
+        "DATA",
+        "Subject: told\r\n\r\nbody\r\n.",
+        "MAIL FROM:<carol@elsewhere.test>",
+        "RCPT TO:<alice@example.test> NOTIFY=SUCCESS",
+        "DATA",
+        "Subject: afar\r\n\r\n.",
+    ];
+    let replies = talk(&server, "smtp.submission", &lines);
+    assert_eq!(codes(&replies), "220 250 235 250 250 250 250 501 354 250 250 250 354 250");
+
+    let mut kept = messages(&site.path("mail/alice"), "new");
+    kept.sort_by_key(|text| !text.contains("multipart/report"));
+    assert_eq!(kept.len(), 3, "two messages and a report");
+    let report = &kept[0];
+    for part in [
+        "Return-Path: <>\r\n",
+        "To: <alice@example.test>\r\n",
+        "Original-Envelope-Id: QQ=1\r\n",
+        "Original-Recipient: rfc822; list+one@example.test\r\n",
+        "Final-Recipient: rfc822; alice@example.test\r\nAction: delivered\r\nStatus: 2.0.0\r\n",
+        "\r\nSubject: told\r\n\r\n--",
+    ] {
+        assert!(report.contains(part), "{part:?} isn't in {report}");
+    }
+    assert!(!report.contains("postmaster") && !report.contains("body"), "{report}");
+
+    let envelopes = |wanted: &str| {
+        let entries = std::fs::read_dir(site.path("queue/waiting")).expect("a folder");
+        let texts = entries.map(|entry| std::fs::read_to_string(entry.expect("one").path()));
+        texts.flatten().filter(|text| text.contains(wanted)).collect::<Vec<_>>().concat()
+    };
+    let onward = envelopes("recipient bob@elsewhere.test\n");
+    for line in ["ret HDRS", "notify DELAY", "orcpt rfc822;bob@elsewhere.test"] {
+        assert!(onward.contains(&format!("\n{line}\n")), "{line} isn't in {onward}");
+    }
+    assert!(onward.contains("\nenvid QQ"), "{onward}");
+    let report = envelopes("recipient carol@elsewhere.test\n");
+    assert!(report.contains("\nsender \n") && report.contains("\nnotify NEVER\n"), "{report}");
+    server.end();
 }

@@ -5,9 +5,10 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use medusa_core::{AccessSink, Delivered, Peer};
+use medusa_text::log::date;
 
 /// A line that waits for its end.
 pub(crate) struct Record {
@@ -42,13 +43,4 @@ impl Record {
         }
         self.sink.line(self.line.as_bytes());
     }
-}
-
-fn date(at: SystemTime) -> String {
-    // Beyond the year 9999 there is no such date; httpdate would panic.
-    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().min(253_402_300_799);
-    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
-    // `Sun, 06 Nov 1994 08:49:37 GMT` holds all that `06/Nov/1994:08:49:37 +0000` needs.
-    let part = |range| date.get(range).unwrap_or_default();
-    format!("{}/{}/{}:{} +0000", part(5..7), part(8..11), part(12..16), part(17..25))
 }

@@ -19,5 +19,6 @@ mod tests;
 mod visit;
 mod wire_text;
 
+pub use medusa_accounts::PlaintextLogin;
 pub use plugin::{Pop3, Pop3Config};
-pub use service::{Maildrops, PlaintextLogin, Pop3Service};
+pub use service::{Maildrops, Pop3Service};

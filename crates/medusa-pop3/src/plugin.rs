@@ -3,14 +3,14 @@
 
 use std::path::PathBuf;
 
-use medusa_accounts::Logins;
+use medusa_accounts::{Logins, PlaintextLogin};
 use medusa_core::config::Listen;
 use medusa_core::tls::ServerTls;
 use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
 use medusa_mail::MaildirStore;
 use serde::Deserialize;
 
-use crate::service::{PlaintextLogin, Pop3Service};
+use crate::service::Pop3Service;
 
 /// The plug-in: `[pop3.NAME]`.
 #[derive(Debug)]

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use medusa_accounts::Logins;
+use medusa_accounts::{Logins, PlaintextLogin};
 use medusa_core::tls::ServerTls;
 use medusa_core::{Acceptor, AccessSink, Limits, Listener, Peer, Refusal, Service, Session};
 use medusa_mail::{Error, MailStore, Maildrop};
 use medusa_text::status::err_with;
-use serde::Deserialize;
 
 use crate::replies::TEMPORARY;
 use crate::session::{Pop3Session, Shard};
@@ -32,20 +31,6 @@ impl<S: MailStore> Maildrops for S {
     fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
         MailStore::open(self, account)
     }
-}
-
-/// Where passwords may be sent without TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum PlaintextLogin {
-    /// Nowhere.
-    Never,
-    /// From this machine: loopback addresses and Unix-domain sockets.
-    #[default]
-    Loopback,
-    /// From everywhere.
-    Always,
 }
 
 /// A POP3 server, to be mounted.

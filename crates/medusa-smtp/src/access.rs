@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use medusa_core::Peer;
 use medusa_mail::EntryId;
+use medusa_text::log::date;
 
 use crate::sending::Status;
-use crate::trace::date;
 
 /// How many recipients are named.
 const NAMED: usize = 20;

@@ -3,13 +3,14 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use medusa_accounts::PlaintextLogin;
 use medusa_core::config::{Listen, Period, Size};
 use medusa_core::limits::Limit;
 use serde::Deserialize;
 
 use crate::inspect::Smuggling;
 use crate::sending::Security;
-use crate::service::{PlaintextLogin, Role};
+use crate::service::Role;
 
 /// One SMTP service.
 #[derive(Debug, Default, Deserialize)]

@@ -29,9 +29,10 @@ mod trace;
 pub use address::{Domain, Mailbox};
 pub use config::SmtpConfig;
 pub use inspect::Smuggling;
+pub use medusa_accounts::PlaintextLogin;
 pub use plugin::Smtp;
-pub use policy::{Client, Policy, Transaction, Verdict};
+pub use policy::{Client, HeaderField, Policy, Transaction, Verdict, header_fields};
 pub use sending::{
     Authorities, Host, Outbound, Relay, Schedule, Security, Sending, SendingLimits, Way,
 };
-pub use service::{Directory, PlaintextLogin, Role, SmtpLimits, SmtpService, default_limits};
+pub use service::{Directory, Role, SmtpLimits, SmtpService, default_limits};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use medusa_accounts::{Accounts, Logins, Recipient};
+use medusa_accounts::{Accounts, Logins, PlaintextLogin, Recipient};
 use medusa_core::tls::ServerTls;
 use medusa_core::{
     Acceptor, AccessSink, DatagramService, Limits, Listener, Peer, Refusal, Service, Session,
@@ -29,19 +29,6 @@ pub enum Role {
     Mx,
     /// Takes mail from those who log in (RFC 6409).
     Submission,
-}
-
-/// Whether passwords may be sent without TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PlaintextLogin {
-    /// Never.
-    Never,
-    /// From this machine.
-    #[default]
-    Loopback,
-    /// From everywhere.
-    Always,
 }
 
 /// Knows whose an address is. Asked on an event loop: it must not block.

@@ -8,28 +8,18 @@ use std::sync::Arc;
 
 use medusa_accounts::sasl::{Mechanism, Nonce, Server, Step};
 use medusa_accounts::{Answer, Asked, Credentials, Denial, Identity, Origin, Password, Question};
-use medusa_core::{Cx, Endpoint};
+use medusa_core::Cx;
 use medusa_mail::Error;
 use medusa_text::status::ok;
 
 use super::{DELAY, LOGIN, Pop3Session, State, maildrop_has};
-use crate::PlaintextLogin;
 use crate::replies::{busy, deny, refuse};
 use crate::visit::Visit;
 
 impl Pop3Session {
     /// Whether a password may be sent as it is.
     pub(super) fn is_confidential(&self, cx: &Cx<'_>) -> bool {
-        let is_local = match cx.peer().remote {
-            Endpoint::Unix => true,
-            _ => cx.peer().remote.ip().is_some_and(|ip| ip.is_loopback()),
-        };
-        cx.is_secured()
-            || match self.shard.plaintext {
-                PlaintextLogin::Never => false,
-                PlaintextLogin::Loopback => is_local,
-                PlaintextLogin::Always => true,
-            }
+        cx.is_secured() || self.shard.plaintext.allows(cx.peer())
     }
 
     pub(super) fn user(&mut self, cx: &mut Cx<'_>, name: &[u8]) {

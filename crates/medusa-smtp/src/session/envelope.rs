@@ -2,13 +2,14 @@
 
 use medusa_accounts::Recipient;
 use medusa_core::Cx;
-use medusa_mail::{Error as MailError, Recipient as Onward};
+use medusa_mail::{Error as MailError, Recipient as Named};
 
 use super::message::Mail;
-use super::{SmtpSession, Verdict};
+use super::told::wants;
+use super::{SmtpSession, Verdict, same_domain};
 use crate::address::{self, Domain, Mailbox};
 use crate::commands::{Command, Event};
-use crate::params;
+use crate::params::{self, RcptParameters};
 use crate::replies::Reply;
 use crate::service::Role;
 
@@ -46,7 +47,7 @@ impl SmtpSession {
         if mailbox.as_ref().is_some_and(|mailbox| mailbox.domain.is_none()) {
             return self.refuse(cx, Reply::BadSender);
         }
-        let parameters = match params::mail(rest, shared.logins.is_some()) {
+        let parameters = match params::mail(rest, shared.offered()) {
             Ok(parameters) => parameters,
             Err(reply) => return self.refuse(cx, reply),
         };
@@ -73,9 +74,10 @@ impl SmtpSession {
         let Some((Some(mailbox), rest)) = behind("TO:", argument).and_then(address::path) else {
             return self.refuse(cx, Reply::BadRecipient);
         };
-        if let Err(reply) = params::rcpt(rest) {
-            return self.refuse(cx, reply);
-        }
+        let parameters = match params::rcpt(rest, self.shared().offered()) {
+            Ok(parameters) => parameters,
+            Err(reply) => return self.refuse(cx, reply),
+        };
         let Some(mail) = &self.mail else { return self.refuse(cx, Reply::MailFirst) };
         if !mail.parameters.smtputf8 && mailbox.needs_utf8() {
             return self.refuse(cx, Reply::NeedsUtf8);
@@ -100,9 +102,10 @@ impl SmtpSession {
             return;
         }
         if verdict == Verdict::Discard {
-            return self.take_recipient(cx, Taker::Nobody, found.address);
+            return self.take_recipient(cx, Taker::Nobody, named(found.address, parameters));
         }
         let Found { account, address } = found;
+        let address = named(address, parameters);
         let Some(account) = account else {
             return self.take_recipient(cx, Taker::Elsewhere, address);
         };
@@ -128,7 +131,7 @@ impl SmtpSession {
         cx: &mut Cx<'_>,
         admitted: Result<(), MailError>,
         account: String,
-        address: String,
+        address: Named,
     ) {
         match admitted {
             Ok(()) => self.take_recipient(cx, Taker::Account(account), address),
@@ -138,19 +141,25 @@ impl SmtpSession {
         self.settled(cx);
     }
 
-    fn take_recipient(&mut self, cx: &mut Cx<'_>, taker: Taker, address: String) {
+    fn take_recipient(&mut self, cx: &mut Cx<'_>, taker: Taker, named: Named) {
         if let Some(mail) = &mut self.mail {
+            mail.recipients.push(named.address.clone());
             match taker {
-                // An account gets a message once, however many of its addresses it is for.
-                Taker::Account(account) if mail.accounts.contains(&account) => {}
-                Taker::Account(account) => mail.accounts.push(account),
-                Taker::Elsewhere if mail.onward.iter().any(|one| one.address == address) => {}
-                Taker::Elsewhere => {
-                    mail.onward.push(Onward { address: address.clone(), ..Onward::default() })
+                Taker::Account(account) => {
+                    let wants_to_know =
+                        named.notify.as_deref().is_some_and(|notify| wants(notify, "SUCCESS"));
+                    if wants_to_know {
+                        mail.told_of.push(named);
+                    }
+                    // An account gets a message once, however many of its addresses it is for.
+                    if !mail.accounts.contains(&account) {
+                        mail.accounts.push(account);
+                    }
                 }
+                Taker::Elsewhere if mail.onward.iter().any(|one| one.address == named.address) => {}
+                Taker::Elsewhere => mail.onward.push(named),
                 Taker::Nobody => {}
             }
-            mail.recipients.push(address);
         }
         self.step(Event::Done(Command::Rcpt));
         self.say(cx, Reply::Recipient);
@@ -163,7 +172,7 @@ impl SmtpSession {
         let domain = match &mailbox.domain {
             None => Some(first),
             Some(Domain::Name(name)) => {
-                shared.domains.iter().find(|domain| same(domain, name)).map(String::as_str)
+                shared.domains.iter().find(|domain| same_domain(domain, name)).map(String::as_str)
             }
             // This server's own address stands for its first domain.
             Some(Domain::Literal(address)) => {
@@ -193,13 +202,14 @@ impl SmtpSession {
     }
 }
 
+/// A recipient with what is to be told of it.
+fn named(address: String, parameters: RcptParameters) -> Named {
+    let RcptParameters { notify, orcpt } = parameters;
+    Named { address, notify, orcpt, ..Named::default() }
+}
+
 /// What stands behind `FROM:` or `TO:`. A space may follow the colon: too many clients send one.
 fn behind<'a>(keyword: &str, argument: &'a str) -> Option<&'a str> {
     let (head, rest) = argument.trim_start().split_at_checked(keyword.len())?;
     head.eq_ignore_ascii_case(keyword).then(|| rest.trim_start())
-}
-
-/// Names of domains are compared without their case.
-fn same(one: &str, other: &str) -> bool {
-    one.eq_ignore_ascii_case(other) || one.to_lowercase() == other.to_lowercase()
 }

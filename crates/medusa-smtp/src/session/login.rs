@@ -6,7 +6,7 @@ use medusa_core::{Cx, Framing};
 
 use super::{LOGIN, Mode, SmtpSession};
 use crate::replies::Reply;
-use crate::service::{PlaintextLogin, Role};
+use crate::service::Role;
 
 /// A login that is under way.
 pub(super) struct Login {
@@ -29,14 +29,7 @@ impl SmtpSession {
 
     /// Whether a password may be sent.
     fn is_confidential(&self, cx: &Cx<'_>) -> bool {
-        cx.is_secured()
-            || match self.shared().plaintext_login {
-                PlaintextLogin::Never => false,
-                PlaintextLogin::Loopback => {
-                    cx.peer().remote.ip().is_none_or(|address| address.is_loopback())
-                }
-                PlaintextLogin::Always => true,
-            }
+        cx.is_secured() || self.shared().plaintext_login.allows(cx.peer())
     }
 
     pub(super) fn auth(&mut self, cx: &mut Cx<'_>, argument: &str) {

@@ -5,12 +5,15 @@
 //! slower than the network slows the client. A message that is refused is still read to its end, as far as
 //! that is worth it, so that what follows isn't taken for commands.
 
+use std::sync::Arc;
+
 use medusa_core::{Cx, Frame, Framing};
 use medusa_mail::{Body, Envelope, Error as MailError, Recipient};
 use medusa_text::code;
 use memchr::memmem;
 
 use super::keeping::{Keeping, Plan};
+use super::told::{self, Told};
 use super::{COMMIT, Mode, SmtpSession, Verdict};
 use crate::access;
 use crate::commands::{Command, Event};
@@ -33,6 +36,8 @@ pub(super) struct Mail {
     pub accounts: Vec<String>,
     /// And elsewhere.
     pub onward: Vec<Recipient>,
+    /// Those of the accounts' addresses whose delivery is to be told to the sender.
+    pub told_of: Vec<Recipient>,
     /// The addresses of both, as they were taken.
     pub recipients: Vec<String>,
     /// A policy wants it thrown away.
@@ -55,6 +60,8 @@ struct Receiving {
     written: u64,
     /// Why it is refused, once it is.
     failed: Option<Failure>,
+    /// Its head, where that is told to the sender.
+    head: Vec<u8>,
 }
 
 enum Failure {
@@ -74,6 +81,7 @@ impl Mail {
             parameters,
             accounts: Vec::new(),
             onward: Vec::new(),
+            told_of: Vec::new(),
             recipients: Vec::new(),
             discarded: false,
             receiving: None,
@@ -199,6 +207,7 @@ impl SmtpSession {
             size: 0,
             written,
             failed: None,
+            head: Vec::new(),
         });
     }
 
@@ -293,6 +302,8 @@ impl SmtpSession {
                 envelope.body = Body::EightBitMime;
             }
             envelope.smtputf8 = mail.parameters.smtputf8;
+            envelope.ret = mail.parameters.ret.clone();
+            envelope.envid = mail.parameters.envid.clone();
             envelope.submitter = self.identity.as_ref().map(|identity| identity.name().to_owned());
             envelope.trace = mail.receiving.as_ref().map(|receiving| receiving.id.clone());
             envelope.recipients = mail.onward.clone();
@@ -326,6 +337,9 @@ impl SmtpSession {
             return;
         }
         let gathered = std::mem::take(&mut receiving.gathered);
+        if receiving.keeping.is_none() && !mail.told_of.is_empty() {
+            receiving.head = told::head(&gathered).to_vec();
+        }
         let keeping = receiving.keeping.take();
         let asked = cx.offload(
             move || -> Written {
@@ -363,6 +377,12 @@ impl SmtpSession {
         }
         self.show_head(cx);
         let Some(mut mail) = self.mail.take() else { return };
+        if let Some(receiving) = &mut mail.receiving
+            && receiving.keeping.is_none()
+            && !mail.told_of.is_empty()
+        {
+            receiving.head = told::head(&receiving.gathered).to_vec();
+        }
         let (failed, size, keeping, gathered) = match &mut mail.receiving {
             Some(receiving) => (
                 receiving.failed.take(),
@@ -438,6 +458,36 @@ impl SmtpSession {
             tracing::warn!(service = &*self.shared().service, %error, "a message can't be kept");
             return self.refuse_message(cx, Failure::Reply(Reply::stored(&error)));
         }
+        if let Some(report) = self.report(cx) {
+            // Before 250: the sender is told, or sends it again.
+            let reported = |session: &mut SmtpSession, cx: &mut Cx<'_>, ()| session.taken(cx);
+            if cx.offload(move || report.post(), reported).is_ok() {
+                return self.wait(cx);
+            }
+            tracing::warn!("too busy to tell a sender that a message was delivered");
+        }
+        self.taken(cx);
+    }
+
+    /// What the sender wants to know of the deliveries here.
+    fn report(&mut self, cx: &Cx<'_>) -> Option<Told> {
+        let mail = self.mail.as_mut().filter(|mail| !mail.is_for_nobody())?;
+        if mail.told_of.is_empty() || mail.sender.is_empty() {
+            return None;
+        }
+        let receiving = mail.receiving.as_mut()?;
+        Some(Told {
+            shared: Arc::clone(&self.shard.shared),
+            id: receiving.id.clone(),
+            sender: mail.sender.clone(),
+            envid: mail.parameters.envid.clone(),
+            recipients: std::mem::take(&mut mail.told_of),
+            head: std::mem::take(&mut receiving.head),
+            at: cx.wall_clock(),
+        })
+    }
+
+    fn taken(&mut self, cx: &mut Cx<'_>) {
         let id = self.receiving().map(|receiving| receiving.id.clone()).unwrap_or_default();
         cx.compose(|out| code::enhanced(out, 250, "2.0.0", &format!("Taken as {id}")));
         self.message_ended(cx, 250);

@@ -7,13 +7,14 @@ mod envelope;
 mod keeping;
 mod login;
 mod message;
+mod told;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use medusa_accounts::{Identity, Logins};
+use medusa_accounts::{Identity, Logins, PlaintextLogin};
 use medusa_core::{AccessSink, Cx, Deadline, Frame, Framing, Note, Peer, Session, TimerKey};
 use medusa_mail::MailStore;
 use medusa_text::{Line, Mismatch, Row, code};
@@ -21,11 +22,11 @@ use medusa_text::{Line, Mismatch, Row, code};
 use crate::address::is_host;
 use crate::commands::{COMMANDS, Command, Event, FOREIGN, State, UNIMPLEMENTED};
 use crate::inspect::Smuggling;
-use crate::params;
+use crate::params::{self, Offered};
 use crate::policy::{Client, Policy, Verdict};
 use crate::replies::Reply;
 use crate::sending::Sending;
-use crate::service::{Directory, PlaintextLogin, Role, SmtpLimits};
+use crate::service::{Directory, Role, SmtpLimits};
 
 use login::Login;
 use message::Mail;
@@ -59,6 +60,14 @@ pub(crate) struct Shared {
     pub access: Option<Arc<dyn AccessSink>>,
     /// Takes mail for elsewhere, from those who have logged in.
     pub sending: Option<Sending>,
+}
+
+impl Shared {
+    /// Extensions that aren't offered everywhere. Status notifications need a queue: their addressees are
+    /// anywhere.
+    pub(crate) fn offered(&self) -> Offered {
+        Offered { logins: self.logins.is_some(), dsn: self.sending.is_some() }
+    }
 }
 
 /// What the sessions of one shard share.
@@ -359,6 +368,9 @@ impl SmtpSession {
             "CHUNKING".into(),
             "ENHANCEDSTATUSCODES".into(),
         ];
+        if shared.offered().dsn {
+            lines.push("DSN".into());
+        }
         if shared.offers_tls && !cx.is_secured() {
             lines.push("STARTTLS".into());
         }
@@ -479,6 +491,11 @@ impl Session for SmtpSession {
             self.end(cx, Reply::Draining);
         }
     }
+}
+
+/// Names of domains are compared without their case.
+fn same_domain(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other) || one.to_lowercase() == other.to_lowercase()
 }
 
 #[cfg(test)]

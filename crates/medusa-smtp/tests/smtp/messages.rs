@@ -208,9 +208,9 @@ fn a_message_that_came_to_its_end_has_a_line_in_the_log() {
     assert_eq!(
         *lines.0.lock().unwrap(),
         [
-            "127.0.0.1 - - [Sun, 09 Sep 2001 01:46:40 +0000] \"SMTP <s@c.test> <alice@example.test>,\
+            "127.0.0.1 - - [09/Sep/2001:01:46:40 +0000] \"SMTP <s@c.test> <alice@example.test>,\
              <\\\"a b\\\"@example.test>\" 250 3 3b9aca00.000.0",
-            "127.0.0.1 - - [Sun, 09 Sep 2001 01:46:40 +0000] \"SMTP <> <bob@example.test>\" 550 5 3b9aca00.000.1",
+            "127.0.0.1 - - [09/Sep/2001:01:46:40 +0000] \"SMTP <> <bob@example.test>\" 550 5 3b9aca00.000.1",
         ]
     );
 }
