@@ -14,11 +14,11 @@ use crate::wire::{Query, RawRecord, kind, labels, rcode};
 /// say.
 const TTL: u32 = 86_400;
 
-/// What the hosts file says (hosts(5)): addresses by name, names by address.
+/// What the hosts file says (hosts(5)): addresses by name, and names by what is asked for an address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Hosts {
     names: HashMap<Name, Vec<IpAddr>>,
-    addresses: HashMap<IpAddr, Name>,
+    addresses: HashMap<Name, Name>,
 }
 
 impl Hosts {
@@ -30,7 +30,8 @@ impl Hosts {
             let mut words = line.split_ascii_whitespace();
             let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else { continue };
             for name in words.filter_map(|name| Name::new(name).ok()) {
-                hosts.addresses.entry(address).or_insert_with(|| name.clone());
+                let reverse = Question::reverse(address).name().clone();
+                hosts.addresses.entry(reverse).or_insert_with(|| name.clone());
                 let known = hosts.names.entry(name).or_default();
                 if !known.contains(&address) {
                     known.push(address);
@@ -48,11 +49,7 @@ impl Hosts {
             RecordKind::A => known?.iter().filter_map(v4).collect(),
             RecordKind::Aaaa => known?.iter().filter_map(v6).collect(),
             RecordKind::Ptr => {
-                // Few enough to look through, and asked for rarely.
-                let mut addresses = self.addresses.iter();
-                let same = |address: IpAddr| Question::reverse(address).name() == question.name();
-                let (_, name) = addresses.find(|(address, _)| same(**address))?;
-                vec![Data::Ptr(name.clone())]
+                vec![Data::Ptr(self.addresses.get(question.name())?.clone())]
             }
             _ => return None,
         };
