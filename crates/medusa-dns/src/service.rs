@@ -12,7 +12,7 @@ use medusa_core::{
     Session, TimerKey,
 };
 
-use crate::answer::{Answerer, Asker, Outcome, Settings, Transport};
+use crate::answer::{Answerer, Asker, Outcome, Program, Settings, Transport};
 use crate::rate::{Accounts, RateLimit, Verdict};
 use crate::session::DnsSession;
 use crate::store::ZoneFiles;
@@ -88,8 +88,17 @@ impl DnsService {
     #[must_use]
     pub fn with_settings(mut self, mut settings: Settings) -> DnsService {
         settings.cookie_secret = settings.cookie_secret.or_else(secret);
+        settings.program = settings.program.or_else(|| self.shared.settings.program.clone());
         self.shared.settings = Arc::new(settings);
         self
+    }
+
+    /// Has code answer for the names that no zone has.
+    #[must_use]
+    pub fn with_program(self, program: impl Program + 'static) -> DnsService {
+        let mut settings = (*self.shared.settings).clone();
+        settings.program = Some(Arc::new(program));
+        self.with_settings(settings)
     }
 
     /// Sets how much a network is answered over UDP: [so much](RateLimit::default) unless it is said, and

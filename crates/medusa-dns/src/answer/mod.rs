@@ -6,6 +6,7 @@
 mod cookie;
 mod denial;
 mod edns;
+mod program;
 mod resolve;
 mod writer;
 
@@ -18,6 +19,7 @@ use crate::types::{Rcode, RecordType, class};
 use crate::wire::{Header, Query, Unfit, flag, question_of};
 use crate::zone::{Zone, ZonesSnapshot, below};
 
+pub use program::{Program, Question, Reply};
 pub use resolve::Kind;
 pub(crate) use writer::{Full, Owner, QUESTION, Section, Writer};
 
@@ -58,11 +60,20 @@ pub struct Settings {
     /// What cookies are made with (RFC 9018); without it there are none. Servers that answer at one
     /// address have the same.
     pub cookie_secret: Option<[u8; 16]>,
+    /// Answers for the names that no zone has.
+    pub program: Option<Arc<dyn Program>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { nsid: None, version: None, payload: 1232, keepalive: 100, cookie_secret: None }
+        Settings {
+            nsid: None,
+            version: None,
+            payload: 1232,
+            keepalive: 100,
+            cookie_secret: None,
+            program: None,
+        }
     }
 }
 
@@ -143,7 +154,7 @@ impl Answerer {
         let is_malformed = edns.as_ref().is_some_and(edns::Reply::is_malformed);
         let target = match is_malformed {
             true => Target::Nowhere(Rcode::FORMERR),
-            false => self.find(zones, &query, asker),
+            false => self.find(zones, settings, &query, asker),
         };
         let resolved = match target {
             Target::Zone(zone, apex) => {
@@ -166,6 +177,14 @@ impl Answerer {
                 let length = writer.len();
                 out.truncate(start - length);
                 return Outcome::Transfer(request);
+            }
+            Target::Program(program) => {
+                let question = Question {
+                    wire: self.names.asked.wire(),
+                    rtype: query.rtype,
+                    address: asker.address,
+                };
+                programmed(program, &question, &mut writer)
             }
             Target::Chaos => chaos(&query, &self.names, settings, &mut writer),
             Target::Nowhere(rcode) => failed(rcode),
@@ -206,7 +225,13 @@ impl Answerer {
 
     /// Who is to answer.
     #[inline]
-    fn find<'z>(&self, zones: &'z ZonesSnapshot, query: &Query<'_>, asker: &Asker) -> Target<'z> {
+    fn find<'z>(
+        &self,
+        zones: &'z ZonesSnapshot,
+        settings: &'z Settings,
+        query: &Query<'_>,
+        asker: &Asker,
+    ) -> Target<'z> {
         if query.edns.is_some_and(|edns| edns.version > 0) {
             return Target::Nowhere(Rcode::BADVERS);
         }
@@ -247,7 +272,9 @@ impl Answerer {
                 let prefix = below(name.wire(), zone.apex().wire());
                 Target::Zone(zone, prefix.map_or(0, <[u8]>::len))
             }
-            None => Target::Nowhere(Rcode::REFUSED),
+            None => {
+                settings.program.as_deref().map_or(Target::Nowhere(Rcode::REFUSED), Target::Program)
+            }
         }
     }
 }
@@ -257,6 +284,8 @@ enum Target<'z> {
     /// A zone, and how many octets of the name are in front of its apex.
     Zone(&'z Zone, usize),
     Transfer(TransferRequest),
+    /// Code.
+    Program(&'z dyn Program),
     /// The server, of itself.
     Chaos,
     /// Nobody.
@@ -265,6 +294,33 @@ enum Target<'z> {
 
 fn failed(rcode: Rcode) -> resolve::Resolved {
     resolve::Resolved { rcode, kind: Kind::Error, flags: 0 }
+}
+
+/// Answers by code.
+fn programmed(
+    program: &dyn Program,
+    question: &Question<'_>,
+    writer: &mut Writer<'_>,
+) -> resolve::Resolved {
+    let mark = writer.mark();
+    let mut reply = Reply { writer: &mut *writer, rcode: Rcode::NOERROR, is_full: false };
+    if !program.answer(question, &mut reply) {
+        writer.back_to(mark);
+        return failed(Rcode::REFUSED);
+    }
+    let (rcode, is_full) = (reply.rcode, reply.is_full);
+    let mut flags = flag::AUTHORITATIVE;
+    if is_full {
+        writer.back_to(mark);
+        flags |= flag::TRUNCATED;
+    }
+    let kind = match rcode {
+        Rcode::NOERROR if writer.has(Section::Answer) || is_full => Kind::Positive,
+        Rcode::NOERROR => Kind::NoData,
+        Rcode::NXDOMAIN => Kind::NameError,
+        _ => Kind::Error,
+    };
+    resolve::Resolved { rcode, kind, flags }
 }
 
 /// Answers about the server itself (RFC 4892), which are nobody's business unless it is set.

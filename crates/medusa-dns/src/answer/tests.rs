@@ -8,6 +8,7 @@ use crate::name::Shown;
 use crate::zone::{Source, Zones, read_zone};
 
 mod basics;
+mod edns;
 mod hostile;
 
 /// A file that is always this text.
