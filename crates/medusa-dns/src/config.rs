@@ -6,12 +6,13 @@ use std::fmt;
 use std::path::PathBuf;
 
 use medusa_core::Network;
-use medusa_core::config::Listen;
+use medusa_core::config::{Listen, Size};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::rate::RateLimit;
+use crate::transfer::{KeyConfig, ServerAddress};
 
 /// One DNS service as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -43,7 +44,7 @@ pub struct DnsConfig {
     pub(crate) rate_limit: RateConfig,
     /// Secrets that are shared with others.
     #[serde(default)]
-    pub(crate) key: Vec<IgnoredAny>,
+    pub(crate) key: Vec<KeyConfig>,
     /// Who it is among several with one address.
     pub(crate) nsid: Option<String>,
     /// What it answers to `version.bind`.
@@ -58,16 +59,26 @@ pub(crate) struct ZoneConfig {
     pub(crate) name: String,
     /// Its file.
     pub(crate) file: Option<PathBuf>,
-    /// From where it is transferred.
-    pub(crate) primary: Option<IgnoredAny>,
-    /// The key of its transfers.
-    pub(crate) key: Option<IgnoredAny>,
+    /// From where it is transferred: it is a secondary then.
+    #[serde(default)]
+    pub(crate) primary: Vec<ServerAddress>,
+    /// The key of its transfers and notices.
+    pub(crate) key: Option<String>,
+    /// Who may have it as a whole, in the place of who may have all zones.
+    pub(crate) transfer_to: Option<Vec<Network>>,
     /// Who is told when it has changed.
-    pub(crate) notify: Option<IgnoredAny>,
-    /// Who may change it.
-    pub(crate) update_from: Option<IgnoredAny>,
+    #[serde(default)]
+    pub(crate) notify: Vec<ServerAddress>,
+    /// Who may change it: from anywhere if nobody is named.
+    #[serde(default)]
+    pub(crate) update_from: Vec<Network>,
     /// The key of who may change it.
-    pub(crate) update_key: Option<IgnoredAny>,
+    pub(crate) update_key: Option<String>,
+    /// Whether it lists other zones to be kept.
+    #[serde(default)]
+    pub(crate) catalog: bool,
+    /// The most that may come from its primary.
+    pub(crate) max_transfer: Option<Size>,
 }
 
 /// `rate_limit`: a table, or `false`.

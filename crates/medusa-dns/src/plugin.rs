@@ -8,10 +8,11 @@ use medusa_core::tls::ServerTls;
 use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
 
 use crate::answer::Settings;
-use crate::config::{DnsConfig, ZoneConfig};
+use crate::config::DnsConfig;
 use crate::name::Name;
-use crate::service::DnsService;
+use crate::service::{DnsService, whole_seconds};
 use crate::store::{ZoneFiles, load_with_files};
+use crate::transfer::{Desk, Kept, Keys, kept, keys};
 use crate::zone::{Zone, Zones, name_from_text};
 
 /// The plug-in: `[dns.NAME]`.
@@ -26,7 +27,8 @@ impl Plugin for Dns {
         refuse_what_is_not_done(&config)?;
         let tls = cx.shared::<ServerTls>();
         let listeners = listeners(&config, cx, tls.is_some())?;
-        let (zones, files) = zones(&config, cx)?;
+        let keys = keys(&config.key)?;
+        let (zones, files) = zones(&config, cx, &keys)?;
         let mut settings = Settings {
             nsid: config.nsid.map(|nsid| nsid.into_bytes().into()),
             version: config.version.map(Into::into),
@@ -38,14 +40,19 @@ impl Plugin for Dns {
         }
         let summary = match &zones[..] {
             [] => "no zones".to_owned(),
-            [one] => one.apex().to_string(),
-            [first, rest @ ..] => format!("{} and {} more", first.apex(), rest.len()),
+            [(one, _)] => one.apex().to_string(),
+            [(first, _), rest @ ..] => format!("{} and {} more", first.apex(), rest.len()),
         };
-        let service = DnsService::new(cx.service_name(), listeners, Zones::new(zones))
+        let set = Zones::new(zones.iter().map(|(zone, _)| Arc::clone(zone)));
+        let desk = Desk::new(set.clone(), keys, config.transfer_to, whole_seconds);
+        for (zone, kept) in zones {
+            desk.keep(zone.apex().clone(), kept.unwrap_or_default());
+        }
+        let service = DnsService::new(cx.service_name(), listeners, set)
             .with_limits(limits)
             .with_tls(tls)
             .with_settings(settings)
-            .with_transfer_to(config.transfer_to)
+            .with_desk(desk)
             .with_rate_limit(config.rate_limit.0)
             .with_files(files)
             .with_summary(summary);
@@ -63,21 +70,6 @@ fn refuse_what_is_not_done(config: &DnsConfig) -> Result<(), BuildError> {
     }
     if !config.recursion_for.is_empty() {
         return refused("recursion_for");
-    }
-    if !config.key.is_empty() {
-        return refused("key");
-    }
-    for (index, zone) in config.zone.iter().enumerate() {
-        let keys = [
-            ("primary", zone.primary.is_some()),
-            ("key", zone.key.is_some()),
-            ("notify", zone.notify.is_some()),
-            ("update_from", zone.update_from.is_some()),
-            ("update_key", zone.update_key.is_some()),
-        ];
-        if let Some((key, _)) = keys.iter().find(|(_, is_there)| *is_there) {
-            return refused(&format!("zone[{index}].{key}"));
-        }
     }
     Ok(())
 }
@@ -105,34 +97,50 @@ fn listeners(
     Ok(listeners)
 }
 
+/// A zone, and how it is kept where there is anything to say.
+type Served = (Arc<Zone>, Option<Kept>);
+
 /// Reads all zones. Two of one name are a mistake.
-fn zones(config: &DnsConfig, cx: &BuildContext) -> Result<(Vec<Arc<Zone>>, ZoneFiles), BuildError> {
-    let mut zones: Vec<Arc<Zone>> = Vec::new();
+fn zones(
+    config: &DnsConfig,
+    cx: &BuildContext,
+    keys: &Keys,
+) -> Result<(Vec<Served>, ZoneFiles), BuildError> {
+    let mut zones: Vec<Served> = Vec::new();
     let mut files = ZoneFiles::default();
-    let mut add = |key: String, zone: Zone| {
-        if zones.iter().any(|other| other.apex() == zone.apex()) {
+    let mut add = |key: String, zone: Zone, kept: Option<Kept>| {
+        if zones.iter().any(|(other, _)| other.apex() == zone.apex()) {
             let message = format!("the zone {} is there already", zone.apex());
             return Err(BuildError::at(key, message));
         }
-        zones.push(Arc::new(zone));
+        zones.push((Arc::new(zone), kept));
         Ok(())
     };
     for (index, path) in config.zones.iter().enumerate() {
         let key = format!("zones[{index}]");
         let zone = read(cx, &key, path, None, &mut files)?;
-        add(key, zone)?;
+        add(key, zone, None)?;
     }
     for (index, entry) in config.zone.iter().enumerate() {
-        let ZoneConfig { name, file, .. } = entry;
+        let name = &entry.name;
         let key = format!("zone[{index}].name");
         let apex = name_from_text(name)
             .map_err(|message| BuildError::at(&key, format!("`{name}` is no name: {message}")))?;
-        let file = file.as_ref().ok_or_else(|| {
-            BuildError::at(format!("zone[{index}]"), "it doesn't say where the zone is")
-                .hint("name a file: `file = \"zones/example.org.zone\"`")
-        })?;
-        let zone = read(cx, &format!("zone[{index}].file"), file, Some(&apex), &mut files)?;
-        add(key, zone)?;
+        let mut kept = kept(entry, index, cx, keys)?;
+        let zone = if kept.is_secondary() {
+            kept.last_copy(&apex)
+        } else {
+            let file = entry.file.as_ref().ok_or_else(|| {
+                BuildError::at(format!("zone[{index}]"), "it doesn't say where the zone is").hint(
+                    "name a file: `file = \"zones/example.org.zone\"`, \
+                     or where it comes from: `primary = [\"192.0.2.1:53\"]`",
+                )
+            })?;
+            let file_key = format!("zone[{index}].file");
+            let zone = read(cx, &file_key, file, Some(&apex), &mut files)?;
+            kept.with_journal(zone).map_err(|message| BuildError::at(file_key, message))?
+        };
+        add(key, zone, Some(kept))?;
     }
     Ok((zones, files))
 }

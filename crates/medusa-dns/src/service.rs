@@ -8,14 +8,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use medusa_core::tls::ServerTls;
 use medusa_core::{
-    Acceptor, Datagram, DatagramCx, DatagramService, Limits, Listener, Network, Peer, Service,
-    Session, TimerKey,
+    Acceptor, Datagram, DatagramCx, DatagramService, Failure, Limits, Listener, Network, Note,
+    Peer, Service, Session, SocketId, TimerKey,
 };
 
 use crate::answer::{Answerer, Asker, Outcome, Program, Settings, Transport};
 use crate::rate::{Accounts, RateLimit, Verdict};
 use crate::session::DnsSession;
 use crate::store::ZoneFiles;
+use crate::transfer::keeper::{DUE, HasKeeper, Keeper};
+use crate::transfer::{self, Desk, Handled, Keys};
 use crate::zone::Zones;
 
 /// A name server, to be mounted.
@@ -34,8 +36,8 @@ pub struct DnsService {
 pub(crate) struct Shared {
     pub(crate) zones: Zones,
     pub(crate) settings: Arc<Settings>,
-    /// Who may have zones as a whole.
-    pub(crate) transfer_to: Arc<[Network]>,
+    /// Who may have zones as a whole, and change them.
+    pub(crate) desk: Desk,
     rates: Option<Arc<Accounts>>,
     files: Option<Arc<Mutex<ZoneFiles>>>,
 }
@@ -50,9 +52,9 @@ impl DnsService {
             tls: None,
             summary: String::new(),
             shared: Shared {
+                desk: Desk::new(zones.clone(), Keys::default(), Vec::new(), whole_seconds),
                 zones,
                 settings: Arc::default(),
-                transfer_to: Arc::default(),
                 rates: None,
                 files: None,
             },
@@ -119,8 +121,16 @@ impl DnsService {
 
     /// Sets who may have zones as a whole: nobody, unless somebody is named.
     #[must_use]
-    pub fn with_transfer_to(mut self, networks: Vec<Network>) -> DnsService {
-        self.shared.transfer_to = networks.into();
+    pub fn with_transfer_to(self, networks: Vec<Network>) -> DnsService {
+        let zones = self.shared.zones.clone();
+        self.with_desk(Desk::new(zones, Keys::default(), networks, whole_seconds))
+    }
+
+    /// Sets who may have zones as a whole and change them, and by which keys.
+    #[must_use]
+    pub(crate) fn with_desk(mut self, desk: Desk) -> DnsService {
+        self.shared.zones = desk.zones().clone();
+        self.shared.desk = desk;
         self
     }
 
@@ -162,7 +172,11 @@ impl Service for DnsService {
     }
 
     fn datagram_service(&self) -> Option<Box<dyn DatagramService>> {
-        Some(Box::new(DnsDatagrams { shared: self.shared.clone(), answerer: Answerer::default() }))
+        Some(Box::new(DnsDatagrams {
+            shared: self.shared.clone(),
+            answerer: Answerer::default(),
+            keeper: None,
+        }))
     }
 }
 
@@ -181,6 +195,14 @@ impl Acceptor for DnsAcceptor {
 struct DnsDatagrams {
     shared: Shared,
     answerer: Answerer,
+    /// On one shard.
+    keeper: Option<Keeper>,
+}
+
+impl HasKeeper for DnsDatagrams {
+    fn keeper(&mut self) -> Option<&mut Keeper> {
+        self.keeper.as_mut()
+    }
 }
 
 impl DatagramService for DnsDatagrams {
@@ -196,8 +218,17 @@ impl DatagramService for DnsDatagrams {
             transport: Transport::Udp,
             now: seconds(cx.wall_clock()),
         };
+        if let Some(keeper) = &mut self.keeper
+            && keeper.owns(datagram.sender.socket())
+        {
+            keeper.received(cx, datagram.sender.socket(), remote, datagram.bytes);
+            return;
+        }
+        if transfer::concerns(datagram.bytes) {
+            return self.hand_over(cx, &asker, &datagram);
+        }
         let wall_clock = cx.wall_clock();
-        let DnsDatagrams { shared, answerer } = self;
+        let DnsDatagrams { shared, answerer, .. } = self;
         let Shared { settings, rates, .. } = shared;
         cx.reply_if(datagram.sender, |out| {
             let zones = shared.zones.current();
@@ -217,13 +248,33 @@ impl DatagramService for DnsDatagrams {
 
     fn opened(&mut self, cx: &mut DatagramCx<'_>) {
         self.look_again(cx, PERIOD);
+        let desk = self.shared.desk.clone();
+        self.keeper = Keeper::appointed::<DnsDatagrams>(&desk, cx);
     }
 
-    fn expired(&mut self, cx: &mut DatagramCx<'_>, _: TimerKey) {
+    fn failed(&mut self, _: &mut DatagramCx<'_>, socket: SocketId, failure: Failure) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.failed(socket, &failure);
+        }
+    }
+
+    fn notified(&mut self, cx: &mut DatagramCx<'_>, note: Note) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.notified::<DnsDatagrams>(cx, note);
+        }
+    }
+
+    fn expired(&mut self, cx: &mut DatagramCx<'_>, key: TimerKey) {
+        if key == DUE {
+            if let Some(keeper) = &mut self.keeper {
+                keeper.expired(cx);
+            }
+            return;
+        }
         let Some(files) = self.shared.files.clone() else { return };
-        let zones = self.shared.zones.clone();
+        let desk = self.shared.desk.clone();
         let look = move || match files.try_lock() {
-            Ok(mut files) => files.look(&zones),
+            Ok(mut files) => files.look(|zone| desk.reloaded(zone)),
             // Another shard is at it.
             Err(_) => false,
         };
@@ -237,6 +288,33 @@ impl DatagramService for DnsDatagrams {
 }
 
 impl DnsDatagrams {
+    /// Has the desk handle what is no plain question.
+    fn hand_over(&mut self, cx: &mut DatagramCx<'_>, asker: &Asker, datagram: &Datagram<'_>) {
+        let DnsDatagrams { shared, answerer, .. } = self;
+        let asked = transfer::Asked {
+            message: datagram.bytes,
+            address: asker.address,
+            transport: asker.transport,
+            now: whole_seconds_of(cx.wall_clock()),
+        };
+        let plain = |message: &[u8], out: &mut Vec<u8>| {
+            let zones = shared.zones.current();
+            answerer.answer(&zones, &shared.settings, asker, message, out);
+        };
+        let sender = datagram.sender;
+        match shared.desk.handle(&asked, plain) {
+            Handled::Reply(answer) => cx.reply(sender, |out| out.extend_from_slice(&answer)),
+            Handled::Work(work) => {
+                let then = move |_: &mut DnsDatagrams, cx: &mut DatagramCx<'_>, answer: Vec<u8>| {
+                    cx.reply(sender, |out| out.extend_from_slice(&answer));
+                };
+                // Whoever hears nothing asks again; there may be room then.
+                let _ = cx.offload(work, then);
+            }
+            Handled::Ignored | Handled::Stream(_) => {}
+        }
+    }
+
     fn look_again(&self, cx: &mut DatagramCx<'_>, after: Duration) {
         if self.shared.files.is_some() && !cx.is_draining() {
             cx.arm(LOOK, after);
@@ -267,6 +345,16 @@ fn secret() -> Option<[u8; 16]> {
 
 fn microseconds(now: SystemTime) -> u64 {
     now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+/// Seconds since 1970 now, for what is signed while it is sent.
+pub(crate) fn whole_seconds() -> u64 {
+    whole_seconds_of(SystemTime::now())
+}
+
+/// Seconds since 1970.
+pub(crate) fn whole_seconds_of(now: SystemTime) -> u64 {
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Seconds since 1970, modulo 2³².

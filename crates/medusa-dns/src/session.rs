@@ -8,11 +8,10 @@ use std::rc::Rc;
 
 use medusa_core::{Cx, Frame, Framing, Session};
 
-use crate::answer::{Answerer, Asker, Outcome, TransferRequest, Transport, refuse};
-use crate::service::{Shared, seconds};
-use crate::transfer::Axfr;
+use crate::answer::{Answerer, Asker, Outcome, Transport, refuse};
+use crate::service::{Shared, seconds, whole_seconds_of};
+use crate::transfer::{self, Asked, Handled};
 use crate::types::Rcode;
-use crate::wire::{Header, question_of};
 
 /// A connection.
 pub(crate) struct DnsSession {
@@ -33,6 +32,9 @@ impl DnsSession {
             transport: if cx.is_secured() { Transport::Secured } else { Transport::Tcp },
             now: seconds(cx.wall_clock()),
         };
+        if transfer::concerns(message) {
+            return self.hand_over(cx, &asker, message);
+        }
         let zones = self.shared.zones.current();
         let mut answerer = self.answerer.borrow_mut();
         let outcome = cx.compose(|out| {
@@ -42,25 +44,48 @@ impl DnsSession {
         });
         match outcome {
             Outcome::Answered(_) => {}
-            Outcome::Transfer(request) => self.transfer(cx, &asker, request, message),
+            // The desk has taken those.
+            Outcome::Transfer(_) => {
+                cx.compose(|out| with_length(out, |out| refuse(message, Rcode::REFUSED, out)));
+            }
             // Whoever sends what is no question gets nothing more (RFC 7766 §6.2.2 has no better idea).
             Outcome::Ignored => cx.close(),
         }
     }
 
-    fn transfer(&self, cx: &mut Cx<'_>, asker: &Asker, request: TransferRequest, message: &[u8]) {
-        let is_allowed = |address| self.shared.transfer_to.iter().any(|one| one.contains(address));
-        let allowed = asker.address.is_some_and(is_allowed);
-        match (allowed, request.zone, Header::read(message), question_of(message)) {
-            (true, Some(zone), Some(header), Some(question)) => {
-                cx.send(Axfr::new(zone, header.id, question));
-            }
-            (allowed, ..) => {
-                let rcode = if allowed { Rcode::NOTAUTH } else { Rcode::REFUSED };
-                cx.compose(|out| with_length(out, |out| refuse(message, rcode, out)));
+    /// Has the desk handle what is no plain question.
+    fn hand_over(&mut self, cx: &mut Cx<'_>, asker: &Asker, message: &[u8]) {
+        let now = whole_seconds_of(cx.wall_clock());
+        let asked = Asked { message, address: asker.address, transport: asker.transport, now };
+        let plain = |message: &[u8], out: &mut Vec<u8>| {
+            let zones = self.shared.zones.current();
+            let mut answerer = self.answerer.borrow_mut();
+            answerer.answer(&zones, &self.shared.settings, asker, message, out);
+        };
+        match self.shared.desk.handle(&asked, plain) {
+            Handled::Ignored => cx.close(),
+            Handled::Reply(answer) => framed(&answer, |bytes| cx.write(bytes)),
+            Handled::Stream(outgoing) => cx.send(*outgoing),
+            Handled::Work(work) => {
+                let slot = cx.reserve();
+                let then = move |_: &mut DnsSession, cx: &mut Cx<'_>, answer: Vec<u8>| {
+                    framed(&answer, |bytes| cx.fulfil_bytes(slot, bytes.to_vec().into()));
+                };
+                if let Err((_, then)) = cx.try_offload(work, then) {
+                    let mut answer = Vec::new();
+                    refuse(message, Rcode::SERVFAIL, &mut answer);
+                    then(self, cx, answer);
+                }
             }
         }
     }
+}
+
+/// Hands on an answer with its length in front.
+fn framed(answer: &[u8], write: impl FnOnce(&[u8])) {
+    let mut bytes = Vec::with_capacity(answer.len() + 2);
+    with_length(&mut bytes, |out| out.extend_from_slice(answer));
+    write(&bytes);
 }
 
 impl Session for DnsSession {

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::name::Name;
-use crate::zone::{Reading, Source, Zones, read_zone};
+use crate::zone::{Reading, Source, Zone, read_zone};
 
 /// The most octets of one file.
 const LARGEST: u64 = 4 << 30;
@@ -58,9 +58,9 @@ impl ZoneFiles {
         self.0.is_empty()
     }
 
-    /// Reads what has changed and stayed so since the last look, and puts it into `zones`; what is wrong
+    /// Reads what has changed and stayed so since the last look, and hands it to `replace`; what is wrong
     /// is told, and the zone that was served before still is. Whether it should look again soon. Blocks.
-    pub(crate) fn look(&mut self, zones: &Zones) -> bool {
+    pub(crate) fn look(&mut self, mut replace: impl FnMut(Zone)) -> bool {
         let mut soon = false;
         for file in &mut self.0 {
             let stamped = |(path, _): &Seen| (path.clone(), stamp(path));
@@ -72,7 +72,7 @@ impl ZoneFiles {
                 file.seen = now;
                 soon = true;
             } else {
-                file.read_again(zones);
+                file.read_again(&mut replace);
             }
         }
         soon
@@ -80,7 +80,7 @@ impl ZoneFiles {
 }
 
 impl ZoneFile {
-    fn read_again(&mut self, zones: &Zones) {
+    fn read_again(&mut self, replace: &mut impl FnMut(Zone)) {
         let (reading, read) = load_with_files(&self.path, Some(&self.apex));
         for warning in &reading.warnings {
             tracing::warn!("{warning}");
@@ -94,7 +94,7 @@ impl ZoneFile {
                     "{} was read again",
                     self.apex
                 );
-                zones.replace(zone);
+                replace(zone);
             }
             Err(faults) => {
                 for fault in &faults {
@@ -163,6 +163,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::zone::Zones;
 
     const HEAD: &str = "$TTL 60\n@ SOA ns root 1 2 3 4 5\n@ NS ns\nns A 192.0.2.2\n";
 
@@ -180,22 +181,22 @@ mod tests {
         files.add(path("example.test.zone"), apex.clone(), paths);
         let zones = Zones::new([Arc::new(zone)]);
         let count = || zones.named(&apex).unwrap().record_count();
-        assert!(!files.look(&zones));
+        assert!(!files.look(|zone| zones.replace(zone)));
         write("hosts", "a A 192.0.2.1\nb A 192.0.2.2\n");
-        assert!(files.look(&zones), "it may still be written");
+        assert!(files.look(|zone| zones.replace(zone)), "it may still be written");
         assert_eq!(count(), 4);
-        assert!(!files.look(&zones));
+        assert!(!files.look(|zone| zones.replace(zone)));
         assert_eq!(count(), 5);
         // A bad one leaves what there is, and isn't read again and again.
         write("hosts", "a A 192.0.2.1\nb B 192.0.2.2\n");
-        assert!(files.look(&zones));
-        assert!(!files.look(&zones));
+        assert!(files.look(|zone| zones.replace(zone)));
+        assert!(!files.look(|zone| zones.replace(zone)));
         assert_eq!(count(), 5);
         std::fs::remove_file(path("hosts")).unwrap();
-        assert!(files.look(&zones) && !files.look(&zones));
+        assert!(files.look(|zone| zones.replace(zone)) && !files.look(|zone| zones.replace(zone)));
         assert_eq!(count(), 5);
         write("hosts", "c A 192.0.2.3\n");
-        assert!(files.look(&zones) && !files.look(&zones));
+        assert!(files.look(|zone| zones.replace(zone)) && !files.look(|zone| zones.replace(zone)));
         assert_eq!(count(), 4);
     }
 

@@ -268,6 +268,8 @@ impl Answerer {
             _ => {}
         }
         match zone {
+            // A secondary that has heard nothing for too long knows nothing (RFC 1034 §4.3.5).
+            Some(zone) if zone.is_stale() => Target::Nowhere(Rcode::SERVFAIL),
             Some(zone) => {
                 let prefix = below(name.wire(), zone.apex().wire());
                 Target::Zone(zone, prefix.map_or(0, <[u8]>::len))

@@ -3,6 +3,8 @@
 //! Where records come from is not its business: a master file, a transfer, an update, a program. What a
 //! single record may hold is checked by `rdata`.
 
+use std::sync::atomic::AtomicBool;
+
 use super::fault::Fault;
 use super::index::Index;
 use super::model::{
@@ -399,6 +401,7 @@ impl Making<'_> {
             soa,
             denial,
             records: self.builder.raws.len(),
+            stale: AtomicBool::new(false),
         })
     }
 

@@ -16,6 +16,7 @@
 //! answer follows from the length of the question. How a zone is made is in `builder`.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::index::Index;
 use super::nsec3::Nsec3;
@@ -64,6 +65,8 @@ pub struct Zone {
     pub(crate) soa: Soa,
     pub(crate) denial: Denial,
     pub(crate) records: usize,
+    /// Whether it came from a primary that hasn't been heard for too long.
+    pub(crate) stale: AtomicBool,
 }
 
 /// How a signed zone proves that something isn't there.
@@ -171,6 +174,32 @@ impl Zone {
     /// The zone's name.
     pub fn apex(&self) -> &Name {
         &self.apex
+    }
+
+    /// A zone that isn't there yet: a name, and nothing to be told of it.
+    pub(crate) fn vacant(apex: Name) -> Zone {
+        Zone {
+            apex,
+            blob: Box::default(),
+            order: Box::default(),
+            index: Index::for_places(0),
+            negative_soa: 0,
+            soa: Soa::default(),
+            denial: Denial::None,
+            records: 0,
+            stale: AtomicBool::new(true),
+        }
+    }
+
+    /// Whether nothing may be told of it: it is a secondary's that has expired, or hasn't come yet.
+    #[inline]
+    pub fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Relaxed)
+    }
+
+    /// Says whether it may be told of, to all who hold it.
+    pub(crate) fn set_stale(&self, stale: bool) {
+        self.stale.store(stale, Ordering::Relaxed);
     }
 
     /// The numbers of its SOA record.
