@@ -167,6 +167,11 @@ impl Visit {
         self.folders.iter().any(|folder| is_within(&folder.path, path))
     }
 
+    /// Whether messages are in files, so that it may block to tell them.
+    pub(crate) fn reads_messages(&self) -> bool {
+        self.message_file.is_some()
+    }
+
     /// What is to be said to whoever goes to a folder, before the reply itself. May block.
     pub(crate) fn message_at(&self, path: &VirtualPath) -> String {
         let mut message = String::new();

@@ -109,11 +109,18 @@ fn service(config: FtpConfig, cx: &BuildContext) -> Result<FtpService, BuildErro
             .hint("name one: `root = \"files\"`"));
     }
     let homes = Homes::new(&config, cx)?;
+    let known = match config.anonymous {
+        Anonymous::Read => homes.visit(Visitor::Anonymous).ok(),
+        Anonymous::No => None,
+    };
     let home = move |visitor: Visitor<'_>| homes.visit(visitor);
     let summary = config.root.as_ref().map(|path| path.display().to_string());
     let mut builder = FtpService::builder(cx.service_name(), listeners, home);
     if let Some(metrics) = cx.shared::<Metrics>() {
         builder = builder.metrics(&metrics);
+    }
+    if let Some(visit) = known {
+        builder = builder.anonymous_visit(visit);
     }
     if let Some(banner) = config.banner {
         builder = builder.banner(banner);

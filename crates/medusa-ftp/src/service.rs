@@ -69,6 +69,7 @@ impl FtpService {
                 home: Box::new(home),
                 logins: None,
                 anonymous: false,
+                anonymous_visit: None,
                 ports: Ports::new(None),
                 passive_address: None,
                 has_tls: false,
@@ -100,6 +101,15 @@ impl FtpBuilder {
     #[must_use]
     pub fn anonymous(mut self, anonymous: bool) -> FtpBuilder {
         self.shared.anonymous = anonymous;
+        self
+    }
+
+    /// The same, and all of them find this: `home` isn't asked for each.
+    #[must_use]
+    pub fn anonymous_visit(mut self, visit: Visit) -> FtpBuilder {
+        self.shared.anonymous = true;
+        // What has to be read for each that comes isn't known.
+        self.shared.anonymous_visit = (!visit.reads_messages()).then(|| Arc::new(visit));
         self
     }
 

@@ -9,7 +9,7 @@ use super::transfer::{seconds, without_options};
 use super::{FtpSession, RENAMING, refuse, say};
 use crate::Error;
 use crate::listing::{Form, Lines};
-use crate::storage::{Content, Entry, Storage};
+use crate::storage::{Content, Entry, Info, Storage};
 use crate::stream::{added_by_ascii, pooled};
 use crate::telnet::{push_name, push_quoted};
 use crate::time::{push_stamp, read_stamp};
@@ -27,15 +27,20 @@ impl FtpSession {
             Ok(allowed) => allowed,
             Err(error) => return refuse(cx, &error),
         };
-        let visit = self.visit.clone();
-        let look = move || match storage.info(&path)?.is_folder {
-            true => Ok((visit.map(|visit| visit.message_at(&path)), path)),
+        let Some(visit) = self.visit.clone() else { return refuse(cx, &Error::NotPermitted) };
+        let look = move |info: Result<Info, Error>, path: VirtualPath| match info?.is_folder {
+            true => Ok((visit.message_at(&path), path)),
             false => Err(Error::NotAFolder),
         };
-        self.in_pool(cx, look, |session, cx, found| match found {
+        let known = match self.visit.as_ref().is_some_and(|visit| visit.reads_messages()) {
+            true => None,
+            false => storage.try_info(&path).map(|info| look(info, path.clone())),
+        };
+        let work = move || look(storage.info(&path), path);
+        self.at_once_or_in_pool(cx, known, work, |session, cx, found| match found {
             Ok((message, path)) => {
                 session.cwd = path;
-                say(cx, 250, &(message.unwrap_or_default() + "There you are"));
+                say(cx, 250, &(message + "There you are"));
             }
             Err(error) => refuse(cx, &error),
         });
@@ -115,6 +120,10 @@ impl FtpSession {
             Err(error) => return refuse(cx, &error),
         };
         let is_ascii = self.how.ascii;
+        let known = storage.try_info(&path).and_then(|info| match info {
+            Ok(Info { is_folder: false, len, .. }) if !is_ascii => Some(Ok(len)),
+            _ => None,
+        });
         let measure = move || {
             let info = match storage.info(&path) {
                 // A client that goes on with an upload asks from where on.
@@ -127,7 +136,7 @@ impl FtpSession {
                 (false, true) => length_in_ascii(&*storage, &path),
             }
         };
-        self.in_pool(cx, measure, |_, cx, size| match size {
+        self.at_once_or_in_pool(cx, known, measure, |_, cx, size| match size {
             Ok(size) => say(cx, 213, &size.to_string()),
             // RFC 3659 §4: what can't be told is 550.
             Err(Error::TooMuch) => say(cx, 550, "Too long to be counted in TYPE A"),
@@ -140,8 +149,9 @@ impl FtpSession {
             Ok(allowed) => allowed,
             Err(error) => return refuse(cx, &error),
         };
-        self.in_pool(
+        self.at_once_or_in_pool(
             cx,
+            storage.try_info(&path),
             move || storage.info(&path),
             |_, cx, info| match info {
                 Ok(info) => {

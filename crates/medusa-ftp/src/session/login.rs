@@ -9,7 +9,7 @@ use medusa_files::VirtualPath;
 
 use super::{FtpSession, IN, LOGIN, NAMED, OUT, Representation, say};
 use crate::Error;
-use crate::home::Visitor;
+use crate::home::{Visit, Visitor};
 use crate::listing::Facts;
 
 /// So many TLS sessions are remembered for a data connection to resume.
@@ -84,6 +84,11 @@ impl FtpSession {
 
     /// Opens what is there for them.
     fn visit(&mut self, cx: &mut Cx<'_>, identity: Option<Identity>) {
+        self.state = OUT;
+        if let (None, Some(visit)) = (&identity, &self.shared.anonymous_visit) {
+            let message = visit.message_at(&VirtualPath::root()) + &visit.greeting;
+            return self.settle_in(cx, "anonymous".to_owned(), Arc::clone(visit), &message);
+        }
         let shared = Arc::clone(&self.shared);
         let name = identity.as_ref().map_or("anonymous", Identity::name).to_owned();
         let open = move || {
@@ -92,19 +97,22 @@ impl FtpSession {
             let message = visit.message_at(&VirtualPath::root()) + &visit.greeting;
             Ok((visit, message))
         };
-        self.state = OUT;
         self.in_pool(cx, open, move |session, cx, visit: Result<_, Error>| match visit {
             Ok((visit, message)) => {
-                session.user = name;
-                session.visit = Some(Arc::new(visit));
-                session.state = IN;
-                say(cx, 230, &message);
+                session.settle_in(cx, name, Arc::new(visit), &message);
             }
             Err(error) => {
                 tracing::warn!(name, %error, "a login has no folder that could be opened");
                 say(cx, 530, "There is nothing here for this account");
             }
         });
+    }
+
+    fn settle_in(&mut self, cx: &mut Cx<'_>, name: String, visit: Arc<Visit>, message: &str) {
+        self.user = name;
+        self.visit = Some(visit);
+        self.state = IN;
+        say(cx, 230, message);
     }
 
     pub(super) fn rein(&mut self, cx: &mut Cx<'_>) {

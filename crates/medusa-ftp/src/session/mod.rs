@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) home: Box<Home>,
     pub(crate) logins: Option<Logins>,
     pub(crate) anonymous: bool,
+    /// What anonymous visitors find, where that is known before they come.
+    pub(crate) anonymous_visit: Option<Arc<Visit>>,
     pub(crate) ports: Ports,
     pub(crate) passive_address: Option<Ipv4Addr>,
     pub(crate) has_tls: bool,
@@ -316,7 +318,21 @@ impl FtpSession {
         }
     }
 
-    /// The same for what only succeeds or fails.
+    /// Does `then` with what is known already, or with what the pool finds out.
+    fn at_once_or_in_pool<T: Send + 'static>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        known: Option<T>,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(&mut FtpSession, &mut Cx<'_>, T) + Send + 'static,
+    ) {
+        match known {
+            Some(known) => then(self, cx, known),
+            None => self.in_pool(cx, work, then),
+        }
+    }
+
+    /// As `in_pool`, for what only succeeds or fails.
     fn change(
         &mut self,
         cx: &mut Cx<'_>,

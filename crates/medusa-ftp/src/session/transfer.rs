@@ -58,14 +58,10 @@ impl FtpSession {
             Err(error) => return refuse(cx, &error),
         };
         let (how, shown) = (self.how, path.to_absolute());
-        let open = move || {
-            let content = storage.read(&path)?;
-            match offset > content.len() {
-                true => Err(Error::BeyondEnd),
-                false => Ok(content),
-            }
-        };
-        self.in_pool(cx, open, move |session, cx, content| match content {
+        let known = storage.try_read(&path);
+        let open = move || storage.read(&path);
+        self.at_once_or_in_pool(cx, known, open, move |session, cx, content| match content {
+            Ok(content) if offset > content.len() => refuse(cx, &Error::BeyondEnd),
             Ok(content) => {
                 let length = content.len() - offset;
                 let make = Box::new(move || how.apply(content_from(content, offset)));

@@ -139,9 +139,17 @@ impl Storage for Disk {
     }
 
     fn read(&self, path: &VirtualPath) -> Result<Content, Error> {
-        let file = self.root.open(visible(path)?)?;
-        let len = file.metadata().len;
-        Ok(Content::File(Arc::new(file.into_std()), len))
+        Ok(content_of(self.root.open(visible(path)?)?))
+    }
+
+    fn try_info(&self, path: &VirtualPath) -> Option<Result<Info, Error>> {
+        let found = at_once(visible(path).map(|path| self.root.try_metadata(path)))?;
+        Some(found.and_then(|metadata| info_of(&metadata).ok_or(Error::NotFound)))
+    }
+
+    fn try_read(&self, path: &VirtualPath) -> Option<Result<Content, Error>> {
+        let opened = at_once(visible(path).map(|path| self.root.try_open(path)))?;
+        Some(opened.map(content_of))
     }
 
     fn write(&self, path: &VirtualPath, start: Start) -> Result<Box<dyn Upload>, Error> {
@@ -319,6 +327,20 @@ fn visible(path: &VirtualPath) -> Result<&VirtualPath, Error> {
     match path.components().any(|name| name.starts_with(StagedFile::PREFIX)) {
         true => Err(Error::NotFound),
         false => Ok(path),
+    }
+}
+
+fn content_of(file: File) -> Content {
+    let len = file.metadata().len;
+    Content::File(Arc::new(file.into_std()), len)
+}
+
+/// `None` where the disk has to be waited for.
+fn at_once<T>(result: Result<Result<T, medusa_files::Error>, Error>) -> Option<Result<T, Error>> {
+    match result {
+        Ok(Err(medusa_files::Error::WouldBlock)) => None,
+        Ok(result) => Some(result.map_err(Error::from)),
+        Err(error) => Some(Err(error)),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is served: a [`Storage`] of files and folders. A disk is one ([`Disk`]); a program that embeds
 //! this crate may bring its memory or its database.
 //!
-//! Everything here may block and is called in the offload pool, never on an event loop.
+//! Everything here may block and is called in the offload pool, never on an event loop, but for what
+//! begins with `try_`.
 
 mod disk;
 mod memory;
@@ -41,6 +42,19 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// [`Error::IsAFolder`] for a folder.
     fn read(&self, path: &VirtualPath) -> Result<Content, Error>;
+
+    /// What is known of a file or folder where nothing has to be waited for; `None` where something has, and unless it is
+    /// implemented. Called on an event loop: it must not block.
+    fn try_info(&self, path: &VirtualPath) -> Option<Result<Info, Error>> {
+        let _ = path;
+        None
+    }
+
+    /// The content of a file where nothing has to be waited for, as above.
+    fn try_read(&self, path: &VirtualPath) -> Option<Result<Content, Error>> {
+        let _ = path;
+        None
+    }
 
     /// Begins to write a file.
     ///
