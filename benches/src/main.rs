@@ -4,6 +4,7 @@ mod bare;
 mod canned;
 mod client;
 mod datagrams;
+mod ftp;
 mod handler;
 mod handshakes;
 mod http;
@@ -30,6 +31,8 @@ enum Command {
     Http(suite::Options),
     /// Measures TLS 1.3: files, handshakes, idle connections.
     Tls(suite::Options),
+    /// Measures FTP: sessions, large files both ways, idle control connections.
+    Ftp(suite::Options),
     /// Measures mail: accepting it durably, fetching it, idle sessions.
     Mail(suite::Options),
     /// Measures datagrams that are sent back by the core and by a bare loop in C.
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Http(options) => http::run(&options),
         Command::Tls(options) => tls::run(&options),
+        Command::Ftp(options) => ftp::run(&options),
         Command::Mail(options) => mail::run(&options),
         Command::Datagrams(options) => datagrams::run(&options),
         Command::ServeBare { address } => bare::serve(address),

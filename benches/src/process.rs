@@ -123,6 +123,18 @@ impl Process {
         Ok(spent)
     }
 
+    /// Waits until its descendants have ended: what they spent is its own then.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while self.tree().len() > 1 {
+            if Instant::now() > end {
+                bail!("sessions have ended, and their processes have not");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
     /// Octets of memory that aren't a file's: heap and stacks (RssAnon, proc_pid_status(5)).
     pub(crate) fn anonymous_octets(&self) -> Result<u64> {
         let mut octets = 0;
