@@ -339,6 +339,65 @@ fn what_is_passed_on_is_answered_later_and_then_at_once() {
 }
 
 #[test]
+fn loss_and_doubles_are_survived_by_many_questions_at_once() {
+    let mut count = 0_u32;
+    let script = Script::new(move |socket, question, from| {
+        count += 1;
+        let mut right = answer(question, &[[192, 0, 2, 9]]);
+        match count % 5 {
+            // Lost, damaged, doubled, and in order.
+            0 => return,
+            1 => right.truncate(20),
+            2 => drop(socket.send_to(&right, from)),
+            _ => {}
+        }
+        drop(socket.send_to(&right, from));
+    });
+    let mut settings = Settings::asking(vec![Upstream::new(script.address)]);
+    (settings.timeout, settings.attempts) = (Some(Duration::from_millis(200)), Some(50));
+    let program = Program::with(Forwarding::with(settings).expect("no TLS"));
+    for ticket in 0..500 {
+        let question =
+            Question::new(&format!("host-{ticket}.test"), RecordKind::A).expect("a name");
+        program.forwarding.resolve(question, Asker::new(program.remote.clone(), ticket));
+    }
+    let mut tickets: Vec<u64> = (0..500)
+        .map(|_| {
+            let answer = program.answers.recv_timeout(PATIENCE).expect("an answer");
+            let records = answer.result.expect("records");
+            assert_eq!(records.addresses().next(), Some([192, 0, 2, 9].into()));
+            answer.ticket
+        })
+        .collect();
+    tickets.sort_unstable();
+    assert!(tickets.into_iter().eq(0..500), "each of them once");
+}
+
+#[test]
+fn more_questions_than_may_be_under_way_are_all_answered() {
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let upstream = Upstream::new(silent.local_addr().expect("an address"));
+    let mut settings = Settings::asking(vec![upstream]);
+    (settings.timeout, settings.attempts) = (Some(Duration::from_millis(300)), Some(1));
+    let program = Program::with(Forwarding::with(settings).expect("no TLS"));
+    const MANY: u64 = 5_000;
+    for ticket in 0..MANY {
+        let question =
+            Question::new(&format!("host-{ticket}.test"), RecordKind::A).expect("a name");
+        program.forwarding.resolve(question, Asker::new(program.remote.clone(), ticket));
+    }
+    let mut tickets: Vec<u64> = (0..MANY)
+        .map(|_| {
+            let answer = program.answers.recv_timeout(PATIENCE).expect("an answer");
+            assert!(answer.result.is_err_and(|error| !error.is_permanent()));
+            answer.ticket
+        })
+        .collect();
+    tickets.sort_unstable();
+    assert!(tickets.into_iter().eq(0..MANY), "each of them once");
+}
+
+#[test]
 fn a_server_that_stops_tells_those_who_wait() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let upstream = Upstream::new(silent.local_addr().expect("an address"));

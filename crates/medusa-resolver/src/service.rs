@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -291,7 +292,7 @@ impl Shard {
                         self.paths.insert(socket, path);
                         cx.send(socket, |out| out.extend_from_slice(&bytes));
                     }
-                    Err(_) => core.engine.handle_unreachable(path, now),
+                    Err(_) => core.engine.handle_unreachable(path, true, now),
                 }
             }
             // Done last.
@@ -351,12 +352,17 @@ impl DatagramService for Shard {
 
     fn failed(&mut self, cx: &mut DatagramCx<'_>, socket: SocketId, failure: Failure) {
         let Some(&path) = self.paths.get(&socket) else { return };
-        if let Failure::Unopened(_) = failure {
-            self.paths.remove(&socket);
-            self.sockets.remove(&path);
-        }
+        // Without a route there is no socket either, but nor is there a server.
+        let there = match &failure {
+            Failure::Unopened(error) => {
+                self.paths.remove(&socket);
+                self.sockets.remove(&path);
+                !matches!(error.kind(), ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable)
+            }
+            _ => false,
+        };
         tracing::debug!(?failure, "a name server can't be asked");
-        self.with(cx, |core, now| core.engine.handle_unreachable(path, now));
+        self.with(cx, |core, now| core.engine.handle_unreachable(path, there, now));
     }
 
     fn expired(&mut self, cx: &mut DatagramCx<'_>, _: TimerKey) {

@@ -30,8 +30,9 @@ pub(super) struct Health {
     down_until: Option<Instant>,
     plain_until: Option<Instant>,
     folded: u8,
-    /// When a message has last come by the connection to it.
-    pub(super) heard_at: Option<Instant>,
+    heard_at: Option<Instant>,
+    streamed_at: Option<Instant>,
+    missed_at: Option<Instant>,
 }
 
 impl Health {
@@ -45,6 +46,8 @@ impl Health {
             plain_until: None,
             folded: 0,
             heard_at: None,
+            streamed_at: None,
+            missed_at: None,
         }
     }
 
@@ -52,7 +55,9 @@ impl Health {
     /// unknown before all.
     pub(super) fn rank(&self, now: Instant) -> (Option<Instant>, Duration) {
         let down = self.down_until.filter(|until| now < *until);
-        (down, self.smoothed.map(|(smoothed, _)| smoothed).unwrap_or_default())
+        let smoothed = self.smoothed.map(|(smoothed, _)| smoothed).unwrap_or_default();
+        // Others are tried before one that was silent lately.
+        (down, (smoothed + SHORTEST_WAIT * self.misses.min(8)).min(LONGEST_DOWN))
     }
 
     pub(super) fn is_down(&self, now: Instant) -> bool {
@@ -77,17 +82,32 @@ impl Health {
         self.down_until = None;
     }
 
-    /// It was silent, or isn't there.
-    pub(super) fn missed(&mut self, now: Instant) {
-        self.misses = self.misses.saturating_add(1);
-        // What is slow is tried later than others.
-        if let Some((smoothed, _)) = &mut self.smoothed {
-            *smoothed = (*smoothed * 2).min(LONGEST_DOWN);
+    /// It was silent about what it was asked at `sent_at`, or isn't there. If it has said anything since, a
+    /// packet was lost and no more; and many that are silent together count once.
+    pub(super) fn missed(&mut self, sent_at: Instant, now: Instant) {
+        let since = |at: Option<Instant>| at.is_some_and(|at| at > sent_at);
+        if since(self.heard_at) || since(self.missed_at) {
+            return;
         }
+        self.missed_at = Some(now);
+        self.misses = self.misses.saturating_add(1);
         if self.misses >= MISSES {
             let down = DOWN * 2_u32.saturating_pow((self.misses - MISSES).min(8));
             self.down_until = Some(now + down.min(LONGEST_DOWN));
         }
+    }
+
+    /// Something has come from it: by a datagram, or by the connection.
+    pub(super) fn heard(&mut self, streamed: bool, now: Instant) {
+        self.heard_at = Some(now);
+        if streamed {
+            self.streamed_at = Some(now);
+        }
+    }
+
+    /// Whether nothing has come by the connection to it since.
+    pub(super) fn is_dead_since(&self, at: Instant) -> bool {
+        self.streamed_at.is_none_or(|streamed_at| streamed_at < at)
     }
 
     pub(super) fn takes_edns(&self, now: Instant) -> bool {
@@ -121,20 +141,32 @@ mod tests {
         assert_eq!(health.wait(), FIRST_WAIT);
         health.answered(Duration::from_millis(100));
         assert_eq!(health.wait(), Duration::from_millis(300));
-        for _ in 0..MISSES {
+        // Many at a time are one.
+        for number in 0..MISSES {
+            let sent_at = now + Duration::from_millis(number.into());
             assert!(!health.is_down(now));
-            health.missed(now);
+            let missed_at = sent_at + Duration::from_micros(500);
+            health.missed(sent_at, missed_at);
+            health.missed(sent_at, missed_at);
         }
+        let now = now + Duration::from_micros(u64::from(MISSES) * 1000 - 500);
         assert!(health.is_down(now + DOWN - Duration::from_millis(1)));
         assert!(!health.is_down(now + DOWN));
-        health.missed(now + DOWN);
+        health.missed(now + DOWN, now + DOWN);
         assert!(health.is_down(now + 3 * DOWN - Duration::from_millis(1)));
+        let mut late = now + DOWN;
         for _ in 0..100 {
-            health.missed(now);
+            late += DOWN;
+            health.missed(late, late);
         }
-        assert!(!health.is_down(now + LONGEST_DOWN));
-        assert!(health.wait() <= 2 * LONGEST_DOWN);
+        assert!(!health.is_down(late + LONGEST_DOWN));
+        assert_eq!(health.wait(), Duration::from_millis(300));
+        // What it has said since tells that it is there.
+        health.heard(false, late + DOWN);
         health.answered(Duration::from_millis(1));
-        assert!(!health.is_down(now));
+        for _ in 0..100 {
+            health.missed(late + DOWN - Duration::from_millis(1), late + 2 * DOWN);
+        }
+        assert!(!health.is_down(late + 2 * DOWN));
     }
 }

@@ -251,6 +251,7 @@ impl<W> Engine<W> {
                 let attempt = running.attempts.remove(at);
                 self.close(&attempt);
                 if let Some(health) = self.health_mut(server) {
+                    health.heard(false, now);
                     health.answered(now.saturating_duration_since(attempt.sent_at));
                     if attempt.odd_case {
                         health.kept_case(true);
@@ -280,24 +281,26 @@ impl<W> Engine<W> {
         }
     }
 
-    /// Nobody is there, or the socket is of no use.
-    pub(crate) fn handle_unreachable(&mut self, path: u64, now: Instant) {
+    /// Nobody is there; or `there` may be, and it is us who have no socket for it.
+    pub(crate) fn handle_unreachable(&mut self, path: u64, there: bool, now: Instant) {
         let taken =
             self.take(self.paths.get(&path).copied(), |attempt| attempt.way == Way::Datagram(path));
         let Some((mut running, at)) = taken else { return };
         let attempt = running.attempts.remove(at);
         self.close(&attempt);
-        if let Some(health) = self.health_mut(attempt.server) {
-            health.missed(now);
+        if let Some(health) = self.health_mut(attempt.server).filter(|_| !there) {
+            health.missed(attempt.sent_at, now);
         }
-        self.reject(running, attempt.server, "a name server can't be reached", now);
+        let reason =
+            if there { "there are no sockets left" } else { "a name server can't be reached" };
+        self.reject(running, attempt.server, reason, now);
     }
 
     /// A message has come by the connection to a server. Says whether it was one that was waited for.
     pub(crate) fn handle_message(&mut self, server: u32, bytes: &[u8], now: Instant) -> bool {
         let Ok(id) = wire::u16_at(bytes, 0) else { return false };
         if let Some(health) = self.health_mut(server) {
-            health.heard_at = Some(now);
+            health.heard(true, now);
         }
         let taken = self.take(self.ids.get(&(server, id)).copied(), |attempt| {
             attempt.way == Way::Stream(id) && attempt.server == server
@@ -329,7 +332,7 @@ impl<W> Engine<W> {
             && !waiting.is_empty()
             && let Some(health) = self.health_mut(server)
         {
-            health.missed(now);
+            health.missed(now, now);
         }
         for id in waiting {
             let Some(mut running) = self.running.remove(&id) else { continue };
@@ -405,8 +408,8 @@ impl<W> Engine<W> {
     fn miss(&mut self, silent: &Attempt, now: Instant) {
         let (server, sent_at) = (silent.server, silent.sent_at);
         let Some(health) = self.health_mut(server) else { return };
-        health.missed(now);
-        let is_dead = health.heard_at.is_none_or(|heard_at| heard_at < sent_at);
+        health.missed(sent_at, now);
+        let is_dead = health.is_dead_since(sent_at);
         if is_dead && matches!(silent.way, Way::Stream(_)) {
             self.transmits.push_back(Transmit::Leave { server });
         }

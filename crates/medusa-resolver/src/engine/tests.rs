@@ -406,10 +406,10 @@ fn a_server_that_is_not_there_is_left_at_once() {
     let mut net = Net::new(&["192.0.2.1", "192.0.2.2"]);
     net.ask("a.test");
     let (path, first, _) = net.sent_one();
-    net.engine.handle_unreachable(path, net.now);
+    net.engine.handle_unreachable(path, false, net.now);
     let (path, second, _) = net.sent_one();
     assert_ne!(first, second);
-    net.engine.handle_unreachable(path, net.now);
+    net.engine.handle_unreachable(path, false, net.now);
     assert_eq!(net.told(), ["0: a name server can't be reached"]);
     assert!(net.is_clean());
 }

@@ -164,7 +164,7 @@ fn nobody_there_is_told_at_once() {
     let asked = shop.sent_one();
     let full = std::io::ErrorKind::OutOfMemory.into();
     shop.shard.fail(asked.socket, Failure::Unopened(full));
-    assert_eq!(shop.told(), "2: a name server can't be reached; ");
+    assert_eq!(shop.told(), "2: there are no sockets left; ");
     assert_eq!(shop.shard.clients().len(), 0);
 }
 
