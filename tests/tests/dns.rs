@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use medusa_tests::{Server, Site, require};
+use medusa_tests::{Authority, Server, Site, curl, require};
 
 const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
 
@@ -101,6 +101,70 @@ fn a_zone_is_transferred_to_whom_it_may() {
     if let Some(answer) = asked("dig", &arguments) {
         assert!(answer.contains("Transfer failed") && !answer.contains("SOA"), "{answer}");
     }
+    server.end();
+}
+
+#[test]
+fn messages_come_over_tls_and_https() {
+    let site = site();
+    Authority::new(&site, "authority").sign(&site, "cert", &["localhost"]);
+    let http = "\
+tls_listen = [\"127.0.0.1:0\"]
+
+[tls]
+certificate = \"cert.pem\"
+key = \"cert.key\"
+
+[http.site]
+tls_listen = [\"127.0.0.1:0\"]
+[[http.site.route]]
+path = \"/dns-query\"
+dns = \"zones\"
+[[http.site.route]]
+path = \"/none\"
+dns = \"none\"
+";
+    site.write("medusa.toml", format!("{SITE}{http}"));
+    let server = site.serve(MEDUSA);
+    let port = server.secured_address("dns.zones").port().to_string();
+    let arguments =
+        ["@127.0.0.1", "-p", &port, "+tls", "www.example.test", "A", "+norecurse", "+padding=128"];
+    if let Some(answer) = asked("kdig", &arguments) {
+        assert!(answer.contains("TLS session") && answer.contains("192.0.2.3"), "{answer}");
+        assert!(answer.contains("Received 468 B"), "padded: {answer}");
+    }
+    let port = server.secured_address("http.site").port();
+    // www.example.test A.
+    let question = b"\0\0\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x04test\0\0\x01\0\x01";
+    site.write("question", question);
+    let (file, authority) = (site.path("question"), site.path("authority.pem"));
+    let url = |rest: &str| format!("https://localhost:{port}{rest}");
+    let authority = authority.to_str().expect("text");
+    let ask = |rest: &str, arguments: &[&str]| {
+        let url = url(rest);
+        curl(&[&["--cacert", authority, &url][..], arguments].concat())
+    };
+    let body = format!("@{}", file.display());
+    let media_type = "content-type: application/dns-message";
+    let get = "/dns-query?dns=AAABAAABAAAAAAAAA3d3dwdleGFtcGxlBHRlc3QAAAEAAQ";
+    for (rest, arguments) in
+        [(get, &[][..]), ("/dns-query", &["--data-binary", &body, "-H", media_type])]
+    {
+        let Some(answer) = ask(rest, arguments) else { return };
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.field("content-type"), Some("application/dns-message"));
+        assert_eq!(answer.field("cache-control"), Some("max-age=3600"));
+        assert!(answer.body.ends_with(&[192, 0, 2, 3]), "{:?}", answer.body);
+    }
+    let status = |rest: &str, arguments: &[&str]| ask(rest, arguments).map(|answer| answer.status);
+    assert_eq!(status("/dns-query", &["--data-binary", &body]), Some(415));
+    assert_eq!(status("/dns-query", &[]), Some(400));
+    assert_eq!(status("/dns-query?dns=AAAA=", &[]), Some(400));
+    assert_eq!(status("/dns-query", &["-X", "PUT", "--data-binary", &body]), Some(405));
+    site.write("long", vec![0; 65536]);
+    let long = format!("@{}", site.path("long").display());
+    assert_eq!(status("/dns-query", &["--data-binary", &long, "-H", media_type]), Some(413));
+    assert_eq!(status(&get.replace("dns-query", "none"), &[]), Some(502));
     server.end();
 }
 

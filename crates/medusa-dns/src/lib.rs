@@ -9,6 +9,7 @@
 
 pub mod answer;
 mod config;
+mod door;
 pub mod name;
 mod plugin;
 mod rate;

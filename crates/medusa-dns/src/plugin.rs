@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use medusa_core::tls::ServerTls;
 use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
+use medusa_resolver::Doors;
 
 use crate::answer::Settings;
 use crate::config::DnsConfig;
@@ -56,6 +57,9 @@ impl Plugin for Dns {
             .with_rate_limit(config.rate_limit.0)
             .with_files(files)
             .with_summary(summary);
+        if let Some(doors) = cx.shared::<Doors>() {
+            doors.open(cx.service_name(), service.door());
+        }
         Ok(Box::new(service))
     }
 }

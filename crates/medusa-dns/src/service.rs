@@ -11,8 +11,10 @@ use medusa_core::{
     Acceptor, Datagram, DatagramCx, DatagramService, Failure, Limits, Listener, Network, Note,
     Peer, Service, Session, SocketId, TimerKey,
 };
+use medusa_resolver::Door;
 
 use crate::answer::{Answerer, Asker, Outcome, Program, Settings, Transport};
+use crate::door::DnsDoor;
 use crate::rate::{Accounts, RateLimit, Verdict};
 use crate::session::DnsSession;
 use crate::store::ZoneFiles;
@@ -132,6 +134,11 @@ impl DnsService {
         self.shared.zones = desk.zones().clone();
         self.shared.desk = desk;
         self
+    }
+
+    /// A door to this server, for protocols that carry messages: as things are set now.
+    pub fn door(&self) -> Arc<dyn Door> {
+        Arc::new(DnsDoor::new(self.shared.clone()))
     }
 
     /// Sets what is said of it in a table.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use medusa_core::Network;
 use medusa_core::config::{Listen, Period, Size};
-use serde::de::{Error, IgnoredAny, Visitor};
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// One HTTP site.
@@ -79,9 +79,8 @@ pub(crate) struct RouteConfig {
     pub(crate) accounts: Option<Vec<String>>,
     /// What Prometheus collects.
     pub(crate) metrics: Option<bool>,
-
-    // What belongs to the design and not to this build.
-    pub(crate) dns: Option<IgnoredAny>,
+    /// A DNS service that messages are carried to.
+    pub(crate) dns: Option<String>,
 }
 
 /// `status = true` is the server's own page; `status = 308` is a redirection's.

@@ -1,6 +1,7 @@
 //! A configuration made into a service: what the keys mean, and everything that can be wrong with them,
 //! found before anything is served.
 
+mod dns;
 mod listening;
 mod routes;
 

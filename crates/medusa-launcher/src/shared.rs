@@ -11,6 +11,7 @@ use medusa_accounts::{Accounts, Logins, ThrottleLimits};
 use medusa_core::metrics::Metrics;
 use medusa_core::tls::ServerTls;
 use medusa_core::{AccessSink, BuildContext, BuildError, Service};
+use medusa_resolver::Doors;
 
 use crate::accounts::{self, Services, UsersFile};
 use crate::config::diagnostic::Diagnostic;
@@ -42,7 +43,9 @@ impl Shared {
         errors: &mut Vec<Diagnostic>,
     ) -> Self {
         let metrics = Metrics::default();
-        let mut context = BuildContext::new("", "", folder).with_shared(metrics.clone());
+        let mut context = BuildContext::new("", "", folder)
+            .with_shared(metrics.clone())
+            .with_shared(Doors::default());
         let (mut certificates, mut broken) = (Vec::new(), Vec::new());
         match tls::read(root, folder, SystemTime::now(), errors) {
             Some(tls) => {

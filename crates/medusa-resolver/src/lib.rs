@@ -20,11 +20,13 @@
 //!
 //! [`Forwarding`] asks DNS servers and remembers what they say; it works on the shards, as a service that is
 //! mounted. For a DNS server that passes questions on it has a door of its own, [`Local`]. [`Fixed`] answers
-//! from a table: for tests, and for programs without DNS.
+//! from a table: for tests, and for programs without DNS. [`Doors`] lead to DNS servers of this process, for
+//! protocols that carry messages to them.
 
 mod asker;
 mod cache;
 mod counts;
+mod doors;
 mod engine;
 mod error;
 mod fixed;
@@ -45,6 +47,7 @@ mod wire;
 
 pub use asker::{Answer, Asker, Resolver};
 pub use counts::{Count, Counts};
+pub use doors::{Door, DoorAnswer, Doors, Visitor};
 pub use error::LookupError;
 pub use fixed::Fixed;
 pub use forwarding::{Forwarded, Forwarding, Local, Passed, RawQuestion, Settings};

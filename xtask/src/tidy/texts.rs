@@ -51,6 +51,7 @@ const PURE: &[&str] = &[
     "crates/medusa-http/src/router.rs",
     "crates/medusa-http/src/session/",
     "crates/medusa-dns/src/answer/",
+    "crates/medusa-dns/src/door.rs",
     "crates/medusa-dns/src/name.rs",
     "crates/medusa-dns/src/rate.rs",
     "crates/medusa-dns/src/session.rs",

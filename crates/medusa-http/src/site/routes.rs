@@ -8,7 +8,9 @@ use medusa_accounts::{Accounts, Logins};
 use medusa_core::metrics::Metrics;
 use medusa_core::{BuildContext, BuildError};
 use medusa_files::Root;
+use medusa_resolver::Doors;
 
+use super::dns::DnsRoute;
 use super::{Overrides, open};
 use crate::config::{RouteConfig, StatusKey};
 use crate::handler::Handler;
@@ -33,10 +35,6 @@ impl SiteRoute {
         cx: &BuildContext,
     ) -> Result<SiteRoute, BuildError> {
         let key = |name: &str| format!("route[{index}].{name}");
-        if route.dns.is_some() {
-            return Err(BuildError::at(key("dns"), "`dns` is not offered by this build yet")
-                .hint("leave it out, and what depends on it"));
-        }
         let matches = matches(&route, &key)?;
         let guard = guard(route.accounts.as_deref(), cx, &key)?;
         Ok(SiteRoute { matches, serves: serves(route, options, cx, &key)?, guard })
@@ -64,6 +62,7 @@ enum Serves {
     Redirect(Redirect),
     Status(StatusPage),
     Metrics(MetricsPage),
+    Dns(DnsRoute),
 }
 
 impl Serves {
@@ -75,6 +74,7 @@ impl Serves {
             Serves::Redirect(redirect) => Box::new(redirect.clone()),
             Serves::Status(page) => Box::new(page.clone()),
             Serves::Metrics(page) => Box::new(page.clone()),
+            Serves::Dns(route) => Box::new(route.clone()),
         }
     }
 }
@@ -180,6 +180,7 @@ fn serves(
         ("redirect", route.redirect.is_some()),
         ("status", is_status),
         ("metrics", is_metrics),
+        ("dns", route.dns.is_some()),
     ];
     let mut does = does.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name);
     let first = does.next();
@@ -200,6 +201,12 @@ fn serves(
     if let Some(location) = &route.redirect {
         let (status, location) = (redirect_status(&route, key)?, location_of(location, key)?);
         return Ok(Serves::Redirect(Redirect::new(status, location)));
+    }
+    if let Some(name) = &route.dns {
+        let doors = cx.shared::<Doors>().ok_or_else(|| {
+            BuildError::at(key("dns"), "there are no DNS services that it could lead to")
+        })?;
+        return Ok(Serves::Dns(DnsRoute::new((*doors).clone(), format!("dns.{name}"))));
     }
     let Some(name) = first else {
         return Err(BuildError::at(

@@ -1,7 +1,6 @@
 //! Configurations that are refused, and where; and what the accepted ones do.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde::de::value::StrDeserializer;
 
 use medusa_accounts::{
@@ -237,8 +236,8 @@ fn service_clients(service: &HttpService) -> String {
 
 #[test]
 fn what_this_build_does_not_offer_is_refused_by_name() {
-    let dns = Route1 { dns: Some(IgnoredAny), ..Route1::default() };
-    refused(with_route(dns), Some("route[1].dns"), "not offered");
+    let dns = Route1 { dns: Some("zones".into()), ..Route1::default() };
+    refused(with_route(dns), Some("route[1].dns"), "no DNS services");
 }
 
 #[test]

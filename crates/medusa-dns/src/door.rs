@@ -1,0 +1,105 @@
+//! The door through which messages come that others carry: DNS over HTTPS (RFC 8484).
+//!
+//! HTTP is none of its business.
+
+use std::fmt;
+
+use medusa_resolver::{Door, DoorAnswer, Visitor};
+
+use crate::answer::{Answerer, Asker, Outcome, Transport, refuse};
+use crate::service::{Shared, seconds};
+use crate::types::{Rcode, RecordType};
+use crate::wire::{HEADER, Header, RawRecord};
+
+/// A service's door.
+pub(crate) struct DnsDoor {
+    shared: Shared,
+}
+
+impl fmt::Debug for DnsDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DnsDoor")
+    }
+}
+
+impl DnsDoor {
+    pub(crate) fn new(shared: Shared) -> DnsDoor {
+        DnsDoor { shared }
+    }
+}
+
+impl Door for DnsDoor {
+    fn answer(&self, message: &[u8], visitor: Visitor) -> Option<DoorAnswer> {
+        let transport = if visitor.is_secure { Transport::Secured } else { Transport::Tcp };
+        let now = seconds(visitor.now);
+        let asker = Asker { address: visitor.address, transport, now };
+        let zones = self.shared.zones.current();
+        let mut out = Vec::with_capacity(512);
+        let settings = &self.shared.settings;
+        match Answerer::default().answer(&zones, settings, &asker, message, &mut out) {
+            Outcome::Answered(_) => {}
+            Outcome::Ignored => return None,
+            // A transfer takes many messages, and here there is one (RFC 8484 §8).
+            Outcome::Transfer(_) => {
+                refuse(message, Rcode::NOTIMP, &mut out);
+            }
+        }
+        let seconds = lifetime(&out);
+        Some(DoorAnswer { message: out, seconds })
+    }
+}
+
+/// How long an answer may be kept (RFC 8484 §5.1): as long as the first of its records; a negative one as
+/// long as its SOA record says, and one that says neither not at all.
+fn lifetime(answer: &[u8]) -> u32 {
+    let Some(header) = Header::read(answer) else { return 0 };
+    let [questions, answers, authorities, _] = header.counts;
+    let mut at = HEADER;
+    for _ in 0..questions {
+        match crate::name::wire_length(answer.get(at..).unwrap_or_default()) {
+            Ok(length) => at += length + 4,
+            Err(_) => return 0,
+        }
+    }
+    let mut shortest = None;
+    for index in 0..u32::from(answers) + u32::from(authorities) {
+        let Some(record) = RawRecord::read(answer, at) else { return 0 };
+        at = record.end;
+        let negative = answers == 0 && record.rtype == RecordType::SOA;
+        if index < u32::from(answers) || negative {
+            shortest = Some(shortest.map_or(record.ttl, |ttl: u32| ttl.min(record.ttl)));
+        }
+    }
+    shortest.unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::answer::tests::{query, zone};
+    use crate::service::DnsService;
+    use crate::zone::Zones;
+
+    #[test]
+    fn messages_are_answered_and_hold_as_long_as_their_records() {
+        let text = "$TTL 60\n@ SOA ns root 1 2 3 4 5\n@ NS ns\nns A 192.0.2.2\n  7 TXT \"x\"\nwww 9 CNAME ns\n";
+        let door = DnsService::new("x", Vec::new(), Zones::new([zone(text)])).door();
+        let visitor = Visitor { address: None, is_secure: true, now: SystemTime::UNIX_EPOCH };
+        let seconds = |asked: &str| {
+            let answer = door.answer(&query(asked), visitor).expect("an answer");
+            (answer.seconds, answer.message[3] & 15)
+        };
+        assert_eq!(seconds("ns.example.test A"), (60, 0));
+        assert_eq!(seconds("ns.example.test TXT +edns"), (7, 0));
+        assert_eq!(seconds("www.example.test A"), (9, 0));
+        assert_eq!(seconds("none.example.test A"), (5, 3));
+        assert_eq!(seconds("example.org A"), (0, 5));
+        assert_eq!(seconds("example.test AXFR"), (0, 4));
+        let mut message = query("ns.example.test A");
+        message[2] |= 0x80;
+        assert_eq!(door.answer(&message, visitor), None);
+        assert_eq!(door.answer(b"short", visitor), None);
+    }
+}
