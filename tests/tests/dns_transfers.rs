@@ -187,6 +187,8 @@ fn wait_for<T: PartialEq + std::fmt::Debug>(what: &str, wanted: T, mut ask: impl
             return;
         }
         assert!(Instant::now() < end, "{what}: {found:?} where {wanted:?} was waited for");
+        // Each question costs a process.
+        std::thread::park_timeout(Duration::from_millis(50));
     }
 }
 

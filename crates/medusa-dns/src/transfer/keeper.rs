@@ -71,7 +71,8 @@ impl Keeper {
         if !desk.appoint(cx.remote()) {
             return None;
         }
-        let random = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+        // Ports are random too, and come from the kernel.
+        let random = getrandom::u64().unwrap_or_else(|_| whole_seconds_of(cx.wall_clock()));
         let mut keeper = Keeper {
             desk: desk.clone(),
             secondaries: HashMap::new(),
@@ -413,7 +414,7 @@ impl Keeper {
             let mut names = Vec::new();
             for (name, mut kept) in come {
                 if let Some(folder) = kept.file.as_ref().and_then(|file| file.parent())
-                    && let Err(error) = std::fs::create_dir_all(folder)
+                    && let Err(error) = store::make_folder(folder)
                 {
                     tracing::error!(%error, "the folder of a catalog's zones can't be made");
                 }

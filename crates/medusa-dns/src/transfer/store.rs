@@ -145,6 +145,11 @@ pub(crate) fn touched(path: &Path) -> io::Result<SystemTime> {
     std::fs::metadata(path)?.modified()
 }
 
+/// Makes the folder of a catalog's zones.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
 /// Removes a zone's file, if it is there.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
