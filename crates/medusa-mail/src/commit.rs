@@ -65,6 +65,17 @@ enum Task {
     Prepare(Box<dyn FnOnce() -> Option<Transaction> + Send>),
     /// Files of a message that nobody wants any more.
     Discard(Vec<PathBuf>),
+    Retire(Retirement),
+}
+
+/// A name that is to be gone for good, and what it stood for.
+pub(crate) struct Retirement {
+    /// The name.
+    pub name: PathBuf,
+    /// A file that is removed behind it: without the name nobody finds it.
+    pub content: PathBuf,
+    /// Who is told.
+    pub then: Then,
 }
 
 /// Brings transactions to disk.
@@ -121,6 +132,11 @@ impl Committer {
     /// Whether its callers go on at once.
     pub(crate) fn is_aside(&self) -> bool {
         self.thread.is_some()
+    }
+
+    /// Takes a name away, durably, and tells its owner.
+    pub(crate) fn retire(&self, retirement: Retirement) {
+        self.put(Task::Retire(retirement));
     }
 
     /// Takes files away that were never committed.
@@ -188,12 +204,13 @@ impl Shared {
 
     /// One batch.
     fn settle(&self, tasks: Vec<Task>) {
-        let mut batch = Vec::new();
+        let (mut batch, mut retiring) = (Vec::new(), Vec::new());
         for task in tasks {
             match task {
                 Task::Commit(transaction) => batch.push((transaction, Ok(()))),
                 Task::Prepare(prepare) => batch.extend(prepare().map(|made| (made, Ok(())))),
                 Task::Discard(paths) => paths.iter().for_each(|path| drop(self.disk.remove(path))),
+                Task::Retire(one) => retiring.push((one, Ok(()))),
             }
         }
         // One alone is synced next anyway.
@@ -203,13 +220,28 @@ impl Shared {
         for (transaction, outcome) in &mut batch {
             *outcome = transaction.sync_files();
         }
-        self.sync_folders(&mut batch, |transaction| transaction.before.clone());
+        let before = batch.iter_mut().map(|(one, outcome)| (one.before.clone(), outcome));
+        self.sync_folders(before.collect());
         for (transaction, outcome) in &mut batch {
             if outcome.is_ok() {
                 *outcome = transaction.move_names(&*self.disk);
             }
         }
-        self.sync_folders(&mut batch, Transaction::targets);
+        for (Retirement { name, .. }, outcome) in &mut retiring {
+            *outcome = self.disk.remove(name).map_err(Error::at(&*name));
+        }
+        let appearing = batch.iter_mut().map(|(one, outcome)| (one.targets(), outcome));
+        let vanishing = retiring.iter_mut().map(|(one, outcome)| {
+            (one.name.parent().map(Path::to_owned).into_iter().collect(), outcome)
+        });
+        self.sync_folders(appearing.chain(vanishing).collect());
+        for (Retirement { content, then, .. }, outcome) in retiring {
+            // What is left behind is swept at the next start; if the name comes back, it is needed.
+            if outcome.is_ok() {
+                let _ = self.disk.remove(&content);
+            }
+            then(outcome);
+        }
         for (transaction, outcome) in batch {
             if outcome.is_err() {
                 transaction.undo(&*self.disk);
@@ -219,26 +251,22 @@ impl Shared {
     }
 
     /// Syncs each folder once; a failure is that of everybody who needs it.
-    fn sync_folders(
-        &self,
-        batch: &mut [(Transaction, Result<(), Error>)],
-        folders: impl Fn(&Transaction) -> Vec<PathBuf>,
-    ) {
+    fn sync_folders(&self, mut owners: Vec<(Vec<PathBuf>, &mut Result<(), Error>)>) {
         let mut wanted: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
-        for (index, (transaction, outcome)) in batch.iter().enumerate() {
+        for (index, (folders, outcome)) in owners.iter_mut().enumerate() {
             if outcome.is_ok() {
-                for folder in folders(transaction) {
+                for folder in std::mem::take(folders) {
                     wanted.entry(folder).or_default().push(index);
                 }
             }
         }
-        for (folder, owners) in wanted {
+        for (folder, needing) in wanted {
             if let Err(error) = self.disk.sync_folder(&folder) {
-                for owner in owners {
+                for index in needing {
                     let same = error.raw_os_error();
                     let same =
                         same.map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error);
-                    batch[owner].1 = Err(Error::at(&folder)(same));
+                    *owners[index].1 = Err(Error::at(&folder)(same));
                 }
             }
         }

@@ -27,7 +27,7 @@ pub use control::{Action, Request};
 pub use envelope::{Body, Envelope, Recipient};
 pub use view::QueueView;
 
-use crate::commit::{Commits, Committer, Move, Then, Transaction};
+use crate::commit::{Commits, Committer, Move, Retirement, Then, Transaction};
 use crate::disk::write_all;
 use crate::maildir::unique_name;
 use crate::{Disk, DiskFile, Error};
@@ -155,6 +155,12 @@ pub trait Queue: Send + Sync {
     ///
     /// It may come back after a crash.
     fn remove(&self, id: &EntryId) -> Result<(), Error>;
+
+    /// As [`remove`](Self::remove); calls `then` once it is certain, where that can share what it costs with
+    /// others without blocking.
+    fn retire(&self, id: &EntryId, then: Then) {
+        then(self.remove(id));
+    }
 }
 
 /// An entry on its way. Dropped, it was never there.
@@ -334,6 +340,17 @@ impl Queue for DiskQueue {
         shared.sync(folder)?;
         let path = shared.path(MESSAGES, id);
         shared.disk.remove(&path).map_err(Error::at(path))
+    }
+
+    fn retire(&self, id: &EntryId, then: Then) {
+        let found = self.shared().and_then(|shared| Ok((shared.find(id)?.0, shared)));
+        match found {
+            Ok((name, shared)) => {
+                let content = shared.path(MESSAGES, id);
+                shared.committer.retire(Retirement { name, content, then });
+            }
+            Err(error) => then(Err(error)),
+        }
     }
 }
 

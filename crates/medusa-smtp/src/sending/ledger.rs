@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use medusa_core::AccessSink;
-use medusa_mail::{EntryId, Envelope, Error as MailError, Queue};
+use medusa_mail::{EntryId, Envelope, Error as MailError, Queue, Then};
 
 use crate::access::Onward;
 
@@ -81,7 +81,7 @@ pub(crate) struct Settled {
     pub delivered: u64,
     pub deferred: u64,
     pub bounced: u64,
-    /// The entry is no more.
+    /// Nothing is left to be done: the entry is to be [ended](Ledger::end).
     pub ended: bool,
 }
 
@@ -205,7 +205,6 @@ impl Ledger {
         settled.next = next;
         if envelope.recipients.iter().all(|recipient| recipient.done) {
             settled.ended = true;
-            self.queue.remove(&id)?;
         } else {
             if let Some(next) = next {
                 envelope.next = now + next;
@@ -213,6 +212,14 @@ impl Ledger {
             self.queue.update(&id, &envelope)?;
         }
         Ok(settled)
+    }
+
+    /// Ends an entry of which nothing is left, and calls `then` once that is certain.
+    pub(crate) fn end(&self, id: &Id, then: Then) {
+        match EntryId::parse(id) {
+            Ok(id) => self.queue.retire(&id, then),
+            Err(error) => then(Err(error)),
+        }
     }
 
     /// Ends an entry without a word.

@@ -65,6 +65,32 @@ struct Attempt {
     next: Option<Duration>,
 }
 
+impl Attempt {
+    fn new(parcel: Parcel) -> Attempt {
+        Attempt {
+            parcel,
+            message: None,
+            left: VecDeque::new(),
+            batch: Vec::new(),
+            trail: None,
+            target: None,
+            session: None,
+            asked: None,
+            ended: 0,
+            writing: 0,
+            over: false,
+            health: Health::Unknown,
+            next: None,
+        }
+    }
+}
+
+/// The note that an entry was ended.
+struct Retired {
+    ticket: u64,
+    result: Result<(), MailError>,
+}
+
 /// A connection.
 struct Link {
     address: Address,
@@ -190,24 +216,7 @@ impl Worker {
         let ticket = self.number();
         let shared = Arc::clone(&self.shared);
         let opened = parcel.clone();
-        self.attempts.insert(
-            ticket,
-            Attempt {
-                parcel,
-                message: None,
-                left: VecDeque::new(),
-                batch: Vec::new(),
-                trail: None,
-                target: None,
-                session: None,
-                asked: None,
-                ended: 0,
-                writing: 0,
-                over: false,
-                health: Health::Unknown,
-                next: None,
-            },
-        );
+        self.attempts.insert(ticket, Attempt::new(parcel));
         self.offload(
             cx,
             move || shared.ledger.open(&shared.ways, &opened),
@@ -396,22 +405,21 @@ impl Worker {
 
     /// Returns a parcel that has grown too old in its destination's line.
     fn expire(&mut self, cx: &mut DatagramCx<'_>, parcel: Parcel, outcome: Outcome) {
-        let (shared, now) = (Arc::clone(&self.shared), cx.wall_clock());
-        let work = move || {
-            let opened = shared.ledger.open(&shared.ways, &parcel);
-            let outcomes: Vec<_> = opened
-                .map(|opened| {
-                    opened.recipients.into_iter().map(|one| (one, outcome.clone())).collect()
-                })
-                .unwrap_or_default();
-            let settled = shared.ledger.settle(&parcel.id, &outcomes, now);
-            (parcel, settled)
-        };
-        self.offload(cx, work, |worker, cx, (parcel, settled)| {
-            let next = worker.count(cx, settled);
-            let next = next.map(|next| cx.now() + next);
-            worker.shared.schedule().finished(&parcel, next, Health::Unknown, cx.now());
-            worker.pump(cx);
+        let ticket = self.number();
+        let shared = Arc::clone(&self.shared);
+        let opened = parcel.clone();
+        let mut attempt = Attempt::new(parcel);
+        attempt.over = true;
+        attempt.writing = 1;
+        self.attempts.insert(ticket, attempt);
+        let work = move || shared.ledger.open(&shared.ways, &opened);
+        self.offload(cx, work, move |worker, cx, opened| {
+            let recipients = opened.map(|opened| opened.recipients).unwrap_or_default();
+            let outcomes = recipients.into_iter().map(|one| (one, outcome.clone())).collect();
+            if let Some(attempt) = worker.attempts.get_mut(&ticket) {
+                attempt.writing -= 1;
+            }
+            worker.write_down(cx, ticket, outcomes);
         });
     }
 
@@ -426,9 +434,19 @@ impl Worker {
             return self.conclude(cx, ticket);
         }
         attempt.writing += 1;
-        let (shared, id, now) =
-            (Arc::clone(&self.shared), Arc::clone(&attempt.parcel.id), cx.wall_clock());
-        let work = move || shared.ledger.settle(&id, &outcomes, now);
+        let (shared, id) = (Arc::clone(&self.shared), Arc::clone(&attempt.parcel.id));
+        let (now, remote) = (cx.wall_clock(), cx.remote());
+        let work = move || {
+            let settled = shared.ledger.settle(&id, &outcomes, now)?;
+            if settled.ended {
+                let then = move |result| {
+                    // One who doesn't hear it has ended.
+                    let _ = remote.notify(Retired { ticket, result });
+                };
+                shared.ledger.end(&id, Box::new(then));
+            }
+            Ok(settled)
+        };
         self.offload(cx, work, move |worker, cx, settled| worker.written(cx, ticket, settled));
     }
 
@@ -438,10 +456,27 @@ impl Worker {
         ticket: u64,
         settled: Result<Settled, MailError>,
     ) {
+        // What is to be ended is over once that is certain.
+        let is_over = !settled.as_ref().is_ok_and(|settled| settled.ended);
         let next = self.count(cx, settled);
         if let Some(attempt) = self.attempts.get_mut(&ticket) {
-            attempt.writing = attempt.writing.saturating_sub(1);
+            attempt.writing -= usize::from(is_over);
             attempt.next = [attempt.next, next].into_iter().flatten().min();
+        }
+        self.conclude(cx, ticket);
+    }
+
+    /// An entry has ended.
+    fn retired(&mut self, cx: &mut DatagramCx<'_>, retired: Retired) {
+        let Retired { ticket, result } = retired;
+        match result {
+            Ok(()) | Err(MailError::Missing) => self.shared.counts.dequeued.add(1),
+            Err(error) => {
+                tracing::error!(%error, "a queue entry can't be removed; it may be sent again");
+            }
+        }
+        if let Some(attempt) = self.attempts.get_mut(&ticket) {
+            attempt.writing -= 1;
         }
         self.conclude(cx, ticket);
     }
@@ -457,9 +492,6 @@ impl Worker {
                 self.shared.counts.delivered.add(settled.delivered);
                 self.shared.counts.deferred.add(settled.deferred);
                 self.shared.counts.bounced.add(settled.bounced);
-                if settled.ended {
-                    self.shared.counts.dequeued.add(1);
-                }
                 for (id, envelope) in settled.queued {
                     self.shared.add(id.as_ref(), &envelope, cx.now(), cx.wall_clock());
                 }
@@ -642,6 +674,10 @@ impl DatagramService for Worker {
         };
         let note = match note.downcast::<Answer>() {
             Ok(answer) => return self.answered(cx, answer),
+            Err(note) => note,
+        };
+        let note = match note.downcast::<Retired>() {
+            Ok(retired) => return self.retired(cx, retired),
             Err(note) => note,
         };
         if let Ok(Woken(passed)) = note.downcast::<Woken>() {

@@ -65,7 +65,11 @@ impl Book {
     }
 
     fn settle(&self, id: &Id, outcomes: &[(usize, Outcome)], seconds: u64) -> Settled {
-        self.ledger.settle(id, outcomes, at(seconds)).unwrap()
+        let settled = self.ledger.settle(id, outcomes, at(seconds)).unwrap();
+        if settled.ended {
+            self.ledger.end(id, Box::new(|result| result.unwrap()));
+        }
+        settled
     }
 
     fn envelope(&self, id: &str) -> Option<Envelope> {
