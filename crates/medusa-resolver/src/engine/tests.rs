@@ -1,5 +1,7 @@
 //! The engine on a wire that tests hold in their hands.
 
+mod events;
+
 use proptest::prelude::*;
 
 use super::*;
