@@ -10,6 +10,7 @@ use crate::zone::{Source, Zones, read_zone};
 mod basics;
 mod edns;
 mod hostile;
+mod slow;
 
 /// A file that is always this text.
 pub(crate) struct Text<'t>(pub(crate) &'t str);
@@ -22,7 +23,13 @@ impl Source for Text<'_> {
 
 /// The zone that a text is.
 pub(crate) fn zone(text: &str) -> Arc<Zone> {
-    let reading = read_zone(&mut Text(text), "example.test.zone", None);
+    zone_named(text, "example.test")
+}
+
+/// The same, with a name.
+pub(crate) fn zone_named(text: &str, name: &str) -> Arc<Zone> {
+    let name = crate::zone::name_from_text(name).expect("a name");
+    let reading = read_zone(&mut Text(text), "a.zone", Some(&name));
     Arc::new(reading.zone.unwrap_or_else(|faults| panic!("{}", faults[0])))
 }
 
