@@ -34,6 +34,8 @@ pub(crate) struct Upward {
     stands: bool,
     /// What is to be sent once it stands.
     waiting: Vec<Vec<u8>>,
+    /// Messages that were sent and have had no answer, as far as counting tells.
+    owed: usize,
     /// The length was read, and the message is next.
     in_message: bool,
 }
@@ -43,10 +45,11 @@ const LENGTH: Framing = Framing::exact(2);
 impl Upward {
     pub(crate) fn new(server: u32, connection: u64, service: Remote) -> Self {
         let waiting = Vec::new();
-        Upward { server, connection, service, stands: false, waiting, in_message: false }
+        Upward { server, connection, service, stands: false, waiting, owed: 0, in_message: false }
     }
 
-    fn send(cx: &mut Cx<'_>, message: &[u8]) {
+    fn send(&mut self, cx: &mut Cx<'_>, message: &[u8]) {
+        self.owed += 1;
         // In one write, so that both parts go in one segment (RFC 7766 §8).
         cx.compose(|out| {
             out.extend_from_slice(&(message.len() as u16).to_be_bytes());
@@ -60,7 +63,7 @@ impl Session for Upward {
         self.stands = true;
         cx.expect(LENGTH);
         for message in std::mem::take(&mut self.waiting) {
-            Self::send(cx, &message);
+            self.send(cx, &message);
         }
     }
 
@@ -71,6 +74,10 @@ impl Session for Upward {
             let event = Event::Received(frame.bytes.into());
             let (server, connection) = (self.server, self.connection);
             cx.notify(self.service.address(), Said { server, connection, event });
+            self.owed = self.owed.saturating_sub(1);
+            if cx.is_draining() && self.owed == 0 {
+                cx.close();
+            }
             return;
         }
         match frame.bytes {
@@ -85,7 +92,7 @@ impl Session for Upward {
 
     fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
         match note.downcast::<Message>() {
-            Ok(Message(bytes)) if self.stands => Self::send(cx, &bytes),
+            Ok(Message(bytes)) if self.stands => self.send(cx, &bytes),
             Ok(Message(bytes)) => self.waiting.push(bytes),
             Err(note) if note.is::<Leave>() => cx.close(),
             Err(_) => {}
@@ -94,6 +101,13 @@ impl Session for Upward {
 
     fn timed_out(&mut self, cx: &mut Cx<'_>, _: Deadline) {
         cx.close();
+    }
+
+    /// Those who wait for an answer may still need it to come to an end.
+    fn draining(&mut self, cx: &mut Cx<'_>) {
+        if self.owed == 0 && self.waiting.is_empty() {
+            cx.close();
+        }
     }
 
     fn closed(&mut self, _: &Goodbye) {
@@ -145,6 +159,20 @@ mod tests {
         let mut client = client();
         client.notify(Message(b"question".into()));
         assert_eq!(client.output(), b"\0\x08question");
+    }
+
+    #[test]
+    fn what_is_owed_is_waited_for_when_the_server_ends() {
+        let mut idle = client();
+        idle.drain();
+        assert!(idle.is_closed());
+        let mut client = client();
+        client.notify(Message(b"a".into())).notify(Message(b"b".into())).drain();
+        client.send(b"\0\x01x");
+        assert!(!client.is_closed());
+        client.send(b"\0\x01y");
+        assert!(client.is_closed());
+        assert_eq!(said(&mut client), [b"x", b"y"]);
     }
 
     #[test]
