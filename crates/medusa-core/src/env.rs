@@ -18,6 +18,8 @@ pub(crate) struct Env {
     pub(crate) shard: u16,
     pub(crate) epoch: Instant,
     pub(crate) now: Instant,
+    /// The same, since the epoch: asked for several times in each step.
+    millis: Millis,
     pub(crate) wall_clock: SystemTime,
     pub(crate) draining: bool,
     pub(crate) commands: Vec<Command>,
@@ -40,6 +42,7 @@ impl Env {
             shard,
             epoch: now,
             now,
+            millis: 0,
             wall_clock,
             draining: false,
             commands: Vec::new(),
@@ -50,8 +53,13 @@ impl Env {
         }
     }
 
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.now = now;
+        self.millis = now.duration_since(self.epoch).as_millis() as Millis;
+    }
+
     pub(crate) fn millis(&self) -> Millis {
-        self.now.duration_since(self.epoch).as_millis() as Millis
+        self.millis
     }
 
     /// When `after` has passed; rounded up, so that nothing comes due early.

@@ -114,7 +114,6 @@ impl Mailbox {
     }
 
     /// Whether messages wait.
-    #[cfg(feature = "testing")]
     pub(crate) fn is_filled(&self) -> bool {
         self.filled.load(Ordering::Acquire)
     }

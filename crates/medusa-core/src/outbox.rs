@@ -302,6 +302,18 @@ impl Outbox {
         filled
     }
 
+    /// All that waits, where that is one piece of short bytes: nearly always.
+    #[inline]
+    pub(crate) fn sole(&self) -> Option<&[u8]> {
+        let is_sole = self.lead > 0 && self.segments.is_empty();
+        is_sole.then(|| &self.buffer[self.taken..self.taken + self.lead])
+    }
+
+    /// How many slices [`gather`](Self::gather) could fill.
+    pub(crate) fn pieces(&self) -> usize {
+        self.segments.len() + 1
+    }
+
     /// The bytes in front, for those who take them one slice at a time. Empty when a file is in front
     /// or nothing waits.
     pub fn front(&self) -> &[u8] {
@@ -404,7 +416,7 @@ impl Outbox {
     /// Drops all that waits; unreached milestones report a reply that was not completed.
     pub fn abandon(&mut self) {
         let written = self.written;
-        for segment in self.segments.drain(..) {
+        while let Some(segment) = self.segments.pop_front() {
             if let Segment::Milestone(milestone) = segment {
                 milestone.report_abandoned(written);
             }

@@ -322,6 +322,9 @@ impl Shard {
     /// Sends what is left of this turn, and tells services what went wrong. What goes wrong meanwhile is
     /// told in the next turn.
     pub(super) fn post_turn(&mut self) {
+        if !self.post.is_pending() {
+            return;
+        }
         self.flush();
         for (owner, socket, failure) in std::mem::take(&mut self.post.failures.0) {
             self.with_desk(owner, |desk, env, outgoing| {

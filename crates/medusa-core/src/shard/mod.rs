@@ -106,7 +106,7 @@ impl Shard {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
-        self.env.now = Instant::now();
+        self.env.set_now(Instant::now());
         self.env.wall_clock = SystemTime::now();
         for event in events.iter() {
             if event.token() == MAILBOX {
@@ -151,10 +151,9 @@ impl Shard {
         if !(self.queue.is_empty() && self.notes.is_empty()) || self.post.is_pending() {
             return Some(Duration::ZERO);
         }
-        let next = [self.timers.next(), self.stop_at].into_iter().flatten().min().map(|at| {
-            let at = self.env.epoch + Duration::from_millis(at);
-            at.saturating_duration_since(self.env.now)
-        });
+        // Whole milliseconds, as the kernel takes them: what has passed of this one is rounded up.
+        let next = [self.timers.next(), self.stop_at].into_iter().flatten().min();
+        let next = next.map(|at| Duration::from_millis(at.saturating_sub(self.env.millis())));
         // A full offload pool says nothing when it has room again.
         let retry = (!self.deferred.is_empty()).then_some(Duration::from_millis(1));
         [next, retry].into_iter().flatten().min()
@@ -259,6 +258,9 @@ impl Shard {
     // ---- mail, timers, commands --------------------------------------------------------------
 
     fn read_mail(&mut self) {
+        if !self.env.mailbox.is_filled() {
+            return;
+        }
         let mut messages = std::mem::take(&mut self.messages);
         self.env.mailbox.take(&mut messages);
         for message in messages.drain(..) {

@@ -273,7 +273,7 @@ impl Datagrams {
 
     fn set_time(&mut self, now: Instant) {
         self.env.wall_clock += now - self.env.now;
-        self.env.now = now;
+        self.env.set_now(now);
     }
 
     fn call(&mut self, callback: impl FnOnce(&mut Desk, &mut Env, &mut Outgoing)) {

@@ -289,7 +289,7 @@ impl Client {
 
     fn set_time(&mut self, now: Instant) {
         self.env.wall_clock += now - self.env.now;
-        self.env.now = now;
+        self.env.set_now(now);
     }
 
     fn woken(&mut self, readable: bool, writable: bool) -> &mut Self {

@@ -19,6 +19,10 @@ use crate::tls::{Engine, Facts, Secure, TlsError};
 /// How many slices go into one `writev`.
 const SLICES: usize = 64;
 
+/// So many are enough for a head and a body. To lay out a list of the others for every reply is as dear as
+/// a tenth of the rest of it.
+const FEW: usize = 4;
+
 /// What is read from a plain socket at one time.
 const PLAIN_READ: usize = 64 * 1024;
 
@@ -279,6 +283,13 @@ impl Write for Socket {
     }
 }
 
+#[inline(never)]
+fn put_slices<const MOST: usize>(tls: &mut dyn Engine, outbox: &Outbox) -> usize {
+    let mut slices = [IoSlice::new(&[]); MOST];
+    let count = outbox.gather(&mut slices);
+    tls.put_plaintext(&slices[..count])
+}
+
 /// Writes what TLS holds, then lets it take more, by turns: plaintext leaves the outbox only when the
 /// ciphertext before it is gone.
 fn write_secured(
@@ -303,15 +314,32 @@ fn write_secured(
         if outbox.is_empty() || tls.is_handshaking() || bytes >= budget {
             return Ok(Wrote { bytes, blocked: false });
         }
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = outbox.gather(&mut slices);
-        let taken = tls.put_plaintext(&slices[..count]) as u64;
+        let taken = match (outbox.sole(), outbox.pieces()) {
+            (Some(bytes), _) => tls.put_plaintext(&[IoSlice::new(bytes)]),
+            (None, ..=FEW) => put_slices::<FEW>(tls, outbox),
+            _ => put_slices::<SLICES>(tls, outbox),
+        } as u64;
         if taken == 0 {
             return Err(io::Error::other("TLS takes no plaintext"));
         }
         outbox.advance(taken);
         bytes += taken;
     }
+}
+
+/// Sends as many pieces as go into one system call: how many octets were to go, and what became of it.
+#[inline(never)]
+fn send_slices<S: stream::Stream, const MOST: usize>(
+    socket: &S,
+    outbox: &Outbox,
+) -> (u64, io::Result<usize>) {
+    let mut slices = [IoSlice::new(&[]); MOST];
+    let count = outbox.gather(&mut slices);
+    let slices = &slices[..count];
+    let wanted = slices.iter().map(|slice| slice.len() as u64).sum();
+    // With a file behind it, the head travels in the file's first packet.
+    let more = outbox.has_file() && wanted < outbox.len();
+    (wanted, socket.send(slices, more))
 }
 
 fn write_all<S: stream::Stream>(socket: &S, outbox: &mut Outbox, budget: u64) -> io::Result<Wrote> {
@@ -326,15 +354,13 @@ fn write_all<S: stream::Stream>(socket: &S, outbox: &mut Outbox, budget: u64) ->
                 let wanted = length.min(budget - bytes);
                 (wanted, socket.send_file(file, offset, wanted))
             }
-            None => {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let count = outbox.gather(&mut slices);
-                let slices = &slices[..count];
-                let wanted = slices.iter().map(|slice| slice.len() as u64).sum();
-                // With a file behind it, the head travels in the file's first packet.
-                let more = outbox.has_file() && wanted < outbox.len();
-                (wanted, socket.send(slices, more))
-            }
+            None => match (outbox.sole(), outbox.pieces()) {
+                (Some(bytes), _) => {
+                    (bytes.len() as u64, socket.send(&[IoSlice::new(bytes)], false))
+                }
+                (None, ..=FEW) => send_slices::<S, FEW>(socket, outbox),
+                _ => send_slices::<S, SLICES>(socket, outbox),
+            },
         };
         match result {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
