@@ -16,6 +16,8 @@ mod rate;
 mod service;
 mod session;
 mod store;
+#[cfg(test)]
+mod tests;
 mod transfer;
 pub mod types;
 pub mod wire;
