@@ -7,7 +7,7 @@ use medusa_accounts::{Answer, Asked, Credentials, Identity, Origin, Password, Qu
 use medusa_core::Cx;
 use medusa_files::VirtualPath;
 
-use super::{FtpSession, IN, LOGIN, NAMED, OUT, Representation, say};
+use super::{FtpSession, IN, LOGIN, NAMED, OUT, OUTSIDE, Representation, say};
 use crate::Error;
 use crate::home::{Visit, Visitor};
 use crate::listing::Facts;
@@ -108,7 +108,15 @@ impl FtpSession {
         });
     }
 
+    /// Lets nobody stay outside for longer than the limit.
+    pub(super) fn await_login(&self, cx: &mut Cx<'_>) {
+        if let Some(login) = cx.limits().login {
+            cx.arm(OUTSIDE, login);
+        }
+    }
+
     fn settle_in(&mut self, cx: &mut Cx<'_>, name: String, visit: Arc<Visit>, message: &str) {
+        cx.disarm(OUTSIDE);
         self.user = name;
         self.visit = Some(visit);
         self.state = IN;
@@ -117,6 +125,7 @@ impl FtpSession {
 
     pub(super) fn rein(&mut self, cx: &mut Cx<'_>) {
         self.forget(cx);
+        self.await_login(cx);
         self.is_protected = false;
         self.has_buffer_size = false;
         say(cx, 220, "Ready for another user");

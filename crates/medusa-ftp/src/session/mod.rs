@@ -48,6 +48,8 @@ const WRONGS: u32 = 20;
 
 const LOGIN: TimerKey = TimerKey(1);
 const DATA: TimerKey = TimerKey(2);
+/// The limit on how long somebody may take to log in.
+const OUTSIDE: TimerKey = TimerKey(3);
 
 /// What the sessions of a service share.
 pub(crate) struct Shared {
@@ -368,6 +370,7 @@ impl Session for FtpSession {
             self.is_protected = true;
             self.remember_tls(cx);
         }
+        self.await_login(cx);
         say(cx, 220, &self.shared.banner);
     }
 
@@ -419,6 +422,10 @@ impl Session for FtpSession {
         match key {
             LOGIN => self.login_waited(cx),
             DATA => self.data_expired(cx),
+            OUTSIDE => {
+                say(cx, 421, "Nobody has logged in");
+                cx.close();
+            }
             _ => {}
         }
     }

@@ -14,7 +14,7 @@ fn logins() {
             "PWD",
             "USER mallory",
             "PASS secret",
-            "@wait 30",
+            "@wait 20",
             "user ANONYMOUS",
             "PASS",
             "PWD",

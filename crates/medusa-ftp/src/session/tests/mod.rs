@@ -2,6 +2,7 @@
 
 mod conversation;
 mod fixture;
+mod lists;
 mod random;
 mod safety;
 mod states;

@@ -4,7 +4,7 @@
 use medusa_core::testing::Faults;
 use proptest::prelude::*;
 
-use super::fixture::{World, builder, files};
+use super::fixture::{World, builder, files, limits};
 use crate::commands::COMMANDS;
 
 /// What a client may do next. Without a data connection, a step on it is none.
@@ -90,7 +90,9 @@ proptest! {
     fn whatever_a_line_says_it_has_its_reply(
         lines in prop::collection::vec(nonsense(), 1..12), is_inside in any::<bool>(),
     ) {
-        let mut world = World::new(builder(&files()), Faults::none());
+        let mut limits = limits();
+        limits.login = None;
+        let mut world = World::new(builder(&files()).limits(limits), Faults::none());
         world.settle();
         if is_inside {
             world.step("USER alice");

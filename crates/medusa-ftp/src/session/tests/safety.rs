@@ -179,6 +179,17 @@ fn a_data_connection_proves_whose_it_is() {
 }
 
 #[test]
+fn nobody_stays_outside() {
+    let late = "421 Nobody has logged in";
+    check_outside(&["@wait 59", "NOOP", "@wait 2"], &["200 Here I am", late]);
+    check_outside(&["USER alice", "@wait 61"], &["331 Send the password", late]);
+    check(
+        &["@wait 61", "NOOP", "REIN", "@wait 61"],
+        &["200 Here I am", "220 Ready for another user", late],
+    );
+}
+
+#[test]
 fn a_letter_box_shows_nothing() {
     let script = [
         "USER drop",
