@@ -3,6 +3,7 @@
 //! it and write in `up`, and each transfer is logged.
 
 use std::fs::{self, File, Permissions};
+use std::io::{Read, Seek};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -40,13 +41,16 @@ impl Kind {
     pub(super) fn version(self) -> Option<String> {
         match self {
             Kind::Medusa => Some(self.name().to_owned()),
-            // It becomes another user. What it is, it says on its standard input.
+            // It becomes another user.
             Kind::Vsftpd if rustix::process::geteuid().is_root() => {
+                // It says so where a connection would be: on its standard input.
+                let mut told = tempfile::tempfile().ok()?;
                 let mut command = Command::new("vsftpd");
-                let said = command.arg("-v").stdin(Stdio::null()).output().ok()?;
-                let text = [said.stdout, said.stderr].concat();
-                let text = String::from_utf8_lossy(&text).trim().replace(": version", "");
-                Some(if text.is_empty() { "vsftpd".to_owned() } else { text })
+                command.arg("-v").stdin(told.try_clone().ok()?).output().ok()?;
+                let mut text = String::new();
+                told.rewind().ok()?;
+                told.read_to_string(&mut text).ok()?;
+                Some(text.trim().replace(": version", ""))
             }
             Kind::Vsftpd => None,
         }
