@@ -1,8 +1,9 @@
 //! A server's life as an operator sees it: started, checked, told by signals, ended.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Output;
+use std::time::Duration;
 
 use medusa_tests::{Conversation, Server, Signal, Site, curl, until};
 
@@ -113,6 +114,15 @@ fn without_a_configuration_a_welcome_page_is_served() {
             assert!(answer.text().ends_with(body), "{arguments:?} {answer:?}");
         }
     }
+
+    // Names are answered for: one question, for example.test's MX (RFC 1035 4.1).
+    let question = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x07example\x04test\0\0\x0f\0\x01";
+    let asking = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    asking.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    asking.send_to(question, server.address("dns.zones")).expect("sent");
+    let mut answer = [0; 512];
+    let length = asking.recv(&mut answer).expect("an answer");
+    assert_eq!(answer[6..8], [0, 1], "one record: {:?}", &answer[..length]);
 
     // Another one beside it takes the next port, says so, and leaves the data alone.
     site.write("medusa-data/http/index.html", "changed");

@@ -98,7 +98,7 @@ fn write_account(users: &Path, password_file: &Path) -> anyhow::Result<()> {
     let scram = user.scram.map(|keys| format!("scram = \"{keys}\"\n")).unwrap_or_default();
     let text = format!(
         "# Who may log in. `medusa passwd --accounts {USERS_FILE} NAME` adds others.\n\n\
-         [{NAME}]\npassword = \"{}\"\n{scram}mail = [\"{NAME}@localhost\"]\nfiles = \"files\"\n",
+         [{NAME}]\npassword = \"{}\"\n{scram}mail = [\"{NAME}@localhost\", \"{NAME}@example.test\"]\nfiles = \"files\"\n",
         user.password
     );
     match write_private(users, &text) {

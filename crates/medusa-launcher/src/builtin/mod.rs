@@ -8,7 +8,7 @@ mod demo;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 
 use crate::config::diagnostic::Source;
@@ -65,7 +65,7 @@ http://127.0.0.1:{port}/private/ wants a login; over TLS, with the certificate t
 [smtp.mx]
 listen = [\"127.0.0.1:{port}\"]
 hostname = \"localhost\"
-domains = [\"localhost\"]
+domains = [\"localhost\", \"example.test\"]
 mailboxes = \"medusa-data/mail\"
 
 [smtp.submission]
@@ -73,7 +73,7 @@ listen = [\"127.0.0.1:{submission_port}\"]
 tls_listen = [\"127.0.0.1:{tls_port}\"]
 hostname = \"localhost\"
 role = \"submission\"
-domains = [\"localhost\"]
+domains = [\"localhost\", \"example.test\"]
 mailboxes = \"medusa-data/mail\"
 ",
         for_demo: "",
@@ -116,6 +116,20 @@ files are read by everybody, and written after a login:
   curl ftp://127.0.0.1:{port}/hello.txt
   curl --user demo:{password} --upload-file hello.txt ftp://127.0.0.1:{port}/hello.txt",
     },
+    Builtin {
+        kind: "dns",
+        table: "
+[dns.zones]
+listen = [\"127.0.0.1:{port}\"]
+zones = [\"medusa-data/zones/example.test.zone\"]
+",
+        for_demo: "",
+        ports: &[("{port}", 5353)],
+        files: &[("medusa-data/zones/example.test.zone", include_str!("example.test.zone"))],
+        login: "\
+names below example.test are answered for, each with this machine's loopback address:
+  dig @127.0.0.1 -p {port} example.test MX",
+    },
 ];
 
 /// How many ports are tried after the first.
@@ -125,7 +139,11 @@ const TRIES: u16 = 100;
 /// of `kinds` that are built in, and lines that say how to log in and which ports were taken.
 pub(crate) fn prepare(kinds: &Kinds, folder: &Path) -> anyhow::Result<(Source, Vec<String>)> {
     let demo = write_data(kinds, folder)?;
-    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    // For datagrams too: a service with both has one port, and another's mDNS is likely to have 5353.
+    let is_free = |port| {
+        let address = (Ipv4Addr::LOCALHOST, port);
+        TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+    };
     Ok(compose(kinds, demo.as_ref(), is_free))
 }
 
