@@ -228,7 +228,8 @@ fn ratio(one: &[f64], base: &[f64]) -> f64 {
     median(one.iter().zip(base).map(|(one, base)| one / base))
 }
 
-fn compile(folder: &Path) -> Result<PathBuf> {
+/// Compiles the C program.
+pub(crate) fn compile(folder: &Path) -> Result<PathBuf> {
     let (source, program) = (folder.join("datagrams.c"), folder.join("datagrams"));
     std::fs::write(&source, BARE)?;
     let compiled = Command::new("cc").arg("-O2").arg("-o").arg(&program).arg(&source).status();

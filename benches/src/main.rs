@@ -4,6 +4,7 @@ mod bare;
 mod canned;
 mod client;
 mod datagrams;
+mod dns;
 mod ftp;
 mod handler;
 mod handshakes;
@@ -35,6 +36,8 @@ enum Command {
     Ftp(suite::Options),
     /// Measures mail: accepting it durably, fetching it, idle sessions.
     Mail(suite::Options),
+    /// Measures DNS: answers over UDP and TCP, loading and holding a large zone.
+    Dns(suite::Options),
     /// Measures datagrams that are sent back by the core and by a bare loop in C.
     Datagrams(datagrams::Options),
     /// Serves a canned reply from a bare epoll loop.
@@ -69,6 +72,7 @@ fn main() -> anyhow::Result<()> {
         Command::Tls(options) => tls::run(&options),
         Command::Ftp(options) => ftp::run(&options),
         Command::Mail(options) => mail::run(&options),
+        Command::Dns(options) => dns::run(&options),
         Command::Datagrams(options) => datagrams::run(&options),
         Command::ServeBare { address } => bare::serve(address),
         Command::ServeCanned { address } => canned::serve(address),

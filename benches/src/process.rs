@@ -117,8 +117,10 @@ impl Process {
             let [user, system, waited_user, waited_system] = times[..] else {
                 bail!("the times of process {pid} can't be read");
             };
-            spent.user += Duration::from_millis((user + waited_user) * 1000 / ticks);
-            spent.system += Duration::from_millis((system + waited_system) * 1000 / ticks);
+            let time = |count| Duration::from_millis(count * 1000 / ticks);
+            let own = Spent { user: time(user), system: time(system) }.refined(exact(pid));
+            spent.user += own.user + time(waited_user);
+            spent.system += own.system + time(waited_system);
         }
         Ok(spent)
     }
@@ -133,6 +135,18 @@ impl Process {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+
+    /// Octets of memory in all, where what several processes share counts once (Pss, proc_pid_smaps(5)).
+    pub(crate) fn resident_octets(&self) -> Result<u64> {
+        let mut octets = 0;
+        for pid in self.tree() {
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+            let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+            let kib = line.context("no Pss")?.trim().trim_end_matches(" kB").parse::<u64>()?;
+            octets += kib * 1024;
+        }
+        Ok(octets)
     }
 
     /// Octets of memory that aren't a file's: heap and stacks (RssAnon, proc_pid_status(5)).
@@ -181,6 +195,17 @@ fn processes() -> impl Iterator<Item = (u32, u32)> {
     })
 }
 
+/// What a process's threads have computed, in nanoseconds rather than ticks (schedstat, in the kernel's
+/// sched-stats.rst); nothing where the kernel doesn't tell.
+fn exact(pid: u32) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let times = tasks.filter_map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(times.sum())
+}
+
 /// The fields of /proc/PID/stat from the state on: the name before it may hold anything.
 fn fields(stat: &str) -> impl Iterator<Item = &str> {
     stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_ascii_whitespace()
@@ -190,6 +215,19 @@ impl Spent {
     /// In microseconds.
     pub(crate) fn micros(self) -> f64 {
         (self.user + self.system).as_secs_f64() * 1e6
+    }
+
+    /// The same division of a time that is known more exactly.
+    fn refined(self, exact: Duration) -> Spent {
+        let counted = self.user + self.system;
+        // Threads that have ended are only counted in ticks.
+        if exact <= counted {
+            return self;
+        }
+        let share =
+            if counted.is_zero() { 0.5 } else { self.user.as_secs_f64() / counted.as_secs_f64() };
+        let user = exact.mul_f64(share);
+        Spent { user, system: exact.saturating_sub(user) }
     }
 
     pub(crate) fn since(self, before: Spent) -> Spent {
@@ -238,6 +276,10 @@ mod tests {
         assert_eq!(process.tree(), [pid]);
         assert!(process.anonymous_octets().unwrap() > 0);
         assert!(process.spent().unwrap().micros() < 1e6);
+        let ticks = Spent { user: Duration::from_millis(30), system: Duration::from_millis(10) };
+        let refined = ticks.refined(Duration::from_millis(44));
+        assert_eq!(refined.user, Duration::from_millis(33));
+        assert_eq!(refined.micros(), 44_000.0);
         drop(process);
         assert!(!fs::exists(format!("/proc/{pid}")).unwrap());
     }

@@ -69,6 +69,16 @@ impl Options {
         }
     }
 
+    /// Whether it is only to be seen that it runs.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.quick
+    }
+
+    /// Another build to be measured beside it.
+    pub(crate) fn other(&self) -> Option<PathBuf> {
+        self.other.clone()
+    }
+
     /// The program to be measured.
     pub(crate) fn medusa(&self) -> Result<PathBuf> {
         self.medusa.clone().map_or_else(medusa, Ok)
