@@ -228,9 +228,11 @@ fn an_operator_looks_and_asks() {
     let mut submission = Submission::open(&server);
     assert_eq!(submission.send("x@next.test", "Subject: first\r\n\r\n1"), Some(250));
     until("it waits", || queue(&site, &["list"]).contains("1 attempts: 421 4.3.2 not now"));
+    let rests = format!("\n{address} rests, probed in ");
+    until("it is told why", || queue(&site, &["list"]).contains(&rests));
     let listed = queue(&site, &["list"]);
     assert!(listed.starts_with("smtp.submission: 1 entry\n"), "{listed}");
-    let id = listed.lines().nth(2).and_then(|line| line.split(' ').next()).expect("an id");
+    let id = listed.lines().nth(3).and_then(|line| line.split(' ').next()).expect("an id");
     let shown = queue(&site, &["show", id]);
     assert!(
         shown.contains("recipient x@next.test\n") && shown.ends_with("Subject: first\n"),
@@ -252,7 +254,8 @@ fn what_an_operator_drops_is_gone() {
     assert_eq!(submission.send("x@next.test", "Subject: first\r\n\r\n1"), Some(250));
     until("it waits", || queue(&site, &["list"]).contains("1 attempts"));
     let listed = queue(&site, &["list"]);
-    let id = listed.lines().nth(2).and_then(|line| line.split(' ').next()).expect("an id");
+    let row = listed.lines().skip_while(|line| !line.is_empty()).nth(1);
+    let id = row.and_then(|line| line.split(' ').next()).expect("an id");
     queue(&site, &["drop", id]);
     until("the queue is empty", || queued(&site) == 0);
     until("its message is gone", || kept(&site) == 0);

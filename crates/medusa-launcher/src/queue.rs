@@ -126,6 +126,9 @@ fn list(queues: &[Found], now: SystemTime) -> Result<String, Failure> {
             false => "; no server works it",
         };
         let _ = writeln!(text, "{}: {count} {noun}{idle}", queue.service);
+        if idle.is_empty() {
+            resting(&mut text, &view.remarks(), now);
+        }
         for entry in entries {
             match view.envelope(&entry.id) {
                 Ok(envelope) => {
@@ -145,6 +148,20 @@ fn list(queues: &[Found], now: SystemTime) -> Result<String, Failure> {
         }
     }
     Ok(text)
+}
+
+/// Destinations that can't be reached: what is for them isn't tried by itself.
+fn resting(text: &mut String, remarks: &str, now: SystemTime) {
+    for line in remarks.lines() {
+        let mut cells = line.splitn(3, '\t');
+        let (Some(name), Some(until), Some(why)) = (cells.next(), cells.next(), cells.next())
+        else {
+            continue;
+        };
+        let until = SystemTime::UNIX_EPOCH + Duration::from_secs(until.parse().unwrap_or_default());
+        let wait = until.duration_since(now).unwrap_or_default();
+        let _ = writeln!(text, "{} rests, probed in {}: {}", clean(name), shown(wait), clean(why));
+    }
 }
 
 fn row(

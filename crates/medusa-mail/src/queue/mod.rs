@@ -8,6 +8,8 @@
 //! | `held` | envelopes that nothing is done with until they are released |
 //! | `control` | what an operator asks of the process that works the queue |
 //!
+//! The file `remarks` holds what that process says to operators.
+//!
 //! Nothing is sent here, and nothing is decided about retries: that is the protocol's.
 
 mod control;
@@ -38,6 +40,8 @@ const WAITING: &str = "waiting";
 const HELD: &str = "held";
 const CONTROL: &str = "control";
 const LOCK: &str = "lock";
+const REMARKS: &str = "remarks";
+const NEW_REMARKS: &str = "remarks.new";
 
 /// The most that is read as an envelope: one of a thousand recipients is far shorter.
 const ENVELOPE_OCTETS: u64 = 4 << 20;
@@ -105,6 +109,17 @@ pub trait Queue: Send + Sync {
     /// They can't be read now.
     fn requests(&self) -> Result<Vec<Request>, Error> {
         Ok(Vec::new())
+    }
+
+    /// Leaves a text for whoever [looks at](QueueView::remarks) the queue, in place of the one before. It
+    /// needs not survive anything.
+    ///
+    /// # Errors
+    ///
+    /// It can't be written.
+    fn remark(&self, text: &str) -> Result<(), Error> {
+        let _ = text;
+        Ok(())
     }
 
     /// Begins an entry.
@@ -270,6 +285,13 @@ impl Queue for DiskQueue {
 
     fn requests(&self) -> Result<Vec<Request>, Error> {
         control::take(&self.shared()?.folder.join(CONTROL))
+    }
+
+    fn remark(&self, text: &str) -> Result<(), Error> {
+        let shared = self.shared()?;
+        let (path, new) = (shared.folder.join(REMARKS), shared.folder.join(NEW_REMARKS));
+        fs::write(&new, text).map_err(Error::at(&new))?;
+        fs::rename(&new, &path).map_err(Error::at(path))
     }
 
     fn begin(&self) -> Result<Box<dyn Queuing>, Error> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::{CONTROL, HELD, LOCK, MESSAGES, WAITING, control, ids_in, read_envelope};
+use super::{CONTROL, HELD, LOCK, MESSAGES, REMARKS, WAITING, control, ids_in, read_envelope};
 use crate::{EntryId, Envelope, Error, Queued, Request};
 
 /// The queue in a folder, as an operator's tool sees it. It needs no lock and makes nothing.
@@ -65,6 +65,11 @@ impl QueueView {
     pub fn message(&self, id: &EntryId) -> Result<File, Error> {
         let path = self.folder.join(MESSAGES).join(id.as_ref());
         File::open(&path).map_err(Error::at(path))
+    }
+
+    /// What the process that works the queue has last said of it; nothing where it hasn't.
+    pub fn remarks(&self) -> String {
+        std::fs::read_to_string(self.folder.join(REMARKS)).unwrap_or_default()
     }
 
     /// Whether a process works the queue now.

@@ -214,6 +214,7 @@ impl Outbound {
             workers: Mutex::default(),
             turn: AtomicU64::new(seed),
             begun: AtomicBool::new(false),
+            remarks: Mutex::default(),
         })))
     }
 }
@@ -317,6 +318,8 @@ struct Shared {
     turn: AtomicU64,
     /// Whether somebody reads the queue.
     begun: AtomicBool,
+    /// What was last said to operators.
+    remarks: Mutex<String>,
 }
 
 impl Shared {
@@ -362,6 +365,7 @@ impl Shared {
         workers.retain(|one| one.address() != worker);
         if workers.is_empty() {
             self.schedule().clear();
+            self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clear();
             self.begun.store(false, Ordering::Release);
         }
     }

@@ -70,6 +70,8 @@ struct Line {
     failures: u32,
     /// Until when it is left alone.
     rests: Option<Instant>,
+    /// Why it can't be reached.
+    why: Option<Box<str>>,
     stands: Stands,
 }
 
@@ -195,6 +197,7 @@ impl Scheduler {
                 // A pause between two parcels stays.
                 Health::Good if line.failures == 0 => {}
                 Health::Good => {
+                    line.why = None;
                     line.failures = 0;
                     line.rests = None;
                 }
@@ -210,6 +213,24 @@ impl Scheduler {
         }
         self.settle(&parcel.id, &parcel.place, next, now);
         self.line_up(&parcel.place, now);
+    }
+
+    /// Why a destination can't be reached, for operators.
+    pub(crate) fn explain(&mut self, place: &Place, why: &str) {
+        if let Some(line) = self.lines.get_mut(place) {
+            line.why = Some(why.into());
+        }
+    }
+
+    /// The destinations that can't be reached: until when they rest, and why.
+    pub(crate) fn resting(&self) -> Vec<(Place, Instant, String)> {
+        let resting = self.lines.iter().filter_map(|(place, line)| {
+            let why = line.why.as_deref()?;
+            Some((Arc::clone(place), line.rests?, why.to_owned()))
+        });
+        let mut resting: Vec<_> = resting.collect();
+        resting.sort();
+        resting
     }
 
     /// How often a destination could not be reached, one time after the other.

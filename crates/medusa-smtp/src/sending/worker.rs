@@ -6,8 +6,8 @@
 //! that stands already where it can.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use medusa_core::tls::ClientTls;
@@ -171,17 +171,16 @@ impl Worker {
 
     fn read_requests(&mut self, cx: &mut DatagramCx<'_>) {
         let shared = Arc::clone(&self.shared);
-        let now = cx.now();
+        let (now, wall) = (cx.now(), cx.wall_clock());
         let read = move || {
-            let requests = shared.ledger.queue.requests()?;
-            for request in requests {
+            for request in shared.ledger.queue.requests()? {
                 shared.carry_out(&request, now);
             }
-            Ok::<(), MailError>(())
+            shared.remark(now, wall)
         };
         self.offload(cx, read, |worker, cx, read| {
             if let Err(error) = read {
-                tracing::warn!(%error, "requests to the queue can't be read");
+                tracing::warn!(%error, "requests to the queue can't be read, or nothing be said of it");
             }
             worker.pump(cx);
             if !worker.leaving {
@@ -391,6 +390,7 @@ impl Worker {
         if outcome.fate == Fate::Deferred {
             let failures = self.shared.schedule().failures(&place).saturating_add(1);
             let rest = self.shared.ledger.schedule.wait(failures, self.shared.random());
+            self.shared.schedule().explain(&place, &outcome.text);
             if let Some(attempt) = self.attempts.get_mut(&ticket) {
                 attempt.health = Health::Down(rest);
             }
@@ -732,6 +732,25 @@ impl Shared {
             }
             (Action::Drop, None) => tracing::warn!("a request to drop everything is not obeyed"),
         }
+    }
+
+    /// Says which destinations rest, where that has changed: a line each, of its name, when it is tried again
+    /// (seconds since 1970) and why, parted by tabs. Blocks.
+    fn remark(&self, now: Instant, wall: SystemTime) -> Result<(), MailError> {
+        let resting = self.schedule().resting();
+        let lines = resting.into_iter().map(|(place, until, why)| {
+            let (_, name) = self.ways.way(&place);
+            let until = wall + until.saturating_duration_since(now);
+            let until = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+            format!("{name}\t{until}\t{}\n", why.replace(char::is_control, " "))
+        });
+        let text: String = lines.collect();
+        let mut said = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said != text {
+            self.ledger.queue.remark(&text)?;
+            *said = text;
+        }
+        Ok(())
     }
 
     /// Reads the queue. Blocks.

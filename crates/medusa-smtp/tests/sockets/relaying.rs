@@ -518,3 +518,87 @@ fn over_tls_to_a_server_that_is_vouched_for_or_not_at_all() {
         server.join().unwrap();
     }
 }
+
+/// A server that hangs up, refuses for now and talks nonsense at random, and sometimes takes a message.
+#[test]
+fn through_all_that_may_go_wrong_everything_arrives() {
+    const MESSAGES: usize = 150;
+    let folder = tempfile::tempdir().unwrap();
+    let (mut seed, mut calls) = (88_172_645_463_325_252_u64, 0_u32);
+    let next = scripted(move |_, line| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        calls += 1;
+        // Later it becomes kind, so that there is an end.
+        match seed % 16 {
+            _ if calls > 3000 => plainly(line),
+            0 => String::new(),
+            1 => "421 4.3.2 bye\r\n".into(),
+            2 => "451 4.3.0 later\r\n".into(),
+            3 if seed % 5 == 0 => "nonsense\r\n".into(),
+            _ if line.starts_with("EHLO") && seed % 2 == 0 => {
+                "250-next.test\r\n250-PIPELINING\r\n250 SIZE\r\n".into()
+            }
+            _ => plainly(line),
+        }
+    });
+    let outbound = Outbound::new(queue(folder.path()), "out.example.test")
+        .with_relay(next.relay())
+        .with_schedule(retrying(Duration::from_millis(3)));
+    let sending = outbound.build().unwrap();
+    let server = Server::builder().shards(2).mount(sending.service("smtp.out")).bind().unwrap();
+    let running = server.start().unwrap();
+    for number in 0..MESSAGES {
+        let to = vec![
+            recipient(&format!("a{number}@elsewhere.test"), None),
+            recipient(&format!("b{number}@elsewhere.test"), None),
+        ];
+        enqueue(&sending, "", to);
+    }
+    until("the queue is empty", || sending.queue_length() == 0);
+    until("it is so on disk", || sending.queue().entries().unwrap().is_empty());
+    let heard: std::collections::HashSet<String> =
+        std::iter::from_fn(|| next.heard.try_recv().ok()).collect();
+    for number in 0..MESSAGES {
+        for letter in ["a", "b"] {
+            let line = format!("RCPT TO:<{letter}{number}@elsewhere.test>");
+            assert!(heard.contains(&line), "{line}");
+        }
+    }
+    // Nothing is left under way: a drain ends at once.
+    running.handle().drain(Some(PATIENCE));
+    running.join().unwrap();
+}
+
+#[test]
+fn a_drain_lets_what_is_with_a_server_come_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (go, wait) = mpsc::channel::<()>();
+    let next = scripted(move |_, line| {
+        if line.starts_with("Subject") {
+            wait.recv_timeout(PATIENCE).unwrap();
+        }
+        plainly(line)
+    });
+    let mut limits = medusa_smtp::SendingLimits::default();
+    limits.per_destination = 1;
+    let outbound = Outbound::new(queue(folder.path()), "out.example.test")
+        .with_relay(next.relay())
+        .with_limits(limits);
+    let sending = outbound.build().unwrap();
+    let first = enqueue(&sending, "", vec![recipient("x@elsewhere.test", None)]);
+    let second = enqueue(&sending, "", vec![recipient("y@elsewhere.test", None)]);
+    let server = Server::builder().mount(sending.service("smtp.out")).bind().unwrap();
+    let running = server.start().unwrap();
+    next.hear_until("DATA");
+    running.handle().drain(Some(PATIENCE));
+    go.send(()).unwrap();
+    running.join().unwrap();
+    // The one under way has gone; the other is there as it was.
+    let left = sending.queue().entries().unwrap();
+    assert_eq!(left.len(), 1);
+    assert!(left[0].id == second || left[0].id == first);
+    let envelope = sending.queue().envelope(&left[0].id).unwrap();
+    assert_eq!(envelope.recipients[0].attempts, 0);
+}
