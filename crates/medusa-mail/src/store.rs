@@ -17,17 +17,20 @@ pub trait MailStore: Send + Sync {
         Ok(())
     }
 
+    /// Whether [`admit`](Self::admit) can ever refuse: if not, nobody asks, which blocks.
+    fn has_quota(&self) -> bool {
+        true
+    }
+
     /// Whether an account may get a message of `size` octets now. Looks at the account's quota, not at
     /// the disk, and promises nothing.
     ///
     /// # Errors
     ///
     /// [`Error::Full`], or that it can't be told.
-    fn admit(&self, account: &str, size: u64) -> Result<(), Error>;
-
-    /// Whether [`admit`](Self::admit) can ever refuse: if not, nobody needs to ask, which blocks.
-    fn has_quota(&self) -> bool {
-        true
+    fn admit(&self, account: &str, size: u64) -> Result<(), Error> {
+        let _ = (account, size);
+        Ok(())
     }
 
     /// Begins a message for these accounts. There must be one at least.
@@ -60,8 +63,11 @@ pub trait MailStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::InUse`] where another reader has it.
-    fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error>;
+    /// [`Error::InUse`] where another reader has it; [`Error::Missing`] of a store that shows nothing.
+    fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
+        let _ = account;
+        Err(Error::Missing)
+    }
 }
 
 /// A message on its way. Dropped, it was never there.

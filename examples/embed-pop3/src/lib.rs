@@ -1,21 +1,20 @@
 //! A program whose output is collected by POP3: it leaves text files in `FOLDER/ACCOUNT`, a mail program
 //! fetches and deletes them. Neither Maildirs nor a users file are needed for that.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use medusa_accounts::{Attempt, Authenticate, Denial, Identity, Logins, Password, ThrottleLimits};
 use medusa_core::{Listener, config::Listen};
 use medusa_mail::{Error, Maildrop, Message};
 use medusa_pop3::{Maildrops, Pop3Service};
+use rustix::fs::{FlockOperation, flock};
 
 /// The whole program as a service: everybody's password is `please`.
 pub fn service(listen: Listen, folder: PathBuf) -> Pop3Service {
     let logins = Logins::new(Arc::new(Please), ThrottleLimits::default());
-    let texts = Texts { folder, visited: Arc::default() };
-    Pop3Service::new("pop3.embedded", vec![Listener::new(listen)], texts, logins)
+    Pop3Service::new("pop3.embedded", vec![Listener::new(listen)], Texts(folder), logins)
 }
 
 struct Please;
@@ -28,36 +27,31 @@ impl Authenticate for Please {
     }
 }
 
-struct Texts {
-    folder: PathBuf,
-    visited: Arc<Mutex<HashSet<PathBuf>>>,
-}
+struct Texts(PathBuf);
 
-/// The files of one account. While this lives, nobody else opens them.
+/// The files of one account. While the lock is held, nobody else opens them.
 struct Visit {
-    folder: PathBuf,
+    paths: Vec<PathBuf>,
     messages: Vec<Message>,
-    visited: Arc<Mutex<HashSet<PathBuf>>>,
+    _lock: File,
 }
 
 impl Maildrops for Texts {
     fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
-        let (folder, visited) = (self.folder.join(account), Arc::clone(&self.visited));
-        if !visited.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.clone()) {
-            return Err(Error::InUse);
-        }
-        let mut visit = Visit { folder, messages: Vec::new(), visited };
-        for entry in fs::read_dir(&visit.folder).into_iter().flatten().flatten() {
-            let (Ok(unique_id), Ok(text)) =
-                (entry.file_name().into_string(), fs::read_to_string(entry.path()))
-            else {
-                continue;
-            };
+        let folder = self.0.join(account);
+        let lock = fs::create_dir_all(&folder).and_then(|()| File::open(&folder));
+        let lock = lock.map_err(|source| Error::Io { path: folder.clone(), source })?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::InUse)?;
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
+        let describe = |path: &PathBuf| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let unique_id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let wire_size = text.lines().map(|line| line.len() as u64 + 2).sum();
-            visit.messages.push(Message { unique_id, size: text.len() as u64, wire_size });
-        }
-        visit.messages.sort_by(|one, other| one.unique_id.cmp(&other.unique_id));
-        Ok(Box::new(visit))
+            Message { unique_id, size: text.len() as u64, wire_size }
+        };
+        Ok(Box::new(Visit { messages: paths.iter().map(describe).collect(), paths, _lock: lock }))
     }
 }
 
@@ -67,20 +61,13 @@ impl Maildrop for Visit {
     }
 
     fn read(&self, index: usize) -> Result<File, Error> {
-        let path = self.folder.join(&self.messages[index].unique_id);
-        File::open(&path).map_err(|source| Error::Io { path, source })
+        File::open(&self.paths[index]).map_err(|_| Error::Missing)
     }
 
     fn remove(&self, indices: &[usize]) -> Result<(), Error> {
         indices.iter().try_for_each(|&index| {
-            let path = self.folder.join(&self.messages[index].unique_id);
-            fs::remove_file(&path).map_err(|source| Error::Io { path, source })
+            let path = &self.paths[index];
+            fs::remove_file(path).map_err(|source| Error::Io { path: path.clone(), source })
         })
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        self.visited.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.folder);
     }
 }
