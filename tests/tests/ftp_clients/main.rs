@@ -199,3 +199,50 @@ fn the_program_serves_a_folder() {
     let log = site.read("access.log");
     assert!(log.contains(" 14 /hello.txt b _ o a anonymous ftp 0 * c\n"), "{log}");
 }
+
+#[test]
+fn the_users_file_says_what_an_account_may_do() {
+    if !require("curl") {
+        return;
+    }
+    let site = Site::new(
+        "[accounts]\nfile = \"users.toml\"\n\
+         [ftp.files]\nlisten = [\"127.0.0.1:0\"]\nroot = \"files\"\ngreeting = \"Hello there\"\n",
+    );
+    site.write("files/hello.txt", "Hello, world!\n").write("home/there.txt", "there\n");
+    let mut passwd = site.command(MEDUSA, &["passwd", "alice"]);
+    let mut child = passwd.stdin(Stdio::piped()).spawn().expect("it runs");
+    std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), b"secret\n").expect("told");
+    assert!(child.wait().expect("it ends").success());
+    let account = site.read("users.toml");
+    let limits = "files = \"home\"\nrights = [\"list\", \"write\"]\nquota = \"100 KiB\"\n\
+                  upload_rate = \"10 MiB/s\"\ndownload_rate = \"10 MiB/s\"\n";
+    site.write_private("users.toml", format!("{account}{limits}"));
+    site.write("big", vec![b'x'; 60 << 10]);
+    let server = site.serve(MEDUSA);
+    let address = server.address("ftp.files");
+    let curl = |arguments: &[&str], path: &str| {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--verbose", "--noproxy", "*"]);
+        command.args(["--max-time", "20", "--user", "alice:secret"]).args(arguments);
+        let output = run(command.arg(format!("ftp://{address}/{path}")));
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let big = site.path("big");
+    let upload = ["--upload-file", big.to_str().expect("a path")];
+    let (sent, told) = curl(&upload, "one");
+    assert!(sent && told.contains("230 Hello there"), "{told}");
+    let (sent, told) = curl(&upload, "two");
+    assert!(!sent && told.contains("552 More than is allowed"), "{told}");
+    for (arguments, path, reply) in [
+        (&[][..], "there.txt", "550 Not permitted"),
+        (&upload[..], "there.txt", "550 Exists already"),
+        (&["--quote", "DELE one"][..], "", "550 Not permitted"),
+        (&["--list-only"][..], "", "226 Done"),
+    ] {
+        let (_, told) = curl(arguments, path);
+        assert!(told.contains(reply), "{path}: {told}");
+    }
+    server.end();
+    assert!(!site.path("home/two").exists() && site.path("home/one").exists());
+}
