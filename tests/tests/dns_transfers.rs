@@ -414,10 +414,15 @@ fn what_was_answered_survives_a_kill() {
     assert_eq!(serial(port, "example.test"), Some(expected));
     server.end();
     site.write("example.test.zone", ZONE.replace(" 7 ", " 100 "));
+    // Whoever only checks what is written changes nothing.
+    let status = site.command(MEDUSA, &["check", "medusa.toml"]).status().expect("it runs");
+    assert!(status.success() && site.path("example.test.zone.journal").exists());
     let server = site.serve(MEDUSA);
     assert_eq!(serial(port, "example.test"), Some(100));
     assert_eq!(whole(port, "example.test").len(), 6);
-    assert!(site.path("example.test.zone.journal.old").exists());
+    let old = site.path("example.test.zone.journal.old");
+    wait_for("an old journal", true, || old.exists());
+    assert!(update(port, KEY, "update add y.example.test 60 TXT x"));
     server.end();
 }
 

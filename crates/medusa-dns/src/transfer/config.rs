@@ -180,7 +180,7 @@ impl Kept {
             return Ok(zone);
         };
         let (serial, name) = (zone.soa().serial, zone.apex().clone());
-        let opened = JournalFile::open(&file, &name, serial);
+        let opened = JournalFile::find(&file, &name, serial);
         let (mut journal, found) =
             opened.map_err(|error| format!("its journal can't be used: {error}"))?;
         let mut current = zone;
@@ -192,7 +192,7 @@ impl Kept {
                     "the master file is newer than what updates had made of it: \
                      the journal is put aside as `.journal.old`"
                 );
-                journal.set_aside(serial).map_err(|error| error.to_string())?;
+                journal.outdate(serial);
             } else {
                 if serial != found.origin {
                     tracing::warn!(

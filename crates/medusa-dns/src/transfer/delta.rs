@@ -54,8 +54,8 @@ impl Delta {
             let before = gone.map_or_else(Vec::new, |node| records_of(&node));
             let behind = come.map_or_else(Vec::new, |node| records_of(&node));
             if before != behind {
-                difference(&before, &behind, &mut removed);
-                difference(&behind, &before, &mut added);
+                missing(&before, &behind, &mut removed);
+                missing(&behind, &before, &mut added);
             }
         }
         Delta::new(removed, added)
@@ -82,10 +82,10 @@ fn octets_of(record: &Record) -> usize {
 }
 
 /// Appends what is in `these` and not in `those`, but for the SOA record.
-fn difference(these: &[Record], those: &[Record], out: &mut Vec<Record>) {
+pub(crate) fn missing(these: &[Record], those: &[Record], out: &mut Vec<Record>) {
     let those: HashSet<&Record> = those.iter().collect();
-    let missing = these.iter().filter(|record| !those.contains(record));
-    out.extend(missing.filter(|record| record.rtype != RecordType::SOA).cloned());
+    let gone = these.iter().filter(|record| !those.contains(record));
+    out.extend(gone.filter(|record| record.rtype != RecordType::SOA).cloned());
 }
 
 /// The SOA record of a zone.

@@ -217,6 +217,15 @@ impl Desk {
         self.tell(News::Changed(name));
     }
 
+    /// Brings the journals of all zones into order, now that the server begins. Blocks.
+    pub(crate) fn prepare_journals(&self) {
+        for (name, kept) in self.all_kept() {
+            if let Some(Err(error)) = lock(&kept.journal).as_mut().map(JournalFile::prepare) {
+                tracing::error!(zone = %name, %error, "its journal can't be written to");
+            }
+        }
+    }
+
     /// Serves what a zone's file has become. Blocks where there is a journal.
     pub(crate) fn reloaded(&self, zone: Zone) {
         let (name, serial) = (zone.apex().clone(), zone.soa().serial);
@@ -232,9 +241,9 @@ impl Desk {
                 );
                 return;
             }
-            if let Err(error) = journal.set_aside(serial) {
+            journal.outdate(serial);
+            if let Err(error) = journal.prepare() {
                 tracing::error!(zone = %name, %error, "its journal can't be put aside");
-                return;
             }
         } else if !is_newer(serial, current) {
             tracing::warn!(
@@ -558,3 +567,6 @@ impl Request<'_> {
         limit
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use super::incoming::{Brought, Incoming, TransferError, Wanted};
 use crate::service::whole_seconds_of;
 
 /// How long a transfer may take (BIND's `max-transfer-time-in`).
-const LONGEST: Duration = Duration::from_secs(2 * 3600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(2 * 3600);
 const WHOLE: TimerKey = TimerKey(1);
 
 /// Why nothing was brought.
@@ -75,6 +75,10 @@ impl Session for Fetch {
     fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
         if !self.in_message {
             let length = frame.bytes.first_chunk::<2>().map_or(0, |two| u16::from_be_bytes(*two));
+            if length == 0 {
+                self.report(Err(TransferError::Malformed("it is empty").into()));
+                return cx.abort();
+            }
             self.in_message = true;
             cx.expect(Framing::exact(length.into()));
             return;

@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use medusa_core::{ClientSocket, DatagramCx, DatagramService, Failure, Note, SocketId, TimerKey};
 use sha1::{Digest, Sha1};
 
 use super::catalog::{Member, members};
 use super::desk::{Desk, Kept, News};
-use super::fetch::{Fetch, Report};
+use super::fetch::{Fetch, LONGEST, Report};
 use super::incoming::{Brought, Wanted};
 use super::message::is_newer;
 use super::notice::Notice;
@@ -30,6 +30,8 @@ pub(crate) const DUE: TimerKey = TimerKey(0x4B00);
 
 /// How many transfers may be under way (BIND's `transfers-in`).
 const MOST_TRANSFERS: usize = 10;
+/// When a transfer that nobody reports is given up: long after it should have ended by itself.
+const GIVEN_UP: Duration = LONGEST.saturating_add(Duration::from_secs(600));
 /// The most octets of one transfer, unless `max_transfer` says otherwise.
 const MOST_OCTETS: u64 = 1 << 30;
 
@@ -51,10 +53,16 @@ pub(crate) struct Keeper {
 /// A zone that comes from elsewhere.
 struct Secondary {
     schedule: Schedule,
-    /// The transfer that is under way.
-    attempt: Option<u64>,
+    /// The transfer that is under way, and when it is given up even if nobody reports.
+    attempt: Option<(u64, Instant)>,
     /// How many of its primaries have failed since one was last asked with success.
     tried: usize,
+}
+
+impl Secondary {
+    fn is_at(&self, number: u64) -> bool {
+        self.attempt.is_some_and(|(current, _)| current == number)
+    }
 }
 
 /// What came of work in the offload pool.
@@ -80,6 +88,11 @@ impl Keeper {
             random: random | 1,
             number: 0,
         };
+        let prepared = desk.clone();
+        let prepare = move || prepared.prepare_journals();
+        if cx.offload(prepare, |_: &mut S, _, ()| {}).is_err() {
+            tracing::debug!("journals are prepared when they are needed");
+        }
         for (name, kept) in desk.all_kept() {
             if kept.is_secondary() {
                 keeper.begin(cx.now(), name.clone(), &kept);
@@ -173,6 +186,7 @@ impl Keeper {
     /// Does what is due, and arms the timer for what will be.
     fn turn(&mut self, cx: &mut DatagramCx<'_>) {
         let now = cx.now();
+        self.give_up(now);
         let busy = self.secondaries.values().filter(|one| one.attempt.is_some()).count();
         let mut free = MOST_TRANSFERS.saturating_sub(busy);
         let mut asked = Vec::new();
@@ -202,10 +216,21 @@ impl Keeper {
             secondary.schedule.deadline().filter(|at| *at > now || secondary.attempt.is_some())
         };
         let schedules = self.secondaries.values().filter_map(waits);
+        let attempts = self.secondaries.values().filter_map(|one| one.attempt.map(|(_, at)| at));
         let notices = self.notices.values().map(Notice::deadline);
-        match schedules.chain(notices).min() {
+        match schedules.chain(attempts).chain(notices).min() {
             Some(first) => cx.arm(DUE, first.saturating_duration_since(now)),
             None => cx.disarm(DUE),
+        }
+    }
+
+    /// Ends transfers of which nothing was heard: their report, or the work on it, was lost.
+    fn give_up(&mut self, now: Instant) {
+        for (name, secondary) in &mut self.secondaries {
+            if secondary.attempt.take_if(|(_, at)| *at <= now).is_some() {
+                tracing::error!(zone = %name, "nothing was heard of a transfer");
+                secondary.schedule.failed(now, 0.0);
+            }
         }
     }
 
@@ -223,7 +248,7 @@ impl Keeper {
             return;
         };
         self.number += 1;
-        secondary.attempt = Some(number);
+        secondary.attempt = Some((number, cx.now() + GIVEN_UP));
         let held = self.desk.zones().named(name);
         let wanted = Wanted {
             name: name.clone(),
@@ -240,9 +265,9 @@ impl Keeper {
     fn reported<S: HasKeeper>(&mut self, cx: &mut DatagramCx<'_>, report: Report) {
         let Report { number, wanted, outcome } = report;
         let name = wanted.name.clone();
-        let current = self.secondaries.get(&name).and_then(|secondary| secondary.attempt);
+        let is_it = self.secondaries.get(&name).is_some_and(|one| one.is_at(number));
         let kept = self.desk.kept(&name);
-        let Some(kept) = kept.filter(|_| current == Some(number)) else { return };
+        let Some(kept) = kept.filter(|_| is_it) else { return };
         match outcome {
             Ok(brought) => {
                 let (desk, wall) = (self.desk.clone(), cx.wall_clock());
@@ -279,7 +304,7 @@ impl Keeper {
         let held = self.desk.zones().named(name).filter(|zone| zone.record_count() > 0);
         let primaries = self.desk.kept(name).map_or(0, |kept| kept.primaries.len());
         let Some(secondary) = self.secondaries.get_mut(name) else { return };
-        if secondary.attempt != Some(number) {
+        if !secondary.is_at(number) {
             return;
         }
         secondary.attempt = None;

@@ -12,6 +12,8 @@ use crate::zone::Soa;
 const LEAST: Duration = Duration::from_secs(10);
 const MOST_REFRESH: Duration = Duration::from_secs(28 * 86_400);
 const MOST_RETRY: Duration = Duration::from_secs(14 * 86_400);
+/// A notice is easily forged: those that make it ask at once come no closer than this.
+const BETWEEN_NOTICES: Duration = Duration::from_millis(250);
 /// Waits without a SOA record: doubled each time.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const SLOWEST_RETRY: Duration = Duration::from_secs(3600);
@@ -36,6 +38,8 @@ pub(crate) struct Schedule {
     /// A primary has told of a change while one was being asked: of which serial, if it said.
     told: Option<Option<u32>>,
     failures: u32,
+    /// When a primary was asked last.
+    asked: Option<Instant>,
 }
 
 impl Schedule {
@@ -52,6 +56,7 @@ impl Schedule {
             expires,
             told: None,
             failures: 0,
+            asked: None,
         }
     }
 
@@ -68,6 +73,7 @@ impl Schedule {
         }
         if may_ask && self.next.is_some_and(|at| at <= now) {
             self.next = None;
+            self.asked = Some(now);
             return Some(Due::Ask);
         }
         None
@@ -78,11 +84,16 @@ impl Schedule {
         if !self.is_news(serial) {
             return false;
         }
+        let soonest = self.soonest(now);
         match &mut self.next {
-            Some(next) => *next = (*next).min(now),
+            Some(next) => *next = (*next).min(soonest),
             None => self.told = Some(serial),
         }
         true
+    }
+
+    fn soonest(&self, now: Instant) -> Instant {
+        self.asked.map_or(now, |asked| now.max(asked + BETWEEN_NOTICES))
     }
 
     fn is_news(&self, serial: Option<u32>) -> bool {
@@ -99,7 +110,7 @@ impl Schedule {
         self.expires = Some(now + expiry(&soa));
         let told = self.told.take().is_some_and(|serial| self.is_news(serial));
         let refresh = seconds(soa.refresh).clamp(LEAST, MOST_REFRESH);
-        self.next = Some(if told { now } else { now + jittered(refresh, chance) });
+        self.next = Some(if told { self.soonest(now) } else { now + jittered(refresh, chance) });
     }
 
     /// No primary has answered as it should.
@@ -188,15 +199,19 @@ mod tests {
         assert_eq!(schedule.poll(start, true), None);
         assert!(schedule.notified(start, Some(6)));
         assert_eq!(schedule.poll(start, true), Some(Due::Ask));
+        let soon = start + BETWEEN_NOTICES;
         // While it is being asked for: again behind it, unless it brings that already.
         assert!(schedule.notified(start, Some(7)));
         schedule.succeeded(start, Soa { serial: 6, ..SOA }, 0.0);
-        assert_eq!(schedule.poll(start, true), Some(Due::Ask));
-        assert!(schedule.notified(start, Some(7)));
-        schedule.succeeded(start, Soa { serial: 7, ..SOA }, 0.0);
         assert_eq!(schedule.poll(start, true), None);
-        assert!(schedule.notified(start, None));
-        assert_eq!(schedule.poll(start, true), Some(Due::Ask));
+        assert_eq!(schedule.deadline(), Some(soon));
+        assert_eq!(schedule.poll(soon, true), Some(Due::Ask));
+        assert!(schedule.notified(start, Some(7)));
+        schedule.succeeded(soon, Soa { serial: 7, ..SOA }, 0.0);
+        assert_eq!(schedule.poll(soon, true), None);
+        assert!(schedule.notified(soon, None));
+        assert_eq!(schedule.poll(soon, true), None);
+        assert_eq!(schedule.poll(soon + BETWEEN_NOTICES, true), Some(Due::Ask));
     }
 
     #[test]

@@ -18,16 +18,29 @@ use crate::zone::{Record, Zone};
 /// A journal may take so many octets before it is written anew, or as many as its zone if that is more.
 const LEAST_JOURNAL: u64 = 1 << 20;
 
-/// The journal of one zone, beside its master file, which is never written to.
+/// The journal of one zone, beside its master file, which is never written to. Nothing is written before
+/// [`prepare`](Self::prepare): a configuration that is only checked leaves all files as they are.
 #[derive(Debug)]
 pub(crate) struct JournalFile {
     path: PathBuf,
+    /// The serial of the master file.
     origin: u32,
-    /// Open once there is something in it.
-    file: Option<File>,
+    state: State,
     octets: u64,
     /// How many octets of it are the whole zone at its beginning.
     whole: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    /// There is none.
+    Missing,
+    /// There is one, in order as far as `octets`.
+    Found,
+    /// There is one that counts no more, as the master file is newer.
+    Outdated,
+    /// It can be written to.
+    Open(File),
 }
 
 impl JournalFile {
@@ -36,65 +49,81 @@ impl JournalFile {
     ///
     /// # Errors
     ///
-    /// It is there and can't be read. It is left alone then.
-    pub(crate) fn open(
+    /// It is there and can't be read.
+    pub(crate) fn find(
         master: &Path,
         apex: &Name,
         serial: u32,
     ) -> io::Result<(JournalFile, Option<Recovered>)> {
         let path = beside(master, ".journal");
-        let mut journal = JournalFile { path, origin: serial, file: None, octets: 0, whole: 0 };
+        let mut journal =
+            JournalFile { path, origin: serial, state: State::Missing, octets: 0, whole: 0 };
         let bytes = match std::fs::read(&journal.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((journal, None)),
             Err(error) => return Err(error),
         };
         let found = journal::recover(apex, &bytes).map_err(io::Error::other)?;
-        let file = OpenOptions::new().append(true).open(&journal.path)?;
-        if found.sound < bytes.len() {
-            let lost = bytes.len() - found.sound;
-            let path = journal.path.display();
-            tracing::warn!("{path}: {lost} octets at its end are of a change that was never done");
-            file.set_len(found.sound as u64)?;
-            file.sync_all()?;
-        }
         journal.origin = found.origin;
         journal.octets = found.sound as u64;
-        journal.file = Some(file);
+        journal.state = State::Found;
         Ok((journal, Some(found)))
     }
 
     /// Whether nothing was ever changed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.file.is_none()
+        !matches!(self.state, State::Found | State::Open(_))
     }
 
-    /// Puts the journal aside, as the master file is newer than all that it holds.
-    pub(crate) fn set_aside(&mut self, serial: u32) -> io::Result<()> {
-        std::fs::rename(&self.path, self.path.with_extension("journal.old"))?;
-        sync_folder(&self.path)?;
-        *self = JournalFile {
-            path: std::mem::take(&mut self.path),
-            origin: serial,
-            file: None,
-            octets: 0,
-            whole: 0,
-        };
+    /// Has the journal put aside when it is prepared: the master file, of this serial, is newer than all
+    /// that it holds.
+    pub(crate) fn outdate(&mut self, serial: u32) {
+        if !self.is_empty() {
+            self.state = State::Outdated;
+        }
+        self.origin = serial;
+    }
+
+    /// Brings the files into the state that was found out.
+    pub(crate) fn prepare(&mut self) -> io::Result<()> {
+        match self.state {
+            State::Missing | State::Open(_) => {}
+            State::Found => {
+                let file = OpenOptions::new().append(true).open(&self.path)?;
+                let length = file.metadata()?.len();
+                if let Some(lost) = length.checked_sub(self.octets).filter(|lost| *lost > 0) {
+                    let path = self.path.display();
+                    tracing::warn!(
+                        "{path}: {lost} octets at its end are of a change that wasn't done"
+                    );
+                    file.set_len(self.octets)?;
+                    file.sync_all()?;
+                }
+                self.state = State::Open(file);
+            }
+            State::Outdated => {
+                std::fs::rename(&self.path, self.path.with_extension("journal.old"))?;
+                sync_folder(&self.path)?;
+                self.state = State::Missing;
+                self.octets = 0;
+            }
+        }
         Ok(())
     }
 
     /// Adds a change of `old`, which makes `new` of it. It lasts once this returns.
     pub(crate) fn append(&mut self, old: &Zone, new: &Zone, delta: &Delta) -> io::Result<()> {
+        self.prepare()?;
         let mut bytes = Vec::new();
         journal::change_into(&mut bytes, delta);
         let most = LEAST_JOURNAL.max(self.whole * 2);
         if self.octets + bytes.len() as u64 > most {
             return self.rewrite(new);
         }
-        if self.file.is_none() {
+        if let State::Missing = self.state {
             self.rewrite(old)?;
         }
-        let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
+        let State::Open(file) = &mut self.state else { return Err(io::ErrorKind::NotFound.into()) };
         let outcome = file.write_all(&bytes).and_then(|()| file.sync_data());
         match outcome {
             Ok(()) => self.octets += bytes.len() as u64,
@@ -111,7 +140,7 @@ impl JournalFile {
         let mut bytes = Vec::with_capacity(zone.octets());
         journal::whole_into(&mut bytes, self.origin, zone);
         replace_file(&self.path, |file| file.write_all(&bytes))?;
-        self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
+        self.state = State::Open(OpenOptions::new().append(true).open(&self.path)?);
         self.octets = bytes.len() as u64;
         self.whole = self.octets;
         Ok(())
@@ -267,7 +296,7 @@ mod tests {
         let zones: Vec<_> = (1..=5).map(|at| zone(at, &[&format!("a TXT v{at}")])).collect();
         let mut lengths = Vec::new();
         for pair in zones.windows(2) {
-            let (mut journal, found) = JournalFile::open(&master, &apex(), 1).unwrap();
+            let (mut journal, found) = JournalFile::find(&master, &apex(), 1).unwrap();
             let serial = found.map_or(1, |found| found.zone.soa().serial);
             assert_eq!(serial, pair[0].soa().serial);
             let delta = Delta::between(&pair[0], &pair[1]).unwrap();
@@ -277,7 +306,7 @@ mod tests {
         // A change that was cut off is dropped, and the next one is written where it began.
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        let (mut journal, found) = JournalFile::open(&master, &apex(), 1).unwrap();
+        let (mut journal, found) = JournalFile::find(&master, &apex(), 1).unwrap();
         assert_eq!(found.unwrap().zone.soa().serial, 4);
         journal
             .append(&zones[3], &zones[4], &Delta::between(&zones[3], &zones[4]).unwrap())
@@ -285,9 +314,11 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
         assert!(lengths.windows(2).all(|pair| pair[0] < pair[1]));
 
-        journal.set_aside(9).unwrap();
-        assert!(!path.exists());
-        assert!(JournalFile::open(&master, &apex(), 9).unwrap().1.is_none());
+        journal.outdate(9);
+        assert!(path.exists() && journal.is_empty());
+        journal.prepare().unwrap();
+        assert!(!path.exists() && path.with_extension("journal.old").exists());
+        assert!(JournalFile::find(&master, &apex(), 9).unwrap().1.is_none());
     }
 
     #[test]
@@ -298,13 +329,13 @@ mod tests {
         let zones = [zone(1, &[]), zone(2, &[&text]), zone(1, &[])];
         let there = Delta::between(&zones[0], &zones[1]).unwrap();
         let back = Delta::between(&zones[1], &zones[2]).unwrap();
-        let (mut journal, _) = JournalFile::open(&master, &apex(), 1).unwrap();
+        let (mut journal, _) = JournalFile::find(&master, &apex(), 1).unwrap();
         for _ in 0..30 {
             journal.append(&zones[0], &zones[1], &there).unwrap();
             journal.append(&zones[1], &zones[2], &back).unwrap();
             let length = std::fs::metadata(beside(&master, ".journal")).unwrap().len();
             assert!(length <= LEAST_JOURNAL, "{length}");
         }
-        assert!(JournalFile::open(&master, &apex(), 1).unwrap().1.is_some());
+        assert!(JournalFile::find(&master, &apex(), 1).unwrap().1.is_some());
     }
 }

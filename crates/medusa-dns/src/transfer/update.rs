@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::delta::{Delta, records_of, soa_record};
+use super::delta::{Delta, missing, records_of, soa_record};
 use super::message::{Entry, Reader, is_newer, serial_of, with_serial};
 use crate::name::{Name, QueryName};
 use crate::types::{Rcode, RecordType, class};
@@ -192,9 +192,8 @@ impl Draft<'_> {
             self.at(&apex).iter().find(is_soa).cloned().unwrap_or_else(|| old_soa.clone());
         let (mut removed, mut added) = (Vec::new(), Vec::new());
         for Touched { before, now } in self.names.values() {
-            let others = |record: &&Record| record.rtype != RecordType::SOA;
-            removed.extend(before.iter().filter(others).filter(|one| !now.contains(one)).cloned());
-            added.extend(now.iter().filter(others).filter(|one| !before.contains(one)).cloned());
+            missing(before, now, &mut removed);
+            missing(now, before, &mut added);
         }
         if removed.is_empty() && added.is_empty() && new_soa == old_soa {
             return Ok(None);
