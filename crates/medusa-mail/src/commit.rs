@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -246,7 +247,11 @@ impl Shared {
             if outcome.is_err() {
                 transaction.undo(&*self.disk);
             }
-            (transaction.then)(outcome);
+            // One who panics when he is called back must not end everybody's mail.
+            let Transaction { then, .. } = transaction;
+            if catch_unwind(AssertUnwindSafe(|| then(outcome))).is_err() {
+                tracing::error!("a commit's owner has panicked");
+            }
         }
     }
 

@@ -217,3 +217,16 @@ fn a_store_that_is_not_used_leaves_nothing_behind() {
     fs::write(folder.path().join("file"), "").unwrap();
     assert!(MaildirStore::at(&folder.path().join("file/mail"), "h").is_err());
 }
+
+#[test]
+fn a_panic_of_one_owner_is_not_the_end_of_all_mail() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = MaildirStore::open(folder.path(), "h").unwrap();
+    assert!(store.delivers_aside());
+    let accounts = ["alice".to_owned()];
+    store.deliver(&accounts, b"one\r\n".to_vec(), Box::new(|_| panic!("on purpose")));
+    let (tell, told) = channel();
+    store.deliver(&accounts, b"two\r\n".to_vec(), Box::new(move |kept| tell.send(kept).unwrap()));
+    told.recv_timeout(std::time::Duration::from_secs(20)).unwrap().unwrap();
+    assert_eq!(store.open("alice").unwrap().messages().len(), 2);
+}
