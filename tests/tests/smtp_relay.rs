@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use medusa_tests::{PATIENCE, Server, Signal, Site, require, until};
+use medusa_tests::{Authority, PATIENCE, Server, Signal, Site, require, until};
 
 const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
 
@@ -152,6 +152,77 @@ fn from_a_client_by_two_servers_into_a_maildrop() {
     let sent = "\"RELAY <alice@example.test> <bob@next.test>\" sent 2.0.0 ";
     assert!(log.lines().any(|line| line.contains(sent)), "{log}");
     assert!(log.contains("<carol@next.test>\" bounced 5.1.1 "), "{log}");
+}
+
+/// As an office sends by its provider: logged in, over TLS that is checked.
+#[test]
+fn by_a_smart_host_that_wants_a_login() {
+    let provider = Site::new(
+        "[accounts]
+file = \"users.toml\"
+
+[tls]
+certificate = \"host.pem\"
+key = \"host.key\"
+
+[smtp.submission]
+listen = [\"127.0.0.1:0\"]
+hostname = \"mx.next.test\"
+role = \"submission\"
+domains = [\"next.test\"]
+mailboxes = \"mail\"
+plaintext_login = \"never\"
+",
+    );
+    let authority = Authority::new(&provider, "ca");
+    authority.sign(&provider, "host", &["127.0.0.1"]);
+    with_account(&provider, "bob", "bob@next.test");
+    let next = provider.serve(MEDUSA);
+    let relay = next.address("smtp.submission");
+    let destination = |ca: &str, password: &str| {
+        format!(
+            "retry = [\"1h\"]
+[[smtp.submission.destination]]
+domain = \"*\"
+relay = \"{relay}\"
+user = \"bob\"
+password_file = \"{password}\"
+ca = \"{ca}\"
+"
+        )
+    };
+    let ca = provider.path("ca.pem");
+    let good = destination(ca.to_str().expect("text"), "relay.password");
+    let elsewhere = SocketAddr::from(([127, 0, 0, 1], 9));
+    let site = sender(elsewhere, &good);
+    site.write_private("relay.password", "secret\n");
+    let server = site.serve(MEDUSA);
+    let mut submission = Submission::open(&server);
+    assert_eq!(submission.send("bob@next.test", "Subject: one\r\n\r\nx"), Some(250));
+    until("it came", || messages(&provider, "bob").len() == 1);
+    assert!(messages(&provider, "bob")[0].contains(" with ESMTPSA\r\n"));
+    until("the queue is empty", || queued(&site) == 0);
+    server.end();
+
+    // Somebody else's authority, and a wrong password: mail waits, and it is told why.
+    for (ca, password, said) in [
+        ("other.pem", "relay.password", "4.7.5 "),
+        (ca.to_str().expect("text"), "wrong.password", "535 5.7.8 "),
+    ] {
+        let site = sender(elsewhere, &destination(ca, password));
+        for (name, text) in
+            [("relay.password", "secret\n".to_owned()), ("wrong.password", "guessed\n".to_owned())]
+        {
+            site.write_private(name, text);
+        }
+        Authority::new(&site, "other");
+        let server = site.serve(MEDUSA);
+        let mut submission = Submission::open(&server);
+        assert_eq!(submission.send("bob@next.test", "Subject: two\r\n\r\nx"), Some(250));
+        until(said, || queue(&site, &["list"]).contains(&format!("1 attempts: {said}")));
+        server.end();
+    }
+    next.end();
 }
 
 #[test]

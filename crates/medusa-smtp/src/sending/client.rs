@@ -423,7 +423,13 @@ impl Session for ClientSession {
         if self.stage == Stage::Idle {
             self.gone(None);
         } else {
-            let problem = self.lost("it closed the connection");
+            let problem = match self.stage {
+                Stage::Securing => {
+                    let text = "it hung up while TLS was agreed upon";
+                    self.trouble(Kind::Insecure, Status(4, 7, 5), text)
+                }
+                _ => self.lost("it closed the connection"),
+            };
             self.fail(cx, problem);
         }
         self.speak(cx);
@@ -468,6 +474,12 @@ impl Session for ClientSession {
             Reason::Insecure(error) if self.stage == Stage::Securing => {
                 self.trouble(Kind::Insecure, Status(4, 7, 5), error.to_string())
             }
+            // One that hangs up at a handshake doesn't say why.
+            Reason::Lost(_) if self.stage == Stage::Securing => self.trouble(
+                Kind::Insecure,
+                Status(4, 7, 5),
+                "it hung up while TLS was agreed upon",
+            ),
             Reason::Insecure(error) => self.lost(&error.to_string()),
             // The message can't be read: another server won't do better, but another time may.
             Reason::Failed(error) => {

@@ -9,7 +9,7 @@
 //! | `route`, `hosts` | which way a domain's mail goes, and which servers are tried (pure) |
 //! | `client` | the conversation with one server (pure) |
 //! | `reply`, `outcome` | what servers say, and what it means (pure) |
-//! | `worker` | the part of a shard that does it |
+//! | `worker`, `shared` | the part of a shard that does it, and what all shards' have in common |
 //! | `ledger`, `bounce` | what is written down, and told to senders (blocking) |
 
 mod bounce;
@@ -20,18 +20,17 @@ mod outcome;
 mod reply;
 mod route;
 mod schedule;
+mod shared;
 mod worker;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use medusa_core::metrics::{Counter, ServiceMetrics};
-use medusa_core::tls::{ClientTls, Roots};
+use medusa_core::metrics::ServiceMetrics;
 use medusa_core::{
-    Acceptor, AccessSink, Address, DatagramService, Limits, Listener, Peer, Remote, Service,
-    Session,
+    Acceptor, AccessSink, DatagramService, Limits, Listener, Peer, Service, Session,
 };
 use medusa_mail::{EntryId, Envelope, MailStore, Queue};
 use medusa_resolver::Resolver;
@@ -45,6 +44,7 @@ use bounce::{Local, Poster};
 use ledger::Ledger;
 use route::Ways;
 use schedule::{Caps, Scheduler};
+use shared::{Clients, Counts, Shared};
 use worker::Worker;
 
 /// How much is sent at one time.
@@ -298,162 +298,4 @@ impl Session for Nobody {
     }
 
     fn received(&mut self, _: &mut medusa_core::Cx<'_>, _: medusa_core::Frame<'_>) {}
-}
-
-/// The note that there may be something to send, and how many have passed it on.
-struct Woken(usize);
-
-/// What all workers share.
-struct Shared {
-    ledger: Ledger,
-    ways: Ways,
-    hostname: Arc<str>,
-    limits: SendingLimits,
-    resolver: Option<Arc<dyn Resolver>>,
-    tls: Clients,
-    counts: Counts,
-    scheduler: Mutex<Scheduler>,
-    workers: Mutex<Vec<Remote>>,
-    /// Whose turn it is, and a seed.
-    turn: AtomicU64,
-    /// Whether somebody reads the queue.
-    begun: AtomicBool,
-    /// What was last said to operators.
-    remarks: Mutex<String>,
-}
-
-impl Shared {
-    fn schedule(&self) -> MutexGuard<'_, Scheduler> {
-        // A panic leaves it as it was between two steps, at worst with a parcel that is never taken again.
-        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn workers(&self) -> MutexGuard<'_, Vec<Remote>> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn enlist(&self, worker: Remote) {
-        self.workers().push(worker);
-    }
-
-    /// The parcels that one worker may have under way.
-    fn share(&self) -> usize {
-        self.limits.concurrency.div_ceil(self.workers().len().max(1)).max(1)
-    }
-
-    fn wake_one(&self) {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let workers = self.workers();
-        if !workers.is_empty() {
-            // One that can't be told has more to do than it can.
-            let _ = workers[(turn % workers.len() as u64) as usize].notify(Woken(0));
-        }
-    }
-
-    /// A worker that has its hands full passes a wake on.
-    fn pass_on(&self, from: Address, passed: usize) {
-        let workers = self.workers();
-        if passed + 1 < workers.len() {
-            let at = workers.iter().position(|one| one.address() == from).unwrap_or_default();
-            let _ = workers[(at + 1) % workers.len()].notify(Woken(passed + 1));
-        }
-    }
-
-    /// A worker has ended. When the last has, the next one begins anew.
-    fn dismiss(&self, worker: Address) {
-        let mut workers = self.workers();
-        workers.retain(|one| one.address() != worker);
-        if workers.is_empty() {
-            self.schedule().clear();
-            self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            self.begun.store(false, Ordering::Release);
-        }
-    }
-
-    fn wake_all(&self) {
-        for worker in self.workers().iter() {
-            let _ = worker.notify(Woken(0));
-        }
-    }
-
-    fn add(&self, id: &str, envelope: &Envelope, now: Instant, wall: SystemTime) {
-        let places = route::places(&self.ways, envelope);
-        let in_time = |at: SystemTime| at.duration_since(wall).unwrap_or_default();
-        let next = now + in_time(envelope.next);
-        let expires = now + in_time(envelope.accepted + self.ledger.schedule.expire);
-        self.counts.queued.add(1);
-        let mut schedule = self.schedule();
-        for place in &places {
-            let (way, _) = self.ways.way(place);
-            schedule.limit(place, way.connections.map(|most| most.max(1)), way.pause);
-        }
-        schedule.add(id.into(), places, next, expires);
-    }
-
-    /// No secret: for orders and waits.
-    fn random(&self) -> u64 {
-        let count = self.turn.fetch_add(1, Ordering::Relaxed);
-        count.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) | 1
-    }
-}
-
-/// What is counted.
-#[derive(Default)]
-struct Counts {
-    queued: Arc<Counter>,
-    dequeued: Arc<Counter>,
-    delivered: Arc<Counter>,
-    deferred: Arc<Counter>,
-    bounced: Arc<Counter>,
-}
-
-impl Counts {
-    fn of(metrics: Option<&ServiceMetrics>) -> Counts {
-        match metrics {
-            Some(metrics) => Counts {
-                queued: metrics.counter("queued"),
-                dequeued: metrics.counter("dequeued"),
-                delivered: metrics.counter("delivered"),
-                deferred: metrics.counter("deferred"),
-                bounced: metrics.counter("bounced"),
-            },
-            None => Counts::default(),
-        }
-    }
-}
-
-/// TLS towards servers: with anybody, or with those that some authorities vouch for.
-struct Clients {
-    anyone: Option<Arc<ClientTls>>,
-    verified: Vec<(Authorities, Arc<ClientTls>)>,
-}
-
-impl Clients {
-    fn new(ways: &Ways) -> Result<Clients, medusa_core::tls::TlsError> {
-        let mut clients = Clients { anyone: None, verified: Vec::new() };
-        for way in ways.all() {
-            match way.security {
-                Security::Off => {}
-                Security::Opportunistic if clients.anyone.is_some() => {}
-                Security::Opportunistic => {
-                    clients.anyone = Some(Arc::new(ClientTls::new(&Roots::Anyone, &[])?));
-                }
-                Security::Require if clients.verified(&way.authorities).is_some() => {}
-                Security::Require => {
-                    let roots = match &way.authorities {
-                        Authorities::System => Roots::System,
-                        Authorities::File(path) => Roots::File(path.clone()),
-                    };
-                    let client = Arc::new(ClientTls::new(&roots, &[])?);
-                    clients.verified.push((way.authorities.clone(), client));
-                }
-            }
-        }
-        Ok(clients)
-    }
-
-    fn verified(&self, authorities: &Authorities) -> Option<Arc<ClientTls>> {
-        let found = self.verified.iter().find(|(whose, _)| whose == authorities);
-        found.map(|(_, client)| Arc::clone(client))
-    }
 }

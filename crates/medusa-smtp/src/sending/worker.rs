@@ -6,13 +6,12 @@
 //! that stands already where it can.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use medusa_core::tls::ClientTls;
 use medusa_core::{Address, Datagram, DatagramCx, DatagramService, Note, TimerKey};
-use medusa_mail::{Action, Error as MailError, Request};
+use medusa_mail::Error as MailError;
 use medusa_resolver::{Answer, Asker, LookupError, Question};
 
 use super::client::{Addressee, ClientSession, Job, Outgoing, Profile, Report};
@@ -21,8 +20,8 @@ use super::ledger::{Opened, Settled};
 use super::outcome::{Fate, Kind, Outcome, Problem};
 use super::reply::Status;
 use super::route::Security;
-use super::schedule::{Health, Id, Parcel, Place};
-use super::{Shared, Woken};
+use super::schedule::{Health, Parcel, Place};
+use super::shared::{Shared, Woken};
 
 /// There may be something to take.
 const DUE: TimerKey = TimerKey(1);
@@ -705,80 +704,5 @@ impl DatagramService for Worker {
 
     fn is_idle(&self) -> bool {
         self.attempts.is_empty() && self.deferred.is_empty()
-    }
-}
-
-impl Shared {
-    /// Does what an operator has asked for. Blocks.
-    fn carry_out(&self, request: &Request, now: Instant) {
-        let id = request.id.as_ref().map(AsRef::as_ref);
-        match (request.action, id) {
-            (Action::Retry, id) => self.schedule().hurry(id, now),
-            (Action::Drop, Some(id)) => {
-                if !self.schedule().forget(id) {
-                    tracing::warn!(
-                        entry = id,
-                        "the entry is being sent at this moment; it isn't dropped"
-                    );
-                    return;
-                }
-                match self.ledger.drop_entry(&Id::from(id)) {
-                    Ok(()) => {
-                        self.counts.dequeued.add(1);
-                        tracing::info!(entry = id, "the entry is dropped");
-                    }
-                    Err(error) => tracing::warn!(entry = id, %error, "the entry can't be dropped"),
-                }
-            }
-            (Action::Drop, None) => tracing::warn!("a request to drop everything is not obeyed"),
-        }
-    }
-
-    /// Says which destinations rest, where that has changed: a line each, of its name, when it is tried again
-    /// (seconds since 1970) and why, parted by tabs. Blocks.
-    fn remark(&self, now: Instant, wall: SystemTime) -> Result<(), MailError> {
-        let resting = self.schedule().resting();
-        let lines = resting.into_iter().map(|(place, until, why)| {
-            let (_, name) = self.ways.way(&place);
-            let until = wall + until.saturating_duration_since(now);
-            let until = until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-            format!("{name}\t{until}\t{}\n", why.replace(char::is_control, " "))
-        });
-        let text: String = lines.collect();
-        let mut said = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
-        if *said != text {
-            self.ledger.queue.remark(&text)?;
-            *said = text;
-        }
-        Ok(())
-    }
-
-    /// Reads the queue. Blocks.
-    fn recover(&self, now: Instant, wall: SystemTime) -> Result<usize, MailError> {
-        self.ledger.queue.prepare()?;
-        let mut count = 0;
-        for entry in self.ledger.queue.entries()?.into_iter().filter(|entry| !entry.held) {
-            match self.ledger.queue.envelope(&entry.id) {
-                Ok(envelope) => {
-                    self.add(entry.id.as_ref(), &envelope, now, wall);
-                    count += 1;
-                }
-                // It has been sent meanwhile.
-                Err(MailError::Missing) => {}
-                Err(error) => {
-                    tracing::error!(entry = %entry.id, %error, "the entry can't be read, and is held");
-                    let _ = self.ledger.queue.hold(&entry.id, true);
-                }
-            }
-        }
-        Ok(count)
-    }
-
-    fn tls_for(&self, way: &super::Way) -> Option<Arc<ClientTls>> {
-        match way.security {
-            Security::Off => None,
-            Security::Opportunistic => self.tls.anyone.clone(),
-            Security::Require => self.tls.verified(&way.authorities),
-        }
     }
 }

@@ -602,3 +602,24 @@ fn a_drain_lets_what_is_with_a_server_come_to_its_end() {
     let envelope = sending.queue().envelope(&left[0].id).unwrap();
     assert_eq!(envelope.recipients[0].attempts, 0);
 }
+
+#[test]
+fn without_tls_where_it_fails_and_is_not_required() {
+    let folder = tempfile::tempdir().unwrap();
+    let next = scripted(|_, line| match line.split(' ').next() {
+        Some("EHLO") => "250-next.test\r\n250 STARTTLS\r\n".into(),
+        // It grants TLS and speaks something else.
+        Some("STARTTLS") => "220 go on\r\nthis is no handshake at all\r\n".into(),
+        _ => plainly(line),
+    });
+    let outbound = Outbound::new(queue(folder.path()), "out.example.test").with_relay(next.relay());
+    let sending = outbound.build().unwrap();
+    enqueue(&sending, "", vec![recipient("x@elsewhere.test", None)]);
+    let server = Server::builder().mount(sending.service("smtp.out")).bind().unwrap();
+    let running = server.start().unwrap();
+    let heard = next.hear_until("RCPT TO:<x@elsewhere.test>");
+    assert_eq!(heard.iter().filter(|line| line.starts_with("STARTTLS")).count(), 1, "{heard:?}");
+    until("the queue is empty", || sending.queue_length() == 0);
+    running.handle().stop();
+    running.join().unwrap();
+}
