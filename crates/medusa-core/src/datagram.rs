@@ -250,6 +250,14 @@ impl Outgoing {
         std::mem::take(&mut self.letters)
     }
 
+    /// Takes what is to leave by one socket.
+    pub(crate) fn take_by(&mut self, socket: SocketId) -> Vec<Letter> {
+        let letters: Vec<_> =
+            self.letters.extract_if(.., |letter| letter.socket == socket).collect();
+        self.bytes -= letters.iter().map(Letter::cost).sum::<usize>();
+        letters
+    }
+
     /// Takes back an emptied list of letters.
     pub(crate) fn restore(&mut self, mut letters: Vec<Letter>) {
         for letter in letters.drain(..) {

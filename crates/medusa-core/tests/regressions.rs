@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where something is not as expected")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use medusa_core::config::Listen;
 use medusa_core::producer::{bytes, generated};
 use medusa_core::server::Running;
 use medusa_core::{
-    Acceptor, Address, Cx, Frame, Framing, Listener, Listening, Note, Outbox, Peer, ProduceError,
-    Produced, ReplySlot, Server, Service, Session,
+    Acceptor, Address, ClientSocket, Cx, Datagram, DatagramCx, DatagramService, Frame, Framing,
+    Listener, Listening, Note, Outbox, Peer, ProduceError, Produced, ReplySlot, Server, Service,
+    Session, SocketId,
 };
 
 type Make = fn() -> Box<dyn Session>;
@@ -226,4 +227,60 @@ fn a_file_cut_short_ends_the_connection_at_once() {
     let ended = fixture.stream.read_to_end(&mut Vec::new());
     let error = ended.expect_err("a clean end");
     assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "silence");
+}
+
+/// A datagram was lost when its socket was opened behind another one's end.
+#[test]
+fn a_socket_that_is_opened_when_another_is_closed_sends() {
+    struct Moving {
+        peer: SocketAddr,
+        first: Option<SocketId>,
+    }
+    impl DatagramService for Moving {
+        fn opened(&mut self, cx: &mut DatagramCx<'_>) {
+            let first = cx.open_socket(ClientSocket::connected(self.peer)).unwrap();
+            cx.send(first, |out| out.extend_from_slice(b"first"));
+            self.first = Some(first);
+        }
+        fn received(&mut self, cx: &mut DatagramCx<'_>, _: Datagram<'_>) {
+            let Some(first) = self.first.take() else { return };
+            cx.send(first, |out| out.extend_from_slice(b"last words"));
+            cx.close_socket(first);
+            let second = cx.open_socket(ClientSocket::connected(self.peer)).unwrap();
+            cx.send(second, |out| out.extend_from_slice(b"second"));
+        }
+    }
+    struct Mounted(SocketAddr);
+    impl Service for Mounted {
+        fn name(&self) -> &str {
+            "lab.moving"
+        }
+        fn listeners(&self) -> Vec<Listener> {
+            Vec::new()
+        }
+        fn acceptor(&self) -> Box<dyn Acceptor> {
+            Box::new(|_: &Peer| -> Box<dyn Session> { unreachable!("nobody can connect") })
+        }
+        fn datagram_service(&self) -> Option<Box<dyn DatagramService>> {
+            Some(Box::new(Moving { peer: self.0, first: None }))
+        }
+    }
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mounted = Mounted(peer.local_addr().unwrap());
+    let running = Server::builder().mount(Box::new(mounted)).bind().unwrap().start().unwrap();
+    let hear = || {
+        let mut heard = [0; 32];
+        let (length, from) = peer.recv_from(&mut heard).unwrap();
+        (String::from_utf8(heard[..length].to_vec()).unwrap(), from)
+    };
+    let (heard, first) = hear();
+    assert_eq!(heard, "first");
+    peer.send_to(b"go on", first).unwrap();
+    assert_eq!(hear(), ("last words".to_owned(), first));
+    let (heard, second) = hear();
+    assert_eq!(heard, "second");
+    assert_ne!(first, second);
+    running.handle().stop();
+    running.join().unwrap();
 }

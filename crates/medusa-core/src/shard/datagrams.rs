@@ -16,7 +16,7 @@ use super::table::Entry;
 use super::wire::{self, Wire};
 use super::{Address, Shard};
 use crate::datagram::{
-    ClientSocket, Datagram, DatagramService, Failure, Outgoing, Sender, SocketId,
+    ClientSocket, Datagram, DatagramService, Failure, Letter, Outgoing, Sender, SocketId,
 };
 use crate::desk::Desk;
 use crate::env::Env;
@@ -136,8 +136,11 @@ impl Shard {
         }
     }
 
+    /// Closes a socket behind what it has sent. What others have sent waits: one of them may be about to
+    /// be opened.
     pub(super) fn close_socket(&mut self, id: SocketId) {
-        self.flush();
+        let letters = self.post.outgoing.take_by(id);
+        self.send(letters);
         self.remove_wire(id.0.token);
     }
 
@@ -339,7 +342,11 @@ impl Shard {
         if self.post.outgoing.is_empty() {
             return;
         }
-        let mut letters = self.post.outgoing.take();
+        let letters = self.post.outgoing.take();
+        self.send(letters);
+    }
+
+    fn send(&mut self, mut letters: Vec<Letter>) {
         let Post { departures, failures, .. } = &mut self.post;
         let departures = departures.get_or_insert_with(Box::default);
         let mut rest = &mut letters[..];

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Asked;
 use crate::datagram::{
-    ClientSocket, Datagram, DatagramCx, DatagramService, Failure, Outgoing, Sender, SocketId,
+    ClientSocket, Datagram, DatagramCx, DatagramService, Failure, Letter, Outgoing, Sender,
+    SocketId,
 };
 use crate::desk::Desk;
 use crate::env::Env;
@@ -284,7 +285,8 @@ impl Datagrams {
             match command {
                 Command::OpenSocket { id, socket, .. } => self.clients.push((id, socket)),
                 Command::CloseSocket(socket) => {
-                    self.flush();
+                    let letters = self.outgoing.take_by(socket);
+                    self.send(letters);
                     self.clients.retain(|(open, _)| *open != socket);
                 }
                 command => self.asked.extend(Asked::of(command)),
@@ -299,7 +301,12 @@ impl Datagrams {
 
     /// Takes what was sent by sockets that are open.
     fn flush(&mut self) {
-        for letter in self.outgoing.take() {
+        let letters = self.outgoing.take();
+        self.send(letters);
+    }
+
+    fn send(&mut self, letters: Vec<Letter>) {
+        for letter in letters {
             let client = self.clients.iter().find(|(open, _)| *open == letter.socket);
             let listener = self.desk.as_ref().and_then(|desk| {
                 desk.state.listeners.iter().find(|(listener, _)| *listener == letter.socket)
@@ -447,6 +454,27 @@ mod tests {
         assert_eq!((datagrams.sent().len(), datagrams.clients().len()), (1024, 1024));
         let busy = datagrams.receive(peer(1), "one too many").sent().remove(0);
         assert_eq!((busy.to, busy.text()), (peer(1), "too much work is waiting already".into()));
+    }
+
+    #[test]
+    fn a_socket_may_be_opened_when_another_is_closed() {
+        struct Moving(Option<SocketId>);
+        impl DatagramService for Moving {
+            fn received(&mut self, cx: &mut DatagramCx<'_>, _: Datagram<'_>) {
+                if let Some(old) = self.0.take() {
+                    cx.send(old, |out| out.push(b'a'));
+                    cx.close_socket(old);
+                }
+                let new = cx.open_socket(ClientSocket::connected(peer(53))).expect("few are open");
+                cx.send(new, |out| out.push(b'b'));
+                self.0 = Some(new);
+            }
+        }
+        let mut datagrams = Datagrams::new(Moving(None));
+        let text = |sent: Vec<Sent>| sent.iter().map(Sent::text).collect::<String>();
+        assert_eq!(text(datagrams.receive(peer(1), "").sent()), "b");
+        assert_eq!(text(datagrams.receive(peer(1), "").sent()), "ab");
+        assert_eq!(datagrams.clients().len(), 1);
     }
 
     /// Sends as often as it is told in one callback.
