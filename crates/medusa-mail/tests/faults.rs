@@ -225,3 +225,62 @@ fn a_queue_whose_steps_fail_has_whole_entries_alone() {
         }
     }
 }
+
+/// An attempt changes an entry, and the next one ends it.
+#[test]
+fn an_entry_that_changes_or_ends_is_whole_or_gone() {
+    let mut changed = envelope();
+    changed.recipients[0].attempts = 1;
+    for fault in FAULTS {
+        for at in 6.. {
+            assert!(at < 100, "no end of steps");
+            let folder = tempfile::tempdir().unwrap();
+            let model = ModelDisk::default();
+            let disk = FaultyDisk::new(Arc::new(model.clone()), at, fault);
+            let queue =
+                DiskQueue::open(folder.path(), Arc::new(disk.clone()), Commits::AtOnce).unwrap();
+            if enqueue(&queue).is_err() {
+                continue;
+            }
+            let id = queue.entries().unwrap()[0].id.clone();
+            let updated = queue.update(&id, &changed).is_ok();
+            let ended = Arc::new(Mutex::new(None));
+            let told = Arc::clone(&ended);
+            queue.retire(&id, Box::new(move |result| *told.lock().unwrap() = Some(result)));
+            let ended = ended.lock().unwrap().take().expect("the end is answered").is_ok();
+            for cut in CUTS {
+                let left = envelopes(&model.survivors(folder.path(), cut));
+                match &left[..] {
+                    [] => {}
+                    [one] => {
+                        assert!(!ended, "{fault:?} {cut:?} at {at}");
+                        assert!(*one == changed || (!updated && *one == envelope()), "{one:?}");
+                    }
+                    more => panic!("{more:?}"),
+                }
+            }
+            if disk.steps() <= at {
+                assert!(updated && ended);
+                break;
+            }
+        }
+    }
+}
+
+/// The envelopes of a queue that is opened after a crash, each with its whole message.
+fn envelopes(files: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<Envelope> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files.iter().filter(|(name, _)| *name != Path::new("lock")) {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let queue = DiskQueue::open(folder.path(), Arc::new(RealDisk), Commits::AtOnce).unwrap();
+    let read = |id| {
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut queue.message(id).unwrap(), &mut content).unwrap();
+        assert_eq!(content, message());
+        queue.envelope(id).unwrap()
+    };
+    queue.entries().unwrap().iter().filter(|one| !one.held).map(|one| read(&one.id)).collect()
+}

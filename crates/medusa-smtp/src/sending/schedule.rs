@@ -132,10 +132,17 @@ impl Scheduler {
         self.items.len()
     }
 
-    /// Adds an entry that is to be tried at `next`. One that is known already is left as it is.
-    pub(crate) fn add(&mut self, id: Id, places: Vec<Place>, next: Instant, expires: Instant) {
+    /// Adds an entry that is to be tried at `next`, and says whether it is new: one that is known already is
+    /// left as it is.
+    pub(crate) fn add(
+        &mut self,
+        id: Id,
+        places: Vec<Place>,
+        next: Instant,
+        expires: Instant,
+    ) -> bool {
         if self.items.contains_key(&id) || places.is_empty() {
-            return;
+            return false;
         }
         let item = Item {
             places: places.into(),
@@ -149,6 +156,7 @@ impl Scheduler {
         };
         self.items.insert(Arc::clone(&id), item);
         self.wait(id, next);
+        true
     }
 
     /// A parcel that is to be sent now, for whatever destination's turn it is.

@@ -97,13 +97,14 @@ impl Shared {
         let in_time = |at: SystemTime| at.duration_since(wall).unwrap_or_default();
         let next = now + in_time(envelope.next);
         let expires = now + in_time(envelope.accepted + self.ledger.schedule.expire);
-        self.counts.queued.add(1);
         let mut schedule = self.schedule();
         for place in &places {
             let (way, _) = self.ways.way(place);
             schedule.limit(place, way.connections.map(|most| most.max(1)), way.pause);
         }
-        schedule.add(id.into(), places, next, expires);
+        if schedule.add(id.into(), places, next, expires) {
+            self.counts.queued.add(1);
+        }
     }
 
     /// No secret: for orders and waits.
@@ -162,6 +163,10 @@ impl Shared {
         let mut count = 0;
         for entry in self.ledger.queue.entries()?.into_iter().filter(|entry| !entry.held) {
             match self.ledger.queue.envelope(&entry.id) {
+                // It is for nobody any more.
+                Ok(envelope) if envelope.recipients.iter().all(|one| one.done) => {
+                    self.ledger.queue.remove(&entry.id)?;
+                }
                 Ok(envelope) => {
                     self.add(entry.id.as_ref(), &envelope, now, wall);
                     count += 1;

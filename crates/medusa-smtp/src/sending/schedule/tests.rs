@@ -20,10 +20,10 @@ impl Clock {
         self.start + Duration::from_secs(seconds)
     }
 
-    fn add(&mut self, id: &str, places: &[&str], next: u64) {
+    fn add(&mut self, id: &str, places: &[&str], next: u64) -> bool {
         let places = places.iter().map(|place| Place::from(*place)).collect();
         let (next, expires) = (self.at(next), self.at(1000));
-        self.scheduler.add(id.into(), places, next, expires);
+        self.scheduler.add(id.into(), places, next, expires)
     }
 
     /// All that may be taken.
@@ -52,7 +52,7 @@ fn entries_wait_for_their_time_and_leave() {
     let mut clock = Clock::new(CAPS);
     clock.add("a", &["x", "y"], 10);
     clock.add("b", &["x"], 5);
-    clock.add("a", &["z"], 0);
+    assert!(!clock.add("a", &["z"], 0));
     assert!(clock.take(4).is_empty());
     assert_eq!(clock.next_due(), Some(5));
     let first = clock.take(10);
