@@ -344,10 +344,6 @@ impl Keeper {
         }
         let old: Vec<_> =
             self.notices.iter().filter(|(_, one)| one.zone == *name).map(|(id, _)| *id).collect();
-        for socket in old {
-            self.notices.remove(&socket);
-            cx.close_socket(socket);
-        }
         for target in &kept.notify {
             let id = self.next_random() as u16;
             match cx.open_socket(ClientSocket::connected(*target)) {
@@ -357,6 +353,12 @@ impl Keeper {
                 }
                 Err(busy) => tracing::warn!(zone = %name, %target, %busy, "a notice isn't sent"),
             }
+        }
+        self.repeat_notices(cx);
+        // Behind what was sent by new sockets: closing one sends all that waits, and they aren't open yet.
+        for socket in old {
+            self.notices.remove(&socket);
+            cx.close_socket(socket);
         }
     }
 
@@ -547,18 +549,4 @@ fn settle(desk: &Desk, kept: &Kept, wanted: &Wanted, brought: Brought, now: Syst
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::zone::name_from_text;
-
-    #[test]
-    fn no_zone_names_a_file_elsewhere() {
-        let named = |text: &str| file_name(&name_from_text(text).unwrap());
-        assert_eq!(named("example.org"), "example.org.zone");
-        for odd in ["..%2f", "a/b", "\\.\\.\\/x", ".", "a b", &"x.".repeat(120)] {
-            let Ok(name) = name_from_text(odd) else { continue };
-            let file = file_name(&name);
-            assert!(!file.contains('/') && !file.starts_with('.') && file.len() < 220, "{file}");
-        }
-    }
-}
+mod tests;

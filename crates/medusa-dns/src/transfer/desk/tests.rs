@@ -58,7 +58,10 @@ fn request(
 fn handle(desk: &Desk, from: &str, transport: Transport, message: &[u8]) -> Handled {
     let address = Some(from.parse().unwrap());
     let asked = Asked { message, address, transport, now: NOW };
-    desk.handle(&asked, |_, out| out.extend_from_slice(&[0, 7, 0x84, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
+    desk.handle(&asked, |asked, out| {
+        out.extend_from_slice(&asked[..2]);
+        out.extend_from_slice(&[0x84, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    })
 }
 
 /// The response code and the count of answers, over all messages.
@@ -248,4 +251,52 @@ fn a_signed_question_gets_a_signed_answer() {
     let (message, _) = request(opcode::QUERY, "example.test", RecordType::A, None, None);
     assert!(!concerns(&message));
     assert!((0..12).all(|length| !concerns(&message[..length])));
+}
+
+#[test]
+fn no_message_is_too_strange() {
+    let folder = tempfile::tempdir().unwrap();
+    let primaries = vec![format!("{NEAR}:53").parse().unwrap()];
+    let secondary = desk(1, Some(Kept { primaries, ..Kept::default() }));
+    let update_key = own_key(&secondary, "one");
+    let primary = desk(1, Some(Kept { update_key, ..Kept::default() }));
+    let (journal, _) = JournalFile::find(&folder.path().join("zone"), &apex(), 1).unwrap();
+    *lock(&primary.kept(&apex()).unwrap().journal) = Some(journal);
+    let messages = [
+        request(opcode::QUERY, "example.test", RecordType::IXFR, Some(0), Some("one")).0,
+        request(opcode::QUERY, "example.test", RecordType::IXFR, Some(0), None).0,
+        request(opcode::QUERY, "example.test", RecordType::AXFR, None, None).0,
+        request(opcode::NOTIFY, "example.test", RecordType::SOA, Some(9), None).0,
+        request(opcode::UPDATE, "example.test", RecordType::SOA, Some(9), Some("one")).0,
+    ];
+    let try_out = |message: &[u8]| {
+        if !concerns(message) {
+            return;
+        }
+        for desk in [&primary, &secondary] {
+            for transport in [Transport::Udp, Transport::Tcp] {
+                match handle(desk, NEAR, transport, message) {
+                    Handled::Work(work) => assert!(work().len() >= HEADER),
+                    Handled::Reply(reply) => {
+                        assert!(reply.len() >= HEADER && reply.len() <= DATAGRAM);
+                        assert_eq!(reply[..2], message[..2]);
+                    }
+                    Handled::Stream(mut outgoing) => assert!(outgoing.message().is_ok()),
+                    Handled::Ignored => {}
+                }
+            }
+        }
+    };
+    for message in &messages {
+        for length in 0..message.len() {
+            try_out(&message[..length]);
+        }
+        for bit in 0..message.len() * 8 {
+            let mut changed = message.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            try_out(&changed);
+        }
+    }
+    // No changed message was done.
+    assert_eq!(primary.zones().named(&apex()).unwrap().soa().serial, 1);
 }

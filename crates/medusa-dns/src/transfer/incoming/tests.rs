@@ -168,3 +168,32 @@ fn an_answer_to_something_else_is_no_answer() {
     assert!(heard(7, "example.test", |message| message.truncate(100)).is_err());
     assert!(heard(7, "example.test", |message| message.truncate(3)).is_err());
 }
+
+#[test]
+fn no_answer_is_too_strange() {
+    let (old, new) = (numbered(1, 3), numbered(2, 4));
+    let delta = Arc::new(Delta::between(&old, &new).unwrap());
+    let records: Vec<_> = changes(&new, vec![delta]).unwrap().collect();
+    let question =
+        Question { name: apex(), rtype: RecordType::IXFR, class: crate::types::class::IN };
+    for records in [records, whole(Arc::clone(&new)).collect()] {
+        let mut outgoing = Outgoing::new(records.into_iter(), 7, question.clone(), None, || NOW);
+        let message = outgoing.message().unwrap().unwrap().to_vec();
+        let try_out = |message: &[u8]| {
+            let (_, mut incoming) = Incoming::begin(wanted(Some(&old), false), 7, NOW);
+            if let Ok(Some(brought)) = incoming.take(message, NOW) {
+                // It may make a zone or not, but then one that is newer or the same.
+                let _ = brought.finish(Some(&old));
+                assert!(incoming.take(message, NOW).is_err());
+            }
+        };
+        for length in 0..message.len() {
+            try_out(&message[..length]);
+        }
+        for bit in 0..message.len() * 8 {
+            let mut changed = message.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            try_out(&changed);
+        }
+    }
+}
