@@ -623,3 +623,49 @@ fn without_tls_where_it_fails_and_is_not_required() {
     running.handle().stop();
     running.join().unwrap();
 }
+
+#[test]
+fn what_a_user_wants_to_be_told_is_passed_on_or_told_here() {
+    let folder = tempfile::tempdir().unwrap();
+    // The first connection is to a server that knows DSN, the next ones aren't.
+    let next = scripted(|count, line| match line.split(' ').next() {
+        Some("EHLO") if count == 0 => "250-next.test\r\n250 DSN\r\n".into(),
+        Some("RSET") => "421 4.3.2 bye\r\n".into(),
+        _ => plainly(line),
+    });
+    let mut limits = medusa_smtp::SendingLimits::default();
+    limits.idle = Duration::ZERO;
+    let outbound = Outbound::new(queue(folder.path()), "out.example.test")
+        .with_relay(next.relay())
+        .with_limits(limits);
+    let (running, address, sending) = submission(folder.path(), outbound);
+    let mut line = Line::connect(address).unwrap();
+    let mut say = |text: &str, code: u16| {
+        if !text.is_empty() {
+            line.send(&format!("{text}\r\n")).unwrap();
+        }
+        assert_eq!(line.code().unwrap(), code, "{text}");
+    };
+    say("", 220);
+    say("EHLO client.test", 250);
+    say("AUTH PLAIN AGFsaWNlAGVjaWxh", 235);
+    for round in 0..2 {
+        say("MAIL FROM:<alice@example.test> RET=HDRS ENVID=QQ1", 250);
+        say("RCPT TO:<x@elsewhere.test> NOTIFY=SUCCESS ORCPT=rfc822;x@elsewhere.test", 250);
+        say("DATA", 354);
+        say("Subject: x\r\n\r\nx\r\n.", 250);
+        let heard = next.hear_until("Received:");
+        let known = heard.contains(&"MAIL FROM:<alice@example.test> RET=HDRS ENVID=QQ1".to_owned());
+        assert_eq!(known, round == 0, "{heard:?}");
+        let to = "RCPT TO:<x@elsewhere.test> NOTIFY=SUCCESS ORCPT=rfc822;x@elsewhere.test";
+        assert_eq!(heard.contains(&to.to_owned()), round == 0, "{heard:?}");
+        until("the queue is empty", || sending.queue_length() == 0);
+    }
+    // The first server tells it; of the second, we do.
+    let reports = messages(folder.path(), "alice", "new");
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert!(reports[0].contains("\r\nOriginal-Envelope-Id: QQ1\r\n"), "{}", reports[0]);
+    assert!(reports[0].contains("\r\nAction: relayed\r\n"), "{}", reports[0]);
+    running.handle().stop();
+    running.join().unwrap();
+}
