@@ -1,6 +1,6 @@
 //! `[dns.NAME]` as an operator mounts it, asked by the clients that people use.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use medusa_tests::{Authority, Server, Site, curl, require};
 
@@ -73,6 +73,51 @@ fn dig_and_kdig_are_answered_over_udp_and_tcp() {
         let answer = ask(&udp, &["example.org", "A"]).expect("an answer");
         assert!(answer.contains("REFUSED"), "{answer}");
     }
+    server.end();
+}
+
+/// A Python that has dnspython: the system's, if the first one hasn't.
+fn python() -> Option<&'static str> {
+    let has = |python: &&str| {
+        let run = Command::new(python).args(["-c", "import dns"]).stderr(Stdio::null()).status();
+        run.is_ok_and(|status| status.success())
+    };
+    let found = ["python3", "/usr/bin/python3"].into_iter().find(has);
+    if found.is_none() {
+        // Tells it, or fails where every client must be there.
+        require("python3 with dnspython");
+    }
+    found
+}
+
+const PYTHON: &str = "\
+import sys, dns.flags, dns.message, dns.query, dns.zone
+tcp, udp = map(int, sys.argv[1:])
+zone = dns.zone.from_xfr(dns.query.xfr('127.0.0.1', 'example.test', port=tcp, lifetime=20))
+asked = 0
+for name, node in zone.nodes.items():
+    for rdataset in node.rdatasets:
+        query = dns.message.make_query(name.derelativize(zone.origin), rdataset.rdtype, use_edns=0)
+        answer = dns.query.udp(query, '127.0.0.1', port=udp, timeout=20)
+        assert answer.flags & dns.flags.AA, answer
+        found = answer.answer[0].to_rdataset()
+        assert found == rdataset.copy() or found.to_text() == rdataset.to_text(
+            origin=zone.origin, relativize=False), (found.to_text(), rdataset.to_text())
+        asked += 1
+        if asked == 200:
+            print('all is well')
+            sys.exit()
+";
+
+#[test]
+fn dnspython_finds_what_it_was_sent() {
+    let Some(python) = python() else { return };
+    let site = site();
+    let server = site.serve(MEDUSA);
+    let (tcp, udp) = ports(&server);
+    let output = Command::new(python).args(["-c", PYTHON, &tcp, &udp]).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.stdout, b"all is well\n", "{errors}");
     server.end();
 }
 

@@ -4,7 +4,7 @@
 //! Which nodes have them is found here; `resolve` writes them.
 
 use super::resolve::Resolution;
-use crate::name::QueryName;
+use crate::name::{MAX_NAME, QueryName};
 use crate::types::RecordType;
 use crate::zone::{Denial, Node, Nsec3, node_flag};
 
@@ -143,7 +143,25 @@ impl<'z> Resolution<'_, 'z, '_> {
     }
 }
 
+/// The name of a wildcard, without an allocation.
+struct Wildcard {
+    wire: [u8; MAX_NAME + 2],
+    length: usize,
+}
+
 /// The wildcard below the name from `label` on.
-fn wildcard_of(name: &QueryName, label: usize) -> Vec<u8> {
-    [b"\x01*", name.suffix(label)].concat()
+fn wildcard_of(name: &QueryName, label: usize) -> Wildcard {
+    let suffix = name.suffix(label);
+    let mut wire = [0; MAX_NAME + 2];
+    wire[..2].copy_from_slice(b"\x01*");
+    wire[2..2 + suffix.len()].copy_from_slice(suffix);
+    Wildcard { wire, length: suffix.len() + 2 }
+}
+
+impl std::ops::Deref for Wildcard {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.wire[..self.length]
+    }
 }

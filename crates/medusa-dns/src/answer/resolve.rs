@@ -193,7 +193,7 @@ impl<'z> Resolution<'_, 'z, '_> {
             at = Writer::pointer(base + RECORD_HEAD);
             names.wire.clear();
             if let Some(record) = alias.rendered().next() {
-                names.wire = alias.expanded(&record, self.zone.apex().wire());
+                alias.expand(&record, self.zone.apex().wire(), &mut names.wire);
             }
             if !self.go_on(&names.wire, &mut names.next) {
                 return Ok(Ending::Alias);

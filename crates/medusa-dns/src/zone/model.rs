@@ -453,6 +453,12 @@ impl<'z> RrSet<'z> {
     /// The data of one of its records without compression.
     pub(crate) fn expanded(&self, record: &Rendered<'_>, apex: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(record.rdata.len() + apex.len());
+        self.expand(record, apex, &mut out);
+        out
+    }
+
+    /// Appends the data of one of its records without compression.
+    pub(crate) fn expand(&self, record: &Rendered<'_>, apex: &[u8], out: &mut Vec<u8>) {
         let mut copied = record.at;
         let end = record.at + record.rdata.len();
         for reference in self.references() {
@@ -464,7 +470,6 @@ impl<'z> RrSet<'z> {
             }
         }
         out.extend_from_slice(&self.records[copied..end]);
-        out
     }
 }
 
