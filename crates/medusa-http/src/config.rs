@@ -73,6 +73,8 @@ pub(crate) struct RouteConfig {
     pub(crate) writable: Option<bool>,
     /// How long a file may be that is PUT.
     pub(crate) max_upload: Option<Size>,
+    /// How much the files of its folder may have together.
+    pub(crate) quota: Option<Size>,
     pub(crate) redirect: Option<String>,
     pub(crate) status: Option<StatusKey>,
     /// Who may have it.

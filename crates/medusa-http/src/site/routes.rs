@@ -195,7 +195,7 @@ fn serves(
         return Err(BuildError::at(key("status"), "`status` is for a redirection"));
     }
     if let Some(files) = &route.files {
-        let root = open(files, cx, key("files"))?;
+        let root = limited(&route, open(files, cx, key("files"))?, key)?;
         return Ok(Serves::Files(root, Box::new(file_options(route, options, key)?)));
     }
     if let Some(location) = &route.redirect {
@@ -249,6 +249,22 @@ fn file_options(
     Ok(options)
 }
 
+/// The route's folder, with its quota.
+fn limited(
+    route: &RouteConfig,
+    root: Root,
+    key: &impl Fn(&str) -> String,
+) -> Result<Root, BuildError> {
+    let Some(size) = route.quota else { return Ok(root) };
+    if route.writable != Some(true) {
+        let message = "`quota` is for a route that is writable";
+        return Err(BuildError::at(key("quota"), message).hint("add `writable = true`"));
+    }
+    root.limited(size.0).map_err(|error| {
+        BuildError::at(key("quota"), format!("what is there can't be counted: {error}"))
+    })
+}
+
 fn only_for_files(route: &RouteConfig, key: &impl Fn(&str) -> String) -> Result<(), BuildError> {
     let only_files = [
         ("index", route.index.is_some()),
@@ -258,6 +274,7 @@ fn only_for_files(route: &RouteConfig, key: &impl Fn(&str) -> String) -> Result<
         ("cache_control", route.cache_control.is_some()),
         ("writable", route.writable.is_some()),
         ("max_upload", route.max_upload.is_some()),
+        ("quota", route.quota.is_some()),
     ];
     match only_files.iter().find(|(_, is_set)| *is_set) {
         None => Ok(()),

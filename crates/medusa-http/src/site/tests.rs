@@ -98,6 +98,7 @@ fn what_is_refused_and_where() {
         Some("route[1].max_upload"),
         "writable",
     );
+    refused(with_route(Route1 { quota: size, ..files() }), Some("route[1].quota"), "writable");
     for wrong in ["b", "ftp://a", "/{rest}/{rest}", ""] {
         let route = Route1 { redirect: Some(wrong.into()), ..Route1::default() };
         refused(with_route(route), Some("route[1].redirect"), "redirected");

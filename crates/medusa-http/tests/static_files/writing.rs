@@ -184,6 +184,18 @@ fn a_body_that_is_too_long_is_refused() {
 }
 
 #[test]
+fn more_than_the_quota_is_refused() {
+    let limited = |path: &std::path::Path| Root::new(path).unwrap().limited(20).unwrap();
+    let mut site = Site::with(writable(), &[], limited);
+    assert_eq!(site.request("PUT", "/old.txt", "", "fifteen octets.").status, 201);
+    assert_eq!(site.request("PUT", "/a.txt", "", "six...").status, 507);
+    assert_eq!(names(&site), ["old.txt"]);
+    assert_eq!(site.request("PUT", "/old.txt", "", "no more than twenty.").status, 204);
+    assert_eq!(site.request("DELETE", "/old.txt", "", "").status, 204);
+    assert_eq!(site.request("PUT", "/a.txt", "", "six...").status, 201);
+}
+
+#[test]
 fn more_than_the_disk_holds_is_refused_before_it_is_sent() {
     let mut unbounded = writable();
     unbounded.max_upload = None;
