@@ -206,8 +206,10 @@ impl Ledger {
         if envelope.recipients.iter().all(|recipient| recipient.done) {
             settled.ended = true;
         } else {
-            if let Some(next) = next {
-                envelope.next = now + next;
+            if let Some(next) = next.map(|next| now + next) {
+                // Of several destinations, the one that is tried first.
+                let sooner = envelope.next > now && envelope.next < next;
+                envelope.next = if sooner { envelope.next } else { next };
             }
             self.queue.update(&id, &envelope)?;
         }

@@ -1,8 +1,8 @@
 //! When what is tried where: entries that wait for their time, destinations that are ready, busy or down.
 //! Pure: time is handed in, and nothing is read or sent.
 //!
-//! An entry's recipients at one destination are a *parcel*. When an entry is due, its parcels line up at
-//! their destinations, and are [taken](Scheduler::take) from there as far as limits allow, destination by
+//! An entry's recipients at one destination are a *parcel*, with a time of its own. When it is due, it lines up at
+//! its destination, and parcels are [taken](Scheduler::take) from there as far as limits allow, destination by
 //! destination in turn. A destination that can't be reached rests, with all that stands in its line: it is
 //! probed by one parcel at a time, so that a thousand messages for it cost one connection and not a thousand.
 //! What is remembered of an entry is its name, its destinations' and its times, some 300 octets.
@@ -47,20 +47,16 @@ pub(crate) enum Health {
 
 #[derive(Debug)]
 struct Item {
-    /// Where its recipients are that aren't done with.
-    places: Box<[Place]>,
+    /// Where its recipients are that aren't done with; each with its turn in `waiting`, while it has one.
+    places: Vec<(Place, Option<Turn>)>,
     expires: Instant,
-    /// Parcels of this round that aren't done with, in line or under way.
-    outstanding: usize,
     running: usize,
-    /// The places that are to be tried again, and when the first of them is.
-    again: Vec<Place>,
-    next: Option<Instant>,
-    /// Its turn in `waiting`.
-    turn: Option<(Instant, u64)>,
-    /// To be tried again at once when this round is over.
+    /// What is under way is to be tried again at once, if it has to be.
     hurried: bool,
 }
+
+/// When, and in which order what is due together.
+type Turn = (Instant, u64);
 
 #[derive(Debug, Default)]
 struct Line {
@@ -82,7 +78,7 @@ enum Stands {
     #[default]
     Aside,
     Ready,
-    Resting((Instant, u64)),
+    Resting(Turn),
 }
 
 /// Everything that is to be sent.
@@ -90,10 +86,10 @@ enum Stands {
 pub(crate) struct Scheduler {
     caps: Caps,
     items: HashMap<Id, Item>,
-    waiting: BTreeMap<(Instant, u64), Id>,
+    waiting: BTreeMap<Turn, Parcel>,
     lines: HashMap<Place, Line>,
     ready: VecDeque<Place>,
-    resting: BTreeMap<(Instant, u64), Place>,
+    resting: BTreeMap<Turn, Place>,
     running: usize,
     count: u64,
     /// Destinations with limits of their own.
@@ -145,17 +141,15 @@ impl Scheduler {
             return false;
         }
         let item = Item {
-            places: places.into(),
+            places: places.iter().map(|place| (Arc::clone(place), None)).collect(),
             expires,
-            outstanding: 0,
             running: 0,
-            again: Vec::new(),
-            next: None,
-            turn: None,
             hurried: false,
         };
         self.items.insert(Arc::clone(&id), item);
-        self.wait(id, next);
+        for place in places {
+            self.wait(Parcel { id: Arc::clone(&id), place }, next);
+        }
         true
     }
 
@@ -216,10 +210,7 @@ impl Scheduler {
                 Health::Unknown => {}
             }
         }
-        if let Some(item) = self.items.get_mut(&parcel.id) {
-            item.running = item.running.saturating_sub(1);
-        }
-        self.settle(&parcel.id, &parcel.place, next, now);
+        self.settle(parcel, next, now);
         self.line_up(&parcel.place, now);
     }
 
@@ -275,15 +266,12 @@ impl Scheduler {
         };
         for id in ids {
             let Some(item) = self.items.get_mut(&id) else { continue };
-            match item.turn.take() {
-                Some(turn) => {
+            item.hurried = item.running > 0;
+            for (place, turn) in item.places.clone() {
+                if let Some(turn) = turn {
                     self.waiting.remove(&turn);
-                    self.wait(Arc::clone(&id), now);
+                    self.wait(Parcel { id: Arc::clone(&id), place: Arc::clone(&place) }, now);
                 }
-                None => item.hurried = item.running > 0,
-            }
-            let places = self.items.get(&id).map(|item| item.places.clone()).unwrap_or_default();
-            for place in places {
                 if let Some(line) = self.lines.get_mut(&place) {
                     line.rests = None;
                     if let Stands::Resting(turn) = line.stands {
@@ -304,10 +292,10 @@ impl Scheduler {
             None => return true,
         }
         if let Some(item) = self.items.remove(id) {
-            if let Some(turn) = item.turn {
-                self.waiting.remove(&turn);
-            }
-            for place in &item.places {
+            for (place, turn) in &item.places {
+                if let Some(turn) = turn {
+                    self.waiting.remove(turn);
+                }
                 if let Some(line) = self.lines.get_mut(place) {
                     line.parcels.retain(|one| &**one != id);
                 }
@@ -326,13 +314,18 @@ impl Scheduler {
 
     // ---- helpers -----------------------------------------------------------------------------
 
-    fn wait(&mut self, id: Id, next: Instant) {
+    fn wait(&mut self, parcel: Parcel, next: Instant) {
         self.count += 1;
         let turn = (next, self.count);
-        if let Some(item) = self.items.get_mut(&id) {
-            item.turn = Some(turn);
-            self.waiting.insert(turn, id);
+        if let Some(place) = self.place_of(&parcel) {
+            place.1 = Some(turn);
+            self.waiting.insert(turn, parcel);
         }
+    }
+
+    fn place_of(&mut self, parcel: &Parcel) -> Option<&mut (Place, Option<Turn>)> {
+        let item = self.items.get_mut(&parcel.id)?;
+        item.places.iter_mut().find(|(place, _)| *place == parcel.place)
     }
 
     /// Lines up what is due.
@@ -340,15 +333,12 @@ impl Scheduler {
         while let Some(entry) = self.waiting.first_entry()
             && entry.key().0 <= now
         {
-            let id = entry.remove();
-            let Some(item) = self.items.get_mut(&id) else { continue };
-            item.turn = None;
-            item.outstanding = item.places.len();
-            for place in item.places.clone() {
-                let line = self.lines.entry(Arc::clone(&place)).or_default();
-                line.parcels.push_back(Arc::clone(&id));
-                self.line_up(&place, now);
-            }
+            let parcel = entry.remove();
+            let Some(place) = self.place_of(&parcel) else { continue };
+            place.1 = None;
+            let Parcel { id, place } = parcel;
+            self.lines.entry(Arc::clone(&place)).or_default().parcels.push_back(id);
+            self.line_up(&place, now);
         }
         while let Some(entry) = self.resting.first_entry()
             && entry.key().0 <= now
@@ -420,24 +410,20 @@ impl Scheduler {
         Some(Parcel { id, place: Arc::clone(place) })
     }
 
-    /// One parcel of an entry's round is done with.
-    fn settle(&mut self, id: &Id, place: &Place, next: Option<Instant>, now: Instant) {
-        let Some(item) = self.items.get_mut(id) else { return };
-        item.outstanding = item.outstanding.saturating_sub(1);
-        if let Some(next) = next {
-            item.again.push(Arc::clone(place));
-            item.next = Some(item.next.map_or(next, |before| before.min(next)));
-        }
-        if item.outstanding > 0 {
-            return;
-        }
-        match item.next.take() {
-            Some(next) => {
-                item.places = std::mem::take(&mut item.again).into();
-                let next = if std::mem::take(&mut item.hurried) { now } else { next };
-                self.wait(Arc::clone(id), next);
+    /// A parcel that was under way waits again, or is done with.
+    fn settle(&mut self, parcel: &Parcel, next: Option<Instant>, now: Instant) {
+        let Some(item) = self.items.get_mut(&parcel.id) else { return };
+        item.running = item.running.saturating_sub(1);
+        let hurried = item.hurried;
+        item.hurried &= item.running > 0;
+        match next {
+            Some(next) => self.wait(parcel.clone(), if hurried { now } else { next }),
+            None => {
+                item.places.retain(|(place, _)| *place != parcel.place);
+                if item.places.is_empty() {
+                    self.items.remove(&parcel.id);
+                }
             }
-            None => drop(self.items.remove(id)),
         }
         if self.items.is_empty() {
             self.special.clear();
