@@ -5,7 +5,7 @@
 //! its destination, and parcels are [taken](Scheduler::take) from there as far as limits allow, destination by
 //! destination in turn. A destination that can't be reached rests, with all that stands in its line: it is
 //! probed by one parcel at a time, so that a thousand messages for it cost one connection and not a thousand.
-//! What is remembered of an entry is its name, its destinations' and its times, some 300 octets.
+//! What is remembered of an entry is its name, its destinations' and its times, some 400 octets.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
