@@ -207,7 +207,7 @@ pub fn canonical_cmp(left: &[u8], right: &[u8]) -> Ordering {
 }
 
 /// Where the labels of an uncompressed name start, and how many there are.
-fn label_starts(wire: &[u8], starts: &mut [u8; MAX_LABELS]) -> usize {
+pub(crate) fn label_starts(wire: &[u8], starts: &mut [u8; MAX_LABELS]) -> usize {
     let (mut at, mut count) = (0, 0);
     while let Some(length) = wire.get(at).filter(|length| **length != 0)
         && count < MAX_LABELS
@@ -333,9 +333,14 @@ const ROOT_HASH: u64 = 0x9E37_79B9_7F4A_7C15;
 /// those of all suffixes come with it. What is hashed into tables comes from zones, never from questions,
 /// so that nobody can choose names that collide.
 pub fn hash_of(wire: &[u8]) -> u64 {
+    hash_below(ROOT_HASH, wire)
+}
+
+/// The hash of a name that has the labels of `wire` in front of a name that hashes to `hash`.
+pub(crate) fn hash_below(hash: u64, wire: &[u8]) -> u64 {
     let mut starts = [0; MAX_LABELS];
     let count = label_starts(wire, &mut starts);
-    starts[..count].iter().rev().fold(ROOT_HASH, |hash, start| {
+    starts[..count].iter().rev().fold(hash, |hash, start| {
         let start = usize::from(*start);
         hash_label(hash, &wire[start..=start + usize::from(wire[start])])
     })

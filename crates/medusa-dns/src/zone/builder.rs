@@ -13,7 +13,7 @@ use super::model::{
 use super::nsec3::{HASH, MOST_ITERATIONS, Nsec3};
 use super::rdata;
 use super::text::base32_into;
-use crate::name::{Name, hash_of, labels};
+use crate::name::{MAX_LABELS, Name, hash_below, hash_of, label_starts, labels};
 use crate::types::{RecordType, class};
 
 /// A record of a zone, as it is handed about: without compression.
@@ -227,11 +227,11 @@ pub(crate) fn below<'n>(name: &'n [u8], apex: &[u8]) -> Option<&'n [u8]> {
 /// Appends a key whose octets are in the order of names (RFC 4034 §6.1): labels from the right, with a
 /// zero behind each.
 fn key_into(arena: &mut Vec<u8>, prefix: &[u8]) -> u16 {
-    let prefix = prefix.to_vec();
-    let labels: Vec<&[u8]> = labels(&prefix).collect();
+    let mut starts = [0; MAX_LABELS];
+    let count = label_starts(prefix, &mut starts);
     let start = arena.len();
-    for label in labels.iter().rev() {
-        for byte in *label {
+    for label in starts[..count].iter().rev().map(|at| usize::from(*at)) {
+        for byte in &prefix[label + 1..=label + usize::from(prefix[label])] {
             match byte {
                 0 | 1 => arena.extend_from_slice(&[1, byte + 1]),
                 _ => arena.push(*byte),
@@ -249,12 +249,12 @@ struct Making<'b> {
     warnings: Vec<Fault>,
 }
 
-impl Making<'_> {
+impl<'b> Making<'b> {
     fn apex(&self) -> &[u8] {
         self.builder.apex.wire()
     }
 
-    fn records(&self, plan: &Plan) -> &[Raw] {
+    fn records(&self, plan: &Plan) -> &'b [Raw] {
         &self.builder.raws[plan.first as usize..plan.end as usize]
     }
 
@@ -288,13 +288,13 @@ impl Making<'_> {
         }) {
             let owner = group[0].owner;
             let prefix = self.builder.prefix_of(&group[0]);
-            let starts = label_starts(prefix);
-            let depth = starts.len();
+            let mut starts = [0; MAX_LABELS];
+            let depth = label_starts(prefix, &mut starts);
             // Of what is above the one before, keep what is above this one too.
             above.truncate(depth);
             while let Some(top) = above.len().checked_sub(1) {
                 let plan = &plans[above[top] as usize];
-                let start = if top == 0 { prefix.len() } else { starts[depth - top] };
+                let start = if top == 0 { prefix.len() } else { starts[depth - top].into() };
                 let own =
                     &self.builder.arena[plan.owner as usize..][..usize::from(plan.prefix_length)];
                 if prefix[start..] == *own {
@@ -304,7 +304,7 @@ impl Making<'_> {
             }
             for level in above.len()..depth {
                 // An empty non-terminal (RFC 4592 §2.2.2). Its name is the end of this one's.
-                let start = starts[depth - level];
+                let start = usize::from(starts[depth - level]);
                 let plan = Plan {
                     owner: owner + start as u32,
                     prefix_length: (prefix.len() - start) as u8,
@@ -362,15 +362,13 @@ impl Making<'_> {
         }
         let soa = Soa::read(self.builder.rdata_of(soa_record));
         let mut index = Index::for_places(plans.len());
-        let mut whole = Vec::new();
+        let apex_hash = hash_of(self.apex());
         for (number, plan) in plans.iter().enumerate() {
-            whole.clear();
-            whole.extend_from_slice(self.prefix(plan));
-            whole.extend_from_slice(self.apex());
-            index.insert(hash_of(&whole), number as u32);
+            index.insert(hash_below(apex_hash, self.prefix(plan)), number as u32);
         }
         let mut canvas = Canvas {
             apex: self.apex().to_vec(),
+            apex_hash,
             blob: Vec::with_capacity(self.builder.arena.len()),
             index,
             references: Vec::new(),
@@ -417,9 +415,7 @@ impl Making<'_> {
         canvas.blob.resize(heads + sets.len() * HEAD, 0);
         for (number, set) in sets.iter().enumerate() {
             let head = self.render_set(set, None, plans, canvas);
-            let mut bytes = Vec::with_capacity(HEAD);
-            head.write(&mut bytes);
-            canvas.blob[heads + number * HEAD..][..HEAD].copy_from_slice(&bytes);
+            canvas.blob[heads + number * HEAD..][..HEAD].copy_from_slice(&head.bytes());
         }
     }
 
@@ -430,9 +426,7 @@ impl Making<'_> {
         canvas.blob.resize(head_at + HEAD, 0);
         let ttl = ttl_of(set.records).min(soa.minimum);
         let head = self.render_set(set, Some(ttl), plans, canvas);
-        let mut bytes = Vec::with_capacity(HEAD);
-        head.write(&mut bytes);
-        canvas.blob[head_at..][..HEAD].copy_from_slice(&bytes);
+        canvas.blob[head_at..][..HEAD].copy_from_slice(&head.bytes());
     }
 
     /// Appends records, signatures and references of one RRset.
@@ -474,7 +468,7 @@ impl Making<'_> {
 
     /// What the records of one name may not be together.
     fn check(&mut self, plan: &Plan) {
-        let records = self.records(plan).to_vec();
+        let records = self.records(plan);
         let name = |this: &Self| this.name(this.prefix(plan));
         let is_apex = plan.prefix_length == 0;
         if plan.flags & node_flag::CNAME != 0 {
@@ -573,17 +567,6 @@ impl Making<'_> {
     }
 }
 
-/// Where the labels of a prefix start.
-fn label_starts(prefix: &[u8]) -> Vec<usize> {
-    let mut starts = Vec::new();
-    let mut at = 0;
-    while at < prefix.len() {
-        starts.push(at);
-        at += usize::from(prefix[at]) + 1;
-    }
-    starts
-}
-
 /// Adds a name below those that it is below.
 fn push(plans: &mut Vec<Plan>, above: &mut Vec<u32>, mut plan: Plan, arena: &[u8]) {
     if let Some(parent) = above.last().and_then(|number| plans.get_mut(*number as usize)) {
@@ -644,6 +627,7 @@ fn ttl_of(records: &[Raw]) -> u32 {
 /// What is rendered so far.
 struct Canvas {
     apex: Vec<u8>,
+    apex_hash: u64,
     blob: Vec<u8>,
     /// Names to numbers of plans.
     index: Index,
@@ -677,7 +661,7 @@ impl Canvas {
                 self.name.extend(rdata[at..at + length].iter().map(u8::to_ascii_lowercase));
                 let Some(prefix) = below(&self.name, &self.apex) else { continue };
                 let node = match has_additional(rtype) {
-                    true => node_of(prefix, hash_of(&self.name), &self.index),
+                    true => node_of(prefix, hash_below(self.apex_hash, prefix), &self.index),
                     false => None,
                 };
                 let compress = compressible && self.apex.len() > 1;

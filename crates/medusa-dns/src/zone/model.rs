@@ -373,12 +373,15 @@ impl Head {
         }
     }
 
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        for word in [self.rtype.0, self.count, self.signature_count, self.reference_count] {
-            out.extend_from_slice(&word.to_be_bytes());
+    pub(crate) fn bytes(&self) -> [u8; HEAD] {
+        let mut bytes = [0; HEAD];
+        let words = [self.rtype.0, self.count, self.signature_count, self.reference_count];
+        for (place, word) in bytes.chunks_exact_mut(2).zip(words) {
+            place.copy_from_slice(&word.to_be_bytes());
         }
-        out.extend_from_slice(&self.record_octets.to_be_bytes());
-        out.extend_from_slice(&self.signature_octets.to_be_bytes());
+        bytes[8..12].copy_from_slice(&self.record_octets.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.signature_octets.to_be_bytes());
+        bytes
     }
 
     fn octets(&self) -> usize {
