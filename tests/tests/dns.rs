@@ -214,6 +214,61 @@ dns = \"none\"
 }
 
 #[test]
+fn names_of_others_are_asked_of_others_for_those_who_may() {
+    let other = Site::new(&SITE.replace("example.test", "example.org"));
+    let mut zone = ZONE.to_owned();
+    zone.push_str("$GENERATE 1-100 many A 192.0.2.$\n");
+    other.write("zones/example.org.zone", zone);
+    let upstream = other.serve(MEDUSA);
+    // Truncated answers are asked for again at the same port.
+    let (tcp, udp) = ports(&upstream);
+    let site = site();
+    let forward = |who: &str| {
+        let keys = format!("forward = [\"127.0.0.1:{udp}\"]\nrecursion_for = [\"{who}\"]");
+        site.write("medusa.toml", SITE.replace("forward = []", &keys));
+        site.serve(MEDUSA)
+    };
+    let server = forward("127.0.0.0/8");
+    let (own_tcp, own_udp) = ports(&server);
+    let ask =
+        |port: &str, rest: &[&str]| asked("dig", &[&["@127.0.0.1", "-p", port], rest].concat());
+    for rest in [&[][..], &["+tcp"]] {
+        let port = if rest.is_empty() { &own_udp } else { &own_tcp };
+        for _ in 0..2 {
+            let question = [&["www.example.org", "A"], rest].concat();
+            let Some(answer) = ask(port, &question) else { return };
+            assert!(answer.contains("NOERROR") && answer.contains("192.0.2.3"), "{answer}");
+            assert!(answer.contains("flags: qr rd ra;"), "{answer}");
+        }
+        let answer = ask(port, &[&["none.example.org", "A"], rest].concat()).expect("an answer");
+        assert!(answer.contains("NXDOMAIN") && answer.contains("SOA"), "{answer}");
+        // Ours are still ours.
+        let answer = ask(port, &[&["www.example.test", "A"], rest].concat()).expect("an answer");
+        assert!(answer.contains("flags: qr aa rd ra;"), "{answer}");
+        let question = [&["www.example.org", "A", "+norecurse"], rest].concat();
+        let answer = ask(port, &question).expect("an answer");
+        assert!(
+            answer.contains("REFUSED"),
+            "nothing is asked for those who don't want it: {answer}"
+        );
+    }
+    if tcp == udp {
+        let answer = ask(&own_udp, &["many.example.org", "A", "+ignore"]).expect("an answer");
+        assert!(answer.contains(" tc "), "{answer}");
+        let answer =
+            ask(&own_tcp, &["many.example.org", "A", "+tcp", "+short"]).expect("an answer");
+        assert_eq!(answer.lines().count(), 100, "{answer}");
+    }
+    server.end();
+    let server = forward("192.0.2.0/24");
+    let (_, own_udp) = ports(&server);
+    let answer = ask(&own_udp, &["www.example.org", "A"]).expect("an answer");
+    assert!(answer.contains("REFUSED") && !answer.contains(" ra"), "{answer}");
+    server.end();
+    upstream.end();
+}
+
+#[test]
 fn a_zone_file_is_checked() {
     let site = site();
     let check = |file: &str| {
@@ -250,7 +305,7 @@ fn what_is_wrong_is_shown_in_its_line() {
     check("zones =", "zone_files =", &["unknown key `zone_files`", "medusa.toml:3"]);
     check("zones/example.test.zone", "none.zone", &["none.zone", "can't be read", "medusa.toml:3"]);
     check("zones/example.test.zone", "bad.zone", &["bad.zone:3:6", "`AA` is not a record type"]);
-    check("forward = []", "forward = [\"192.0.2.1:53\"]", &["`forward` is not offered"]);
+    check("forward = []", "forward = [\"192.0.2.1:53\"]", &["nobody may ask", "recursion_for"]);
     check("forward = []", "tls_listen = [\"127.0.0.1:0\"]", &["tls_listen", "[tls]"]);
     let twice = "\"zones/example.test.zone\", \"zones/example.test.zone\"";
     check("\"zones/example.test.zone\"", twice, &["example.test.", "there already"]);

@@ -35,7 +35,7 @@ pub struct DnsConfig {
     pub(crate) transfer_to: Vec<Network>,
     /// Who is asked for names of others.
     #[serde(default)]
-    pub(crate) forward: Vec<Listen>,
+    pub(crate) forward: Vec<String>,
     /// For whom others are asked.
     #[serde(default)]
     pub(crate) recursion_for: Vec<Network>,

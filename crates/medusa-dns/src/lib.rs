@@ -5,11 +5,12 @@
 //! - [`Dns`] is the plug-in `[dns.NAME]`, with zone files.
 //! - [`Answerer`](answer::Answerer) turns a message into its answer, without a socket, a clock or a file.
 //!
-//! It resolves nothing: questions for names of others are refused.
+//! It resolves nothing itself: questions for names of others are refused, or passed on to a resolver.
 
 pub mod answer;
 mod config;
 mod door;
+mod forward;
 pub mod name;
 mod plugin;
 mod rate;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use medusa_core::tls::ServerTls;
 use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
-use medusa_resolver::Doors;
+use medusa_resolver::{BadUpstream, Doors, Forwarding, Resolvers, Upstream};
 
 use crate::answer::Settings;
 use crate::config::DnsConfig;
@@ -25,7 +25,7 @@ impl Plugin for Dns {
     type Config = DnsConfig;
 
     fn build(config: DnsConfig, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError> {
-        refuse_what_is_not_done(&config)?;
+        let forwarding = forwarding(&config, cx)?;
         let tls = cx.shared::<ServerTls>();
         let listeners = listeners(&config, cx, tls.is_some())?;
         let keys = keys(&config.key)?;
@@ -49,7 +49,7 @@ impl Plugin for Dns {
         for (zone, kept) in zones {
             desk.keep(zone.apex().clone(), kept.unwrap_or_default());
         }
-        let service = DnsService::new(cx.service_name(), listeners, set)
+        let mut service = DnsService::new(cx.service_name(), listeners, set)
             .with_limits(limits)
             .with_tls(tls)
             .with_settings(settings)
@@ -57,6 +57,9 @@ impl Plugin for Dns {
             .with_rate_limit(config.rate_limit.0)
             .with_files(files)
             .with_summary(summary);
+        if let Some(resolver) = forwarding {
+            service = service.with_forwarding(resolver, config.recursion_for);
+        }
         if let Some(doors) = cx.shared::<Doors>() {
             doors.open(cx.service_name(), service.door());
         }
@@ -64,22 +67,32 @@ impl Plugin for Dns {
     }
 }
 
-/// Keys that are understood and not done are refused, so that nobody relies on them.
-fn refuse_what_is_not_done(config: &DnsConfig) -> Result<(), BuildError> {
-    let refused = |key: &str| {
-        Err(BuildError::at(key, format!("`{}` is not offered by this build yet", last_of(key))))
-    };
-    if !config.forward.is_empty() {
-        return refused("forward");
+/// The resolver that questions for names of others are passed on to.
+fn forwarding(config: &DnsConfig, cx: &BuildContext) -> Result<Option<Forwarding>, BuildError> {
+    match (config.forward.is_empty(), config.recursion_for.is_empty()) {
+        (true, true) => return Ok(None),
+        (true, false) => {
+            return Err(BuildError::at("recursion_for", "there is nobody to be asked for them")
+                .hint("name name servers: `forward = [\"192.0.2.53\"]`"));
+        }
+        (false, true) => {
+            return Err(BuildError::at("forward", "nobody may ask for names of others")
+                .hint("say who may: `recursion_for = [\"127.0.0.0/8\"]`"));
+        }
+        (false, false) => {}
     }
-    if !config.recursion_for.is_empty() {
-        return refused("recursion_for");
+    let mut upstreams = Vec::new();
+    for (index, server) in config.forward.iter().enumerate() {
+        let upstream = server.parse::<Upstream>();
+        let at =
+            |error: BadUpstream| BuildError::at(format!("forward[{index}]"), error.to_string());
+        upstreams.push(upstream.map_err(at)?);
     }
-    Ok(())
-}
-
-fn last_of(key: &str) -> &str {
-    key.rsplit('.').next().unwrap_or(key)
+    let resolvers = cx.shared::<Resolvers>();
+    let resolvers =
+        resolvers.ok_or_else(|| BuildError::at("forward", "there are no resolvers here"))?;
+    let resolver = resolvers.asking(&upstreams);
+    resolver.map(Some).map_err(|error| BuildError::at("forward", error.to_string()))
 }
 
 fn listeners(

@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use medusa_core::tls::ServerTls;
 use medusa_core::{
     Acceptor, Datagram, DatagramCx, DatagramService, Failure, Limits, Listener, Network, Note,
-    Peer, Service, Session, SocketId, TimerKey,
+    Peer, Sender, Service, Session, SocketId, TimerKey,
 };
-use medusa_resolver::Door;
+use medusa_resolver::{Door, Forwarded, Forwarding};
 
 use crate::answer::{Answerer, Asker, Outcome, Program, Settings, Transport};
 use crate::door::DnsDoor;
+use crate::forward::{Asked, Forwarder, Waiting, mark_available};
 use crate::rate::{Accounts, RateLimit, Verdict};
 use crate::session::DnsSession;
 use crate::store::ZoneFiles;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) desk: Desk,
     rates: Option<Arc<Accounts>>,
     files: Option<Arc<Mutex<ZoneFiles>>>,
+    pub(crate) forwarder: Option<Forwarder>,
 }
 
 impl DnsService {
@@ -59,6 +61,7 @@ impl DnsService {
                 settings: Arc::default(),
                 rates: None,
                 files: None,
+                forwarder: None,
             },
         }
         .with_settings(Settings::default())
@@ -103,6 +106,14 @@ impl DnsService {
         let mut settings = (*self.shared.settings).clone();
         settings.program = Some(Arc::new(program));
         self.with_settings(settings)
+    }
+
+    /// Passes questions for names of others on to a resolver, whose service is mounted before this one, if
+    /// they come from these networks.
+    #[must_use]
+    pub fn with_forwarding(mut self, resolver: Forwarding, networks: Vec<Network>) -> DnsService {
+        self.shared.forwarder = Some(Forwarder::new(resolver, networks));
+        self
     }
 
     /// Sets how much a network is answered over UDP: [so much](RateLimit::default) unless it is said, and
@@ -183,6 +194,7 @@ impl Service for DnsService {
             shared: self.shared.clone(),
             answerer: Answerer::default(),
             keeper: None,
+            waiting: Waiting::default(),
         }))
     }
 }
@@ -204,6 +216,8 @@ struct DnsDatagrams {
     answerer: Answerer,
     /// On one shard.
     keeper: Option<Keeper>,
+    /// Questions that were passed on.
+    waiting: Waiting<Sender>,
 }
 
 impl HasKeeper for DnsDatagrams {
@@ -236,11 +250,22 @@ impl DatagramService for DnsDatagrams {
         }
         let wall_clock = cx.wall_clock();
         let DnsDatagrams { shared, answerer, .. } = self;
-        let Shared { settings, rates, .. } = shared;
+        let Shared { settings, rates, forwarder, .. } = shared;
+        let forwarder = forwarder.as_ref().filter(|forwarder| forwarder.is_for(asker.address));
+        let mut passed_on = None;
         cx.reply_if(datagram.sender, |out| {
             let zones = shared.zones.current();
             let outcome = answerer.answer(&zones, settings, &asker, datagram.bytes, out);
             let Outcome::Answered(answered) = outcome else { return false };
+            if forwarder.is_some() {
+                if answered.is_foreign {
+                    passed_on = Asked::read(datagram.bytes, settings, Transport::Udp);
+                }
+                if passed_on.is_some() {
+                    return false;
+                }
+                mark_available(out, 0);
+            }
             let Some(rates) = rates.as_ref().filter(|_| !answered.is_known) else { return true };
             match rates.count(remote.ip(), answered.kind, microseconds(wall_clock)) {
                 Verdict::Sent => true,
@@ -251,6 +276,13 @@ impl DatagramService for DnsDatagrams {
                 }
             }
         });
+        if let (Some(forwarder), Some(asked)) = (forwarder, passed_on) {
+            let (now, own) = (cx.now(), cx.remote());
+            let answer = self.waiting.ask(forwarder, asked, now, &own, datagram.sender);
+            if let Some((sender, answer)) = answer {
+                cx.reply(sender, |out| out.extend_from_slice(&answer));
+            }
+        }
     }
 
     fn opened(&mut self, cx: &mut DatagramCx<'_>) {
@@ -265,7 +297,20 @@ impl DatagramService for DnsDatagrams {
         }
     }
 
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     fn notified(&mut self, cx: &mut DatagramCx<'_>, note: Note) {
+        let note = match note.downcast::<Forwarded>() {
+            Ok(answer) => {
+                if let Some((sender, answer)) = self.waiting.answered(&answer) {
+                    cx.reply(sender, |out| out.extend_from_slice(&answer));
+                }
+                return;
+            }
+            Err(note) => note,
+        };
         if let Some(keeper) = &mut self.keeper {
             keeper.notified::<DnsDatagrams>(cx, note);
         }

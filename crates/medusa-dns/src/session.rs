@@ -6,9 +6,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use medusa_core::{Cx, Frame, Framing, Session};
+use medusa_core::{Cx, Frame, Framing, Note, ReplySlot, Session};
+use medusa_resolver::Forwarded;
 
 use crate::answer::{Answerer, Asker, Outcome, Transport, refuse};
+use crate::forward::{Asked as Question, Waiting, mark_available};
 use crate::service::{Shared, seconds, whole_seconds_of};
 use crate::transfer::{self, Asked, Handled};
 use crate::types::Rcode;
@@ -19,11 +21,13 @@ pub(crate) struct DnsSession {
     answerer: Rc<RefCell<Answerer>>,
     /// Whether the length is known, and the message is expected.
     in_message: bool,
+    /// Questions that were passed on.
+    waiting: Waiting<ReplySlot>,
 }
 
 impl DnsSession {
     pub(crate) fn new(shared: Rc<Shared>, answerer: Rc<RefCell<Answerer>>) -> DnsSession {
-        DnsSession { shared, answerer, in_message: false }
+        DnsSession { shared, answerer, in_message: false, waiting: Waiting::default() }
     }
 
     fn answer(&mut self, cx: &mut Cx<'_>, message: &[u8]) {
@@ -37,11 +41,33 @@ impl DnsSession {
         }
         let zones = self.shared.zones.current();
         let mut answerer = self.answerer.borrow_mut();
+        let settings = &self.shared.settings;
+        let forwarder = self.shared.forwarder.as_ref();
+        let forwarder = forwarder.filter(|forwarder| forwarder.is_for(asker.address));
+        let mut passed_on = None;
         let outcome = cx.compose(|out| {
             with_length(out, |out| {
-                answerer.answer(&zones, &self.shared.settings, &asker, message, out)
+                let start = out.len();
+                let outcome = answerer.answer(&zones, settings, &asker, message, out);
+                if let (Some(_), Outcome::Answered(answered)) = (forwarder, &outcome) {
+                    mark_available(out, start);
+                    if answered.is_foreign {
+                        passed_on = Question::read(message, settings, asker.transport);
+                    }
+                    if passed_on.is_some() {
+                        out.truncate(start);
+                    }
+                }
+                outcome
             })
         });
+        if let (Some(forwarder), Some(asked)) = (forwarder, passed_on) {
+            let (slot, now, own) = (cx.reserve(), cx.now(), cx.remote());
+            if let Some((slot, answer)) = self.waiting.ask(forwarder, asked, now, &own, slot) {
+                framed(&answer, |bytes| cx.fulfil_bytes(slot, bytes.to_vec().into()));
+            }
+            return;
+        }
         match outcome {
             Outcome::Answered(_) => {}
             // The desk has taken those.
@@ -91,6 +117,13 @@ fn framed(answer: &[u8], write: impl FnOnce(&[u8])) {
 impl Session for DnsSession {
     fn opened(&mut self, cx: &mut Cx<'_>) {
         cx.expect(Framing::exact(2));
+    }
+
+    fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
+        let Ok(note) = note.downcast::<Forwarded>() else { return };
+        if let Some((slot, answer)) = self.waiting.answered(&note) {
+            framed(&answer, |bytes| cx.fulfil_bytes(slot, bytes.to_vec().into()));
+        }
     }
 
     fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {

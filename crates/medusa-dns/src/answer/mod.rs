@@ -114,7 +114,7 @@ pub struct TransferRequest {
 /// The longest answer over a connection.
 pub const LONGEST: usize = u16::MAX as usize;
 /// The longest datagram to who knows nothing of EDNS (RFC 1035 §4.2.1).
-const PLAIN: usize = 512;
+pub(crate) const PLAIN: usize = 512;
 
 /// Answers messages, one after the other. It holds nothing but memory to work with.
 #[derive(Debug, Default)]
