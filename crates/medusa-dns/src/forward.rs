@@ -75,6 +75,11 @@ impl<T> Waiting<T> {
         self.questions.is_empty()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.questions.len()
+    }
+
     /// Passes a question on. Gives `to` back with the answer if there is one already; otherwise a note
     /// comes.
     pub(crate) fn ask(

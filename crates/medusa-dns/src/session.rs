@@ -1,12 +1,13 @@
 //! One connection over TCP or TLS: messages with their length in front (RFC 1035 §4.2.2), as many as the
-//! client likes, answered in the order in which they come (RFC 7766 §6.2.1).
+//! client likes, answered in the order in which they come, but for those that others are asked (RFC 7766
+//! §6.2.1).
 //!
 //! What is answered is in `answer`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use medusa_core::{Cx, Frame, Framing, Note, ReplySlot, Session};
+use medusa_core::{Cx, Frame, Framing, Note, Session};
 use medusa_resolver::Forwarded;
 
 use crate::answer::{Answerer, Asker, Outcome, Transport, refuse};
@@ -22,12 +23,20 @@ pub(crate) struct DnsSession {
     /// Whether the length is known, and the message is expected.
     in_message: bool,
     /// Questions that were passed on.
-    waiting: Waiting<ReplySlot>,
+    waiting: Waiting<()>,
+    /// No question comes any more.
+    is_ending: bool,
 }
 
 impl DnsSession {
     pub(crate) fn new(shared: Rc<Shared>, answerer: Rc<RefCell<Answerer>>) -> DnsSession {
-        DnsSession { shared, answerer, in_message: false, waiting: Waiting::default() }
+        DnsSession {
+            shared,
+            answerer,
+            in_message: false,
+            waiting: Waiting::default(),
+            is_ending: false,
+        }
     }
 
     fn answer(&mut self, cx: &mut Cx<'_>, message: &[u8]) {
@@ -62,9 +71,12 @@ impl DnsSession {
             })
         });
         if let (Some(forwarder), Some(asked)) = (forwarder, passed_on) {
-            let (slot, now, own) = (cx.reserve(), cx.now(), cx.remote());
-            if let Some((slot, answer)) = self.waiting.ask(forwarder, asked, now, &own, slot) {
-                framed(&answer, |bytes| cx.fulfil_bytes(slot, bytes.to_vec().into()));
+            let (now, own) = (cx.now(), cx.remote());
+            if let Some(((), answer)) = self.waiting.ask(forwarder, asked, now, &own, ()) {
+                framed(&answer, |bytes| cx.write(bytes));
+            }
+            if self.waiting.len() >= cx.limits().in_flight {
+                cx.pause();
             }
             return;
         }
@@ -107,6 +119,15 @@ impl DnsSession {
     }
 }
 
+impl DnsSession {
+    /// Closes once the client is done and nothing is owed to it.
+    fn end_if_done(&self, cx: &mut Cx<'_>) {
+        if self.is_ending && self.waiting.is_empty() {
+            cx.close();
+        }
+    }
+}
+
 /// Hands on an answer with its length in front.
 fn framed(answer: &[u8], write: impl FnOnce(&[u8])) {
     let mut bytes = Vec::with_capacity(answer.len() + 2);
@@ -121,9 +142,24 @@ impl Session for DnsSession {
 
     fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
         let Ok(note) = note.downcast::<Forwarded>() else { return };
-        if let Some((slot, answer)) = self.waiting.answered(&note) {
-            framed(&answer, |bytes| cx.fulfil_bytes(slot, bytes.to_vec().into()));
+        if let Some(((), answer)) = self.waiting.answered(&note) {
+            // Whichever answer comes first is sent first (RFC 7766 §6.2.1.1).
+            framed(&answer, |bytes| cx.write(bytes));
         }
+        if self.waiting.len() < cx.limits().in_flight {
+            cx.resume();
+        }
+        self.end_if_done(cx);
+    }
+
+    fn half_closed(&mut self, cx: &mut Cx<'_>) {
+        self.is_ending = true;
+        self.end_if_done(cx);
+    }
+
+    fn draining(&mut self, cx: &mut Cx<'_>) {
+        self.is_ending = true;
+        self.end_if_done(cx);
     }
 
     fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
