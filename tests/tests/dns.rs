@@ -1,8 +1,10 @@
 //! `[dns.NAME]` as an operator mounts it, asked by the clients that people use.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, UdpSocket};
 use std::process::{Command, Stdio};
 
-use medusa_tests::{Authority, Server, Site, curl, require};
+use medusa_tests::{Authority, PATIENCE, Server, Site, curl, require};
 
 const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
 
@@ -266,6 +268,45 @@ fn names_of_others_are_asked_of_others_for_those_who_may() {
     assert!(answer.contains("REFUSED") && !answer.contains(" ra"), "{answer}");
     server.end();
     upstream.end();
+}
+
+#[test]
+fn a_question_that_others_are_slow_to_answer_keeps_no_other_waiting() {
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    silent.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let upstream = silent.local_addr().expect("bound");
+    let site = site();
+    let keys = format!("forward = [\"{upstream}\"]\nrecursion_for = [\"127.0.0.0/8\"]");
+    site.write("medusa.toml", SITE.replace("forward = []", &keys));
+    let server = site.serve(MEDUSA);
+    let mut stream = server.connect("dns.zones");
+    let question = |id: u8, last: &[u8]| {
+        let mut message = vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        message.extend_from_slice(b"\x03www\x07example");
+        message.extend_from_slice(last);
+        message.extend_from_slice(&[0, 0, 1, 0, 1]);
+        [vec![0, message.len() as u8], message].concat()
+    };
+    let questions = [question(1, b"\x03org"), question(2, b"\x04test")].concat();
+    stream.write_all(&questions).expect("sent");
+    stream.shutdown(Shutdown::Write).expect("ended");
+    let mut hear = || {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).expect("a length");
+        let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut message).expect("a message");
+        (message[1], message[3] & 15)
+    };
+    assert_eq!(hear(), (2, 0), "ours is there at once");
+    // Now the other one says what it knows: nothing.
+    let mut asked = [0; 512];
+    let (count, from) = silent.recv_from(&mut asked).expect("a question");
+    let mut answer = asked[..count].to_vec();
+    answer[2] |= 0x80;
+    answer[3] = 0x83;
+    silent.send_to(&answer, from).expect("sent");
+    assert_eq!(hear(), (1, 3), "and is told, though the client has ended its side");
+    server.end();
 }
 
 #[test]
