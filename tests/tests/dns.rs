@@ -346,7 +346,7 @@ fn what_is_wrong_is_shown_in_its_line() {
     check("zones =", "zone_files =", &["unknown key `zone_files`", "medusa.toml:3"]);
     check("zones/example.test.zone", "none.zone", &["none.zone", "can't be read", "medusa.toml:3"]);
     check("zones/example.test.zone", "bad.zone", &["bad.zone:3:6", "`AA` is not a record type"]);
-    check("forward = []", "forward = [\"192.0.2.1:53\"]", &["nobody may ask", "recursion_for"]);
+    check("forward = []", "forward = [\"dns\"]", &["`dns` is no name server", "medusa.toml:5"]);
     check("forward = []", "tls_listen = [\"127.0.0.1:0\"]", &["tls_listen", "[tls]"]);
     let twice = "\"zones/example.test.zone\", \"zones/example.test.zone\"";
     check("\"zones/example.test.zone\"", twice, &["example.test.", "there already"]);

@@ -36,9 +36,8 @@ pub struct DnsConfig {
     /// Who is asked for names of others.
     #[serde(default)]
     pub(crate) forward: Vec<String>,
-    /// For whom others are asked.
-    #[serde(default)]
-    pub(crate) recursion_for: Vec<Network>,
+    /// For whom others are asked; this machine, where it isn't said.
+    pub(crate) recursion_for: Option<Vec<Network>>,
     /// How often somebody is answered.
     #[serde(default)]
     pub(crate) rate_limit: RateConfig,

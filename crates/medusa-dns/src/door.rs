@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use medusa_resolver::{Door, DoorAnswer, Visitor};
+use medusa_resolver::{Door, DoorAnswer, DoorReply, Visitor};
 
-use crate::answer::{Answerer, Asker, Outcome, Transport, refuse};
+use crate::answer::{Answerer, Asker, Kept, Outcome, Transport, refuse};
 use crate::service::{Shared, seconds};
 use crate::types::{Rcode, RecordType};
 use crate::wire::{HEADER, Header, RawRecord};
@@ -29,7 +29,7 @@ impl DnsDoor {
 }
 
 impl Door for DnsDoor {
-    fn answer(&self, message: &[u8], visitor: Visitor) -> Option<DoorAnswer> {
+    fn answer(&self, message: &[u8], visitor: Visitor) -> DoorReply {
         let transport = if visitor.is_secure { Transport::Secured } else { Transport::Tcp };
         let now = seconds(visitor.now);
         let asker = Asker { address: visitor.address, transport, now };
@@ -37,21 +37,29 @@ impl Door for DnsDoor {
         let mut out = Vec::with_capacity(512);
         let settings = &self.shared.settings;
         match Answerer::default().answer(&zones, settings, &asker, message, &mut out) {
-            Outcome::Answered(_) => {}
-            Outcome::Ignored => return None,
+            Outcome::Answered(answered) => {
+                if let Some(recursion) = &self.shared.recursion
+                    && recursion.takes(&asker, &answered, &mut out)
+                    && let Some(kept) = Kept::of(message, &asker)
+                    && let Some(pending) = recursion.bring(kept)
+                {
+                    return DoorReply::Later(pending);
+                }
+            }
+            Outcome::Ignored => return DoorReply::Nothing,
             // A transfer takes many messages, and here there is one (RFC 8484 §8).
             Outcome::Transfer(_) => {
                 refuse(message, Rcode::NOTIMP, &mut out);
             }
         }
         let seconds = lifetime(&out);
-        Some(DoorAnswer { message: out, seconds })
+        DoorReply::Now(DoorAnswer { message: out, seconds })
     }
 }
 
 /// How long an answer may be kept (RFC 8484 §5.1): as long as the first of its records; a negative one as
 /// long as its SOA record says, and one that says neither not at all.
-fn lifetime(answer: &[u8]) -> u32 {
+pub(crate) fn lifetime(answer: &[u8]) -> u32 {
     let Some(header) = Header::read(answer) else { return 0 };
     let [questions, answers, authorities, _] = header.counts;
     let mut at = HEADER;
@@ -88,7 +96,9 @@ mod tests {
         let door = DnsService::new("x", Vec::new(), Zones::new([zone(text)])).door();
         let visitor = Visitor { address: None, is_secure: true, now: SystemTime::UNIX_EPOCH };
         let seconds = |asked: &str| {
-            let answer = door.answer(&query(asked), visitor).expect("an answer");
+            let DoorReply::Now(answer) = door.answer(&query(asked), visitor) else {
+                panic!("no answer")
+            };
             (answer.seconds, answer.message[3] & 15)
         };
         assert_eq!(seconds("ns.example.test A"), (60, 0));
@@ -99,7 +109,8 @@ mod tests {
         assert_eq!(seconds("example.test AXFR"), (0, 4));
         let mut message = query("ns.example.test A");
         message[2] |= 0x80;
-        assert_eq!(door.answer(&message, visitor), None);
-        assert_eq!(door.answer(b"short", visitor), None);
+        for message in [&message[..], b"short"] {
+            assert!(matches!(door.answer(message, visitor), DoorReply::Nothing));
+        }
     }
 }

@@ -5,15 +5,16 @@
 //! - [`Dns`] is the plug-in `[dns.NAME]`, with zone files.
 //! - [`Answerer`](answer::Answerer) turns a message into its answer, without a socket, a clock or a file.
 //!
-//! It resolves nothing itself: questions for names of others are refused, or passed on to a resolver.
+//! It resolves nothing itself: questions for names of others are refused, or passed on to servers that
+//! do ([`DnsService::with_forwarding`]).
 
 pub mod answer;
 mod config;
 mod door;
-mod forward;
 pub mod name;
 mod plugin;
 mod rate;
+mod recursion;
 mod service;
 mod session;
 mod store;

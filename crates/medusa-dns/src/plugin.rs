@@ -4,13 +4,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use medusa_core::config::Listen;
+use medusa_core::metrics::Metrics;
 use medusa_core::tls::ServerTls;
-use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
+use medusa_core::{BuildContext, BuildError, Listener, Network, Plugin, Service};
 use medusa_resolver::{BadUpstream, Doors, Forwarding, Resolvers, Upstream};
 
 use crate::answer::Settings;
 use crate::config::DnsConfig;
 use crate::name::Name;
+use crate::recursion::Counters;
 use crate::service::{DnsService, whole_seconds};
 use crate::store::{ZoneFiles, load_with_files};
 use crate::transfer::{Desk, Kept, Keys, kept, keys};
@@ -25,7 +28,7 @@ impl Plugin for Dns {
     type Config = DnsConfig;
 
     fn build(config: DnsConfig, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError> {
-        let forwarding = forwarding(&config, cx)?;
+        let forward = forward(&config, cx)?;
         let tls = cx.shared::<ServerTls>();
         let listeners = listeners(&config, cx, tls.is_some())?;
         let keys = keys(&config.key)?;
@@ -39,11 +42,15 @@ impl Plugin for Dns {
         if let Some(idle) = limits.idle {
             settings.keepalive = u16::try_from(idle.as_millis() / 100).unwrap_or(u16::MAX);
         }
-        let summary = match &zones[..] {
+        let mut summary = match &zones[..] {
             [] => "no zones".to_owned(),
             [(one, _)] => one.apex().to_string(),
             [(first, _), rest @ ..] => format!("{} and {} more", first.apex(), rest.len()),
         };
+        if let Some((resolver, _)) = &forward {
+            let servers: Vec<_> = resolver.servers().iter().map(ToString::to_string).collect();
+            summary = format!("{summary}, others from {}", servers.join(", "));
+        }
         let set = Zones::new(zones.iter().map(|(zone, _)| Arc::clone(zone)));
         let desk = Desk::new(set.clone(), keys, config.transfer_to, whole_seconds);
         for (zone, kept) in zones {
@@ -57,8 +64,8 @@ impl Plugin for Dns {
             .with_rate_limit(config.rate_limit.0)
             .with_files(files)
             .with_summary(summary);
-        if let Some(resolver) = forwarding {
-            service = service.with_forwarding(resolver, config.recursion_for);
+        if let Some((resolver, networks)) = forward {
+            service = service.with_counted_forwarding(resolver, networks, counters(cx));
         }
         if let Some(doors) = cx.shared::<Doors>() {
             doors.open(cx.service_name(), service.door());
@@ -67,32 +74,53 @@ impl Plugin for Dns {
     }
 }
 
-/// The resolver that questions for names of others are passed on to.
-fn forwarding(config: &DnsConfig, cx: &BuildContext) -> Result<Option<Forwarding>, BuildError> {
-    match (config.forward.is_empty(), config.recursion_for.is_empty()) {
-        (true, true) => return Ok(None),
-        (true, false) => {
-            return Err(BuildError::at("recursion_for", "there is nobody to be asked for them")
-                .hint("name name servers: `forward = [\"192.0.2.53\"]`"));
+/// What is asked for names of others, and for whom.
+type Forward = (Forwarding, Vec<Network>);
+
+/// Who is asked for names of others, if anybody is.
+fn forward(config: &DnsConfig, cx: &BuildContext) -> Result<Option<Forward>, BuildError> {
+    if config.forward.is_empty() {
+        if config.recursion_for.is_some() {
+            tracing::warn!(
+                "[{}] recursion_for is of no use without servers in `forward`",
+                cx.service_name()
+            );
         }
-        (false, true) => {
-            return Err(BuildError::at("forward", "nobody may ask for names of others")
-                .hint("say who may: `recursion_for = [\"127.0.0.0/8\"]`"));
-        }
-        (false, false) => {}
+        return Ok(None);
     }
-    let mut upstreams = Vec::new();
+    let mut servers = Vec::new();
     for (index, server) in config.forward.iter().enumerate() {
-        let upstream = server.parse::<Upstream>();
-        let at =
-            |error: BadUpstream| BuildError::at(format!("forward[{index}]"), error.to_string());
-        upstreams.push(upstream.map_err(at)?);
+        let key = format!("forward[{index}]");
+        let upstream: Upstream =
+            server.parse().map_err(|bad: BadUpstream| BuildError::at(&key, bad.to_string()))?;
+        let own =
+            |listen: &Listen| matches!(listen, Listen::Inet(own) if *own == upstream.address());
+        if config.listen.iter().chain(&config.tls_listen).any(own) {
+            return Err(BuildError::at(key, format!("`{server}` is this server itself")));
+        }
+        servers.push(upstream);
     }
-    let resolvers = cx.shared::<Resolvers>();
-    let resolvers =
-        resolvers.ok_or_else(|| BuildError::at("forward", "there are no resolvers here"))?;
-    let resolver = resolvers.asking(&upstreams);
-    resolver.map(Some).map_err(|error| BuildError::at("forward", error.to_string()))
+    let resolvers = cx.shared::<Resolvers>().ok_or_else(|| {
+        BuildError::at("forward", "this program has no resolver that could ask other servers")
+    })?;
+    let resolver =
+        resolvers.asking(&servers).map_err(|error| BuildError::at("forward", error.to_string()))?;
+    // Whoever serves more than that says so: a server that resolves for all is misused (RFC 5358).
+    let networks = config.recursion_for.clone().unwrap_or_else(|| {
+        let loopback = ["127.0.0.0/8", "::1"].iter();
+        loopback.filter_map(|network| network.parse().ok()).collect()
+    });
+    Ok(Some((resolver, networks)))
+}
+
+fn counters(cx: &BuildContext) -> Counters {
+    let Some(metrics) = cx.shared::<Metrics>() else { return Counters::default() };
+    let metrics = metrics.service(&cx.service_name());
+    Counters {
+        questions: metrics.counter("forwarded_questions"),
+        known: metrics.counter("forwarded_from_cache"),
+        failures: metrics.counter("forwarded_failures"),
+    }
 }
 
 fn listeners(

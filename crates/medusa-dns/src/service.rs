@@ -2,6 +2,7 @@
 //! from a configuration.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,14 +10,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use medusa_core::tls::ServerTls;
 use medusa_core::{
     Acceptor, Datagram, DatagramCx, DatagramService, Failure, Limits, Listener, Network, Note,
-    Peer, Sender, Service, Session, SocketId, TimerKey,
+    Peer, Service, Session, SocketId, TimerKey,
 };
 use medusa_resolver::{Door, Forwarded, Forwarding};
 
-use crate::answer::{Answerer, Asker, Outcome, Program, Settings, Transport};
+use crate::answer::{Answerer, Asker, Kept, Kind, Outcome, Program, Settings, Transport};
 use crate::door::DnsDoor;
-use crate::forward::{Asked, Forwarder, Waiting, mark_available};
 use crate::rate::{Accounts, RateLimit, Verdict};
+use crate::recursion::{Asking, Brought, Counters, OVERDUE, Recursion, To};
 use crate::session::DnsSession;
 use crate::store::ZoneFiles;
 use crate::transfer::keeper::{DUE, HasKeeper, Keeper};
@@ -41,9 +42,10 @@ pub(crate) struct Shared {
     pub(crate) settings: Arc<Settings>,
     /// Who may have zones as a whole, and change them.
     pub(crate) desk: Desk,
+    /// Who is asked for what no zone has.
+    pub(crate) recursion: Option<Arc<Recursion>>,
     rates: Option<Arc<Accounts>>,
     files: Option<Arc<Mutex<ZoneFiles>>>,
-    pub(crate) forwarder: Option<Forwarder>,
 }
 
 impl DnsService {
@@ -59,9 +61,9 @@ impl DnsService {
                 desk: Desk::new(zones.clone(), Keys::default(), Vec::new(), whole_seconds),
                 zones,
                 settings: Arc::default(),
+                recursion: None,
                 rates: None,
                 files: None,
-                forwarder: None,
             },
         }
         .with_settings(Settings::default())
@@ -108,11 +110,35 @@ impl DnsService {
         self.with_settings(settings)
     }
 
-    /// Passes questions for names of others on to a resolver, whose service is mounted before this one, if
-    /// they come from these networks.
+    /// Has others asked for what no zone has, for those who are in these networks. The resolver is to be
+    /// mounted too.
+    ///
+    /// ```no_run
+    /// use medusa_core::Server;
+    /// use medusa_dns::{DnsService, zone::Zones};
+    /// use medusa_resolver::Forwarding;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let resolver = Forwarding::new(vec!["192.0.2.53".parse()?])?;
+    /// let service = DnsService::new("dns", Vec::new(), Zones::default())
+    ///     .with_forwarding(resolver.clone(), vec!["127.0.0.0/8".parse()?]);
+    /// Server::builder().mount(resolver.service()).mount(Box::new(service)).bind()?.run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub fn with_forwarding(mut self, resolver: Forwarding, networks: Vec<Network>) -> DnsService {
-        self.shared.forwarder = Some(Forwarder::new(resolver, networks));
+    pub fn with_forwarding(self, resolver: Forwarding, networks: Vec<Network>) -> DnsService {
+        self.with_counted_forwarding(resolver, networks, Counters::default())
+    }
+
+    #[must_use]
+    pub(crate) fn with_counted_forwarding(
+        mut self,
+        resolver: Forwarding,
+        networks: Vec<Network>,
+        counters: Counters,
+    ) -> DnsService {
+        self.shared.recursion = Some(Arc::new(Recursion::new(resolver, networks, counters)));
         self
     }
 
@@ -194,7 +220,7 @@ impl Service for DnsService {
             shared: self.shared.clone(),
             answerer: Answerer::default(),
             keeper: None,
-            waiting: Waiting::default(),
+            asking: Asking::default(),
         }))
     }
 }
@@ -216,8 +242,7 @@ struct DnsDatagrams {
     answerer: Answerer,
     /// On one shard.
     keeper: Option<Keeper>,
-    /// Questions that were passed on.
-    waiting: Waiting<Sender>,
+    asking: Asking,
 }
 
 impl HasKeeper for DnsDatagrams {
@@ -250,21 +275,17 @@ impl DatagramService for DnsDatagrams {
         }
         let wall_clock = cx.wall_clock();
         let DnsDatagrams { shared, answerer, .. } = self;
-        let Shared { settings, rates, forwarder, .. } = shared;
-        let forwarder = forwarder.as_ref().filter(|forwarder| forwarder.is_for(asker.address));
+        let Shared { settings, rates, .. } = shared;
         let mut passed_on = None;
         cx.reply_if(datagram.sender, |out| {
             let zones = shared.zones.current();
             let outcome = answerer.answer(&zones, settings, &asker, datagram.bytes, out);
             let Outcome::Answered(answered) = outcome else { return false };
-            if forwarder.is_some() {
-                if answered.is_foreign {
-                    passed_on = Asked::read(datagram.bytes, settings, Transport::Udp);
-                }
-                if passed_on.is_some() {
-                    return false;
-                }
-                mark_available(out, 0);
+            if let Some(recursion) = &shared.recursion
+                && recursion.takes(&asker, &answered, out)
+            {
+                passed_on = Some(answered.is_known);
+                return false;
             }
             let Some(rates) = rates.as_ref().filter(|_| !answered.is_known) else { return true };
             match rates.count(remote.ip(), answered.kind, microseconds(wall_clock)) {
@@ -276,12 +297,10 @@ impl DatagramService for DnsDatagrams {
                 }
             }
         });
-        if let (Some(forwarder), Some(asked)) = (forwarder, passed_on) {
-            let (now, own) = (cx.now(), cx.remote());
-            let answer = self.waiting.ask(forwarder, asked, now, &own, datagram.sender);
-            if let Some((sender, answer)) = answer {
-                cx.reply(sender, |out| out.extend_from_slice(&answer));
-            }
+        if let Some(is_known) = passed_on
+            && let Some(kept) = Kept::of(datagram.bytes, &asker)
+        {
+            self.asking.pass_on(cx, shared, kept, To::Sender(datagram.sender, is_known));
         }
     }
 
@@ -289,6 +308,13 @@ impl DatagramService for DnsDatagrams {
         self.look_again(cx, PERIOD);
         let desk = self.shared.desk.clone();
         self.keeper = Keeper::appointed::<DnsDatagrams>(&desk, cx);
+        if let Some(recursion) = &self.shared.recursion {
+            recursion.join(cx.remote());
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.asking.is_idle()
     }
 
     fn failed(&mut self, _: &mut DatagramCx<'_>, socket: SocketId, failure: Failure) {
@@ -297,17 +323,14 @@ impl DatagramService for DnsDatagrams {
         }
     }
 
-    fn is_idle(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     fn notified(&mut self, cx: &mut DatagramCx<'_>, note: Note) {
         let note = match note.downcast::<Forwarded>() {
-            Ok(answer) => {
-                if let Some((sender, answer)) = self.waiting.answered(&answer) {
-                    cx.reply(sender, |out| out.extend_from_slice(&answer));
-                }
-                return;
+            Ok(forwarded) => return self.asking.heard(cx, &self.shared, &forwarded),
+            Err(note) => note,
+        };
+        let note = match note.downcast::<Brought>() {
+            Ok(Brought { kept, then }) => {
+                return self.asking.pass_on(cx, &self.shared, kept, To::Door(then));
             }
             Err(note) => note,
         };
@@ -323,6 +346,9 @@ impl DatagramService for DnsDatagrams {
             }
             return;
         }
+        if key == OVERDUE {
+            return self.asking.expired(cx, &self.shared);
+        }
         let Some(files) = self.shared.files.clone() else { return };
         let desk = self.shared.desk.clone();
         let look = move || match files.try_lock() {
@@ -335,6 +361,22 @@ impl DatagramService for DnsDatagrams {
         };
         if cx.offload(look, then).is_err() {
             self.look_again(cx, PERIOD);
+        }
+    }
+}
+
+impl Shared {
+    /// Whether an answer may be sent to who is perhaps not there.
+    pub(crate) fn verdict(
+        &self,
+        address: IpAddr,
+        kind: Kind,
+        is_known: bool,
+        now: SystemTime,
+    ) -> Verdict {
+        match self.rates.as_ref().filter(|_| !is_known) {
+            Some(rates) => rates.count(address, kind, microseconds(now)),
+            None => Verdict::Sent,
         }
     }
 }

@@ -1,17 +1,17 @@
 //! One connection over TCP or TLS: messages with their length in front (RFC 1035 §4.2.2), as many as the
-//! client likes, answered in the order in which they come, but for those that others are asked (RFC 7766
-//! §6.2.1).
+//! client likes. What is known is answered in the order in which it is asked, and before what others are
+//! asked for (RFC 7766 §6.2.1.1).
 //!
 //! What is answered is in `answer`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use medusa_core::{Cx, Frame, Framing, Note, Session};
+use medusa_core::{Cx, Frame, Framing, Note, Session, TimerKey};
 use medusa_resolver::Forwarded;
 
-use crate::answer::{Answerer, Asker, Outcome, Transport, refuse};
-use crate::forward::{Asked as Question, Waiting, mark_available};
+use crate::answer::{Answerer, Asker, Kept, Outcome, Transport, refuse};
+use crate::recursion::Owing;
 use crate::service::{Shared, seconds, whole_seconds_of};
 use crate::transfer::{self, Asked, Handled};
 use crate::types::Rcode;
@@ -22,21 +22,13 @@ pub(crate) struct DnsSession {
     answerer: Rc<RefCell<Answerer>>,
     /// Whether the length is known, and the message is expected.
     in_message: bool,
-    /// Questions that were passed on.
-    waiting: Waiting<()>,
-    /// No question comes any more.
-    is_ending: bool,
+    /// What others were asked for.
+    owing: Option<Box<Owing>>,
 }
 
 impl DnsSession {
     pub(crate) fn new(shared: Rc<Shared>, answerer: Rc<RefCell<Answerer>>) -> DnsSession {
-        DnsSession {
-            shared,
-            answerer,
-            in_message: false,
-            waiting: Waiting::default(),
-            is_ending: false,
-        }
+        DnsSession { shared, answerer, in_message: false, owing: None }
     }
 
     fn answer(&mut self, cx: &mut Cx<'_>, message: &[u8]) {
@@ -50,37 +42,39 @@ impl DnsSession {
         }
         let zones = self.shared.zones.current();
         let mut answerer = self.answerer.borrow_mut();
-        let settings = &self.shared.settings;
-        let forwarder = self.shared.forwarder.as_ref();
-        let forwarder = forwarder.filter(|forwarder| forwarder.is_for(asker.address));
-        let mut passed_on = None;
-        let outcome = cx.compose(|out| {
+        let shared = &*self.shared;
+        let mut passed_on = false;
+        let mut compose = |out: &mut Vec<u8>| {
             with_length(out, |out| {
                 let start = out.len();
-                let outcome = answerer.answer(&zones, settings, &asker, message, out);
-                if let (Some(_), Outcome::Answered(answered)) = (forwarder, &outcome) {
-                    mark_available(out, start);
-                    if answered.is_foreign {
-                        passed_on = Question::read(message, settings, asker.transport);
-                    }
-                    if passed_on.is_some() {
-                        out.truncate(start);
-                    }
+                let outcome = answerer.answer(&zones, &shared.settings, &asker, message, out);
+                if let Some(recursion) = &shared.recursion
+                    && let Outcome::Answered(answered) = &outcome
+                    && recursion.takes(&asker, answered, &mut out[start..])
+                {
+                    out.truncate(start);
+                    passed_on = true;
                 }
                 outcome
             })
-        });
-        if let (Some(forwarder), Some(asked)) = (forwarder, passed_on) {
-            let (now, own) = (cx.now(), cx.remote());
-            if let Some(((), answer)) = self.waiting.ask(forwarder, asked, now, &own, ()) {
-                framed(&answer, |bytes| cx.write(bytes));
+        };
+        let outcome = match &mut self.owing {
+            Some(owing) if !owing.is_empty() => {
+                let mut framed = Vec::new();
+                let outcome = compose(&mut framed);
+                if !framed.is_empty() {
+                    owing.send(cx, framed);
+                }
+                outcome
             }
-            if self.waiting.len() >= cx.limits().in_flight {
-                cx.pause();
-            }
-            return;
-        }
+            _ => cx.compose(compose),
+        };
         match outcome {
+            Outcome::Answered(_) if passed_on => {
+                if let Some(kept) = Kept::of(message, &asker) {
+                    self.owing.get_or_insert_default().pass_on(cx, shared, kept);
+                }
+            }
             Outcome::Answered(_) => {}
             // The desk has taken those.
             Outcome::Transfer(_) => {
@@ -119,15 +113,6 @@ impl DnsSession {
     }
 }
 
-impl DnsSession {
-    /// Closes once the client is done and nothing is owed to it.
-    fn end_if_done(&self, cx: &mut Cx<'_>) {
-        if self.is_ending && self.waiting.is_empty() {
-            cx.close();
-        }
-    }
-}
-
 /// Hands on an answer with its length in front.
 fn framed(answer: &[u8], write: impl FnOnce(&[u8])) {
     let mut bytes = Vec::with_capacity(answer.len() + 2);
@@ -138,28 +123,6 @@ fn framed(answer: &[u8], write: impl FnOnce(&[u8])) {
 impl Session for DnsSession {
     fn opened(&mut self, cx: &mut Cx<'_>) {
         cx.expect(Framing::exact(2));
-    }
-
-    fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
-        let Ok(note) = note.downcast::<Forwarded>() else { return };
-        if let Some(((), answer)) = self.waiting.answered(&note) {
-            // Whichever answer comes first is sent first (RFC 7766 §6.2.1.1).
-            framed(&answer, |bytes| cx.write(bytes));
-        }
-        if self.waiting.len() < cx.limits().in_flight {
-            cx.resume();
-        }
-        self.end_if_done(cx);
-    }
-
-    fn half_closed(&mut self, cx: &mut Cx<'_>) {
-        self.is_ending = true;
-        self.end_if_done(cx);
-    }
-
-    fn draining(&mut self, cx: &mut Cx<'_>) {
-        self.is_ending = true;
-        self.end_if_done(cx);
     }
 
     fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
@@ -178,10 +141,22 @@ impl Session for DnsSession {
         cx.expect(Framing::exact(2));
         self.answer(cx, frame.bytes);
     }
+
+    fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
+        if let (Some(owing), Ok(forwarded)) = (&mut self.owing, note.downcast::<Forwarded>()) {
+            owing.heard(cx, &self.shared, &forwarded);
+        }
+    }
+
+    fn expired(&mut self, cx: &mut Cx<'_>, _: TimerKey) {
+        if let Some(owing) = &mut self.owing {
+            owing.expired(cx, &self.shared);
+        }
+    }
 }
 
 /// Appends what `compose` appends, with its length in front; nothing if that is nothing.
-fn with_length<R>(out: &mut Vec<u8>, compose: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+pub(crate) fn with_length<R>(out: &mut Vec<u8>, compose: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     let start = out.len();
     out.extend_from_slice(&[0, 0]);
     let result = compose(out);

@@ -20,6 +20,10 @@ pub mod flag {
     pub const TRUNCATED: u8 = 0x02;
     /// Recursion is desired, in the third octet.
     pub const RECURSION_DESIRED: u8 = 0x01;
+    /// Recursion is available, in the fourth octet.
+    pub const RECURSION_AVAILABLE: u8 = 0x80;
+    /// The data is authentic, in the fourth octet (RFC 4035 §3.1.6, RFC 6840 §5.7).
+    pub const AUTHENTIC: u8 = 0x20;
     /// Checking is disabled, in the fourth octet (RFC 4035 §3.1.6).
     pub const CHECKING_DISABLED: u8 = 0x10;
 }

@@ -11,8 +11,45 @@ use std::time::SystemTime;
 
 /// Answers DNS messages that came by another way than the server's own sockets.
 pub trait Door: Send + Sync {
-    /// The answer to a message; none if nothing is said to it. Called on a shard, so it must not block.
-    fn answer(&self, message: &[u8], visitor: Visitor) -> Option<DoorAnswer>;
+    /// Answers a message. Called on a shard, so it must not block.
+    fn answer(&self, message: &[u8], visitor: Visitor) -> DoorReply;
+}
+
+/// What a message is answered with.
+#[derive(Debug)]
+#[must_use]
+pub enum DoorReply {
+    /// This.
+    Now(DoorAnswer),
+    /// Something that isn't known yet.
+    Later(Pending),
+    /// Nothing: it is no question.
+    Nothing,
+}
+
+/// Who wants the answer that comes later. Called once, on any thread; dropped, there is no answer.
+pub type Then = Box<dyn FnOnce(DoorAnswer) + Send>;
+
+/// An answer that isn't known yet. What has to be done for it begins when somebody wants it.
+#[must_use]
+pub struct Pending(Box<dyn FnOnce(Then) + Send>);
+
+impl Pending {
+    /// One that `begin` sees to.
+    pub fn new(begin: impl FnOnce(Then) + Send + 'static) -> Pending {
+        Pending(Box::new(begin))
+    }
+
+    /// Has `then` hear of it.
+    pub fn begin(self, then: impl FnOnce(DoorAnswer) + Send + 'static) {
+        (self.0)(Box::new(then));
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pending")
+    }
 }
 
 /// Who brings a message.
@@ -65,8 +102,8 @@ mod tests {
     struct Echo;
 
     impl Door for Echo {
-        fn answer(&self, message: &[u8], _: Visitor) -> Option<DoorAnswer> {
-            Some(DoorAnswer { message: message.to_vec(), seconds: 7 })
+        fn answer(&self, message: &[u8], _: Visitor) -> DoorReply {
+            DoorReply::Now(DoorAnswer { message: message.to_vec(), seconds: 7 })
         }
     }
 
@@ -77,7 +114,7 @@ mod tests {
         assert!(doors.named("dns.other").is_none());
         let door = doors.named("dns.zones").unwrap();
         let visitor = Visitor { address: None, is_secure: true, now: SystemTime::UNIX_EPOCH };
-        let answer = door.answer(b"x", visitor).unwrap();
+        let DoorReply::Now(answer) = door.answer(b"x", visitor) else { panic!("now") };
         assert_eq!((answer.message, answer.seconds), (b"x".to_vec(), 7));
         assert_eq!(format!("{doors:?}"), "{\"dns.zones\"}");
     }

@@ -47,7 +47,7 @@ mod wire;
 
 pub use asker::{Answer, Asker, Resolver};
 pub use counts::{Count, Counts};
-pub use doors::{Door, DoorAnswer, Doors, Visitor};
+pub use doors::{Door, DoorAnswer, DoorReply, Doors, Pending, Then, Visitor};
 pub use error::LookupError;
 pub use fixed::Fixed;
 pub use forwarding::{Forwarded, Forwarding, Local, Passed, RawQuestion, Settings};

@@ -11,8 +11,15 @@ use crate::wire::{Edns, option};
 /// The octets of an OPT record without options.
 const FIXED: usize = 11;
 
-/// Extended errors (RFC 8914 §4).
-const NOT_AUTHORITATIVE: u16 = 20;
+/// An extended error (RFC 8914 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extended(u16);
+
+impl Extended {
+    pub(super) const STALE: Extended = Extended(3);
+    pub(super) const NOT_AUTHORITATIVE: Extended = Extended(20);
+    pub(super) const UNREACHABLE: Extended = Extended(22);
+}
 
 /// What an answer will say.
 pub(super) struct Reply<'s> {
@@ -65,8 +72,7 @@ impl<'s> Reply<'s> {
 
     /// Appends the OPT record.
     #[inline]
-    pub(super) fn write(&self, rcode: Rcode, is_foreign: bool, writer: &mut Writer<'_>) {
-        let extended = is_foreign.then_some(NOT_AUTHORITATIVE);
+    pub(super) fn write(&self, rcode: Rcode, extended: Option<Extended>, writer: &mut Writer<'_>) {
         let extended = extended.filter(|_| writer.room() >= self.len() + 6);
         let plain = self.len() + extended.map_or(0, |_| 6);
         let padding = self.padding.then(|| padding(writer.len() + plain, writer.room(), plain));
@@ -87,7 +93,7 @@ impl<'s> Reply<'s> {
             if let Some(Cookie::Sound { reply, .. }) = &self.cookie {
                 put(out, option::COOKIE, reply);
             }
-            if let Some(code) = extended {
+            if let Some(Extended(code)) = extended {
                 put(out, option::EXTENDED_ERROR, &code.to_be_bytes());
             }
             if let Some(octets) = padding.flatten() {

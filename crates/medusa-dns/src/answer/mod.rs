@@ -6,6 +6,7 @@
 mod cookie;
 mod denial;
 mod edns;
+mod passed;
 mod program;
 mod resolve;
 mod writer;
@@ -16,9 +17,10 @@ use std::sync::Arc;
 use resolve::{Names, Resolution};
 
 use crate::types::{Rcode, RecordType, class};
-use crate::wire::{Header, Query, Unfit, flag, question_of};
+use crate::wire::{Edns, Header, Query, Unfit, flag, question_of};
 use crate::zone::{Zone, ZonesSnapshot, below};
 
+pub(crate) use passed::Kept;
 pub use program::{Program, Question, Reply};
 pub use resolve::Kind;
 pub(crate) use writer::{Full, Owner, QUESTION, Section, Writer};
@@ -114,7 +116,7 @@ pub struct TransferRequest {
 /// The longest answer over a connection.
 pub const LONGEST: usize = u16::MAX as usize;
 /// The longest datagram to who knows nothing of EDNS (RFC 1035 §4.2.1).
-pub(crate) const PLAIN: usize = 512;
+const PLAIN: usize = 512;
 
 /// Answers messages, one after the other. It holds nothing but memory to work with.
 #[derive(Debug, Default)]
@@ -140,13 +142,7 @@ impl Answerer {
             Err(Unfit::Malformed) => return refuse(message, Rcode::FORMERR, out),
             Err(Unfit::NotImplemented) => return refuse(message, Rcode::NOTIMP, out),
         };
-        let limit = match (asker.transport, query.edns) {
-            (Transport::Udp, None) => PLAIN,
-            (Transport::Udp, Some(edns)) => {
-                usize::from(edns.payload.min(settings.payload)).max(PLAIN)
-            }
-            _ => LONGEST,
-        };
+        let limit = limit(asker.transport, query.edns.as_ref(), settings);
         let mut writer = Writer::new(out, limit, query.question);
         let edns = query.edns.map(|edns| edns::Reply::to(&edns, settings, asker));
         let reserved = edns.as_ref().map_or(0, edns::Reply::len);
@@ -194,7 +190,8 @@ impl Answerer {
         let is_known = edns.as_ref().is_some_and(edns::Reply::is_known);
         if let Some(edns) = edns {
             writer.release(reserved);
-            edns.write(rcode, is_foreign, &mut writer);
+            let extended = is_foreign.then_some(edns::Extended::NOT_AUTHORITATIVE);
+            edns.write(rcode, extended, &mut writer);
         }
         let flags = [
             flag::RESPONSE | query.header.flags[0] & flag::RECURSION_DESIRED | resolved.flags,
@@ -215,7 +212,7 @@ impl Answerer {
         let Ok(query) = Query::read(message, &mut self.names.asked) else { return false };
         let mut writer = Writer::new(out, PLAIN, query.question);
         if let Some(edns) = query.edns {
-            edns::Reply::to(&edns, settings, asker).write(Rcode::NOERROR, false, &mut writer);
+            edns::Reply::to(&edns, settings, asker).write(Rcode::NOERROR, None, &mut writer);
         }
         let flags = flag::RESPONSE | flag::TRUNCATED;
         let flags = [flags | query.header.flags[0] & flag::RECURSION_DESIRED, 0];
@@ -292,6 +289,16 @@ enum Target<'z> {
     Chaos,
     /// Nobody.
     Nowhere(Rcode),
+}
+
+/// How long an answer may be.
+#[inline]
+fn limit(transport: Transport, edns: Option<&Edns<'_>>, settings: &Settings) -> usize {
+    match (transport, edns) {
+        (Transport::Udp, None) => PLAIN,
+        (Transport::Udp, Some(edns)) => usize::from(edns.payload.min(settings.payload)).max(PLAIN),
+        _ => LONGEST,
+    }
 }
 
 fn failed(rcode: Rcode) -> resolve::Resolved {

@@ -54,6 +54,15 @@ impl<'o> Writer<'o> {
         Writer { out, start, limit, counts: [0; 3], apex: QUESTION }
     }
 
+    /// Goes on with the message at `start`, whose header has its counts.
+    pub(crate) fn over(out: &'o mut Vec<u8>, start: usize, limit: usize) -> Self {
+        let mut counts = [0; 3];
+        for (count, octets) in counts.iter_mut().zip(out[start + 6..].chunks_exact(2)) {
+            *count = u16::from_be_bytes([octets[0], octets[1]]);
+        }
+        Writer { out, start, limit, counts, apex: QUESTION }
+    }
+
     /// Says how many octets of the question's name are in front of the apex.
     #[inline]
     pub(crate) fn set_apex(&mut self, in_front: usize) {

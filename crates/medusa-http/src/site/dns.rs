@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
-use medusa_resolver::{Door, Doors, Visitor};
+use medusa_resolver::{DoorAnswer, DoorReply, Doors, Visitor};
 
 use crate::handler::{Answer, Exchange, Handler};
 use crate::head::Known;
@@ -37,11 +37,20 @@ impl DnsRoute {
         DnsRoute { doors, service }
     }
 
-    fn carry(&self, message: &[u8], visitor: Visitor) -> Response {
+    fn carry(&self, message: &[u8], visitor: Visitor, exchange: &mut Exchange<'_, '_>) -> Answer {
         let Some(door) = self.doors.named(&self.service) else {
-            return Response::error(StatusCode::BAD_GATEWAY);
+            return Response::error(StatusCode::BAD_GATEWAY).into();
         };
-        told(&*door, message, visitor)
+        match door.answer(message, visitor) {
+            DoorReply::Now(answer) => told(answer).into(),
+            DoorReply::Nothing => Response::error(StatusCode::BAD_REQUEST).into(),
+            DoorReply::Later(pending) => {
+                let (answer, later) = exchange.defer();
+                // Where too much waits, the handle is dropped, which is an answer too.
+                pending.begin(move |told_later| drop(later.answer(move || told(told_later))));
+                answer
+            }
+        }
     }
 }
 
@@ -54,7 +63,7 @@ impl Handler for DnsRoute {
         };
         match *request.method() {
             Method::GET | Method::HEAD => match asked(request.query().unwrap_or_default()) {
-                Ok(message) => self.carry(&message, visitor).into(),
+                Ok(message) => self.carry(&message, visitor, exchange),
                 Err(status) => Response::error(status).into(),
             },
             Method::POST => {
@@ -63,8 +72,8 @@ impl Handler for DnsRoute {
                     return Response::error(StatusCode::UNSUPPORTED_MEDIA_TYPE).into();
                 }
                 let route = self.clone();
-                Answer::collect(LONGEST as u64, move |message, _| {
-                    route.carry(&message, visitor).into()
+                Answer::collect(LONGEST as u64, move |message, exchange| {
+                    route.carry(&message, visitor, exchange)
                 })
             }
             _ => refuse_method(request.method(), &self.methods()).into(),
@@ -89,10 +98,7 @@ fn asked(query: &[u8]) -> Result<Vec<u8>, StatusCode> {
     ENCODING.decode(value).map_err(|_| StatusCode::BAD_REQUEST)
 }
 
-fn told(door: &dyn Door, message: &[u8], visitor: Visitor) -> Response {
-    let Some(answer) = door.answer(message, visitor) else {
-        return Response::error(StatusCode::BAD_REQUEST);
-    };
+fn told(answer: DoorAnswer) -> Response {
     let age = format!("max-age={}", answer.seconds);
     let age = HeaderValue::from_str(&age).unwrap_or(HeaderValue::from_static("no-store"));
     Response::new(StatusCode::OK)
