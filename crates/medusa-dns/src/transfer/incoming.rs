@@ -3,6 +3,8 @@
 //! Pure: what is taken is bounded, and nothing of it counts before its end has come and is signed. Where it
 //! goes then is for the keeper to say.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::delta::{Delta, soa_record};
@@ -10,7 +12,7 @@ use super::message::{Packer, Question, Reader, is_newer, serial_of};
 use super::tsig::{Key, SignatureError, Signer, Verifier};
 use crate::name::Name;
 use crate::types::{Rcode, RecordType, class};
-use crate::zone::{Misfit, Record, Zone, ZoneBuilder};
+use crate::zone::{Misfit, Record, Zone, ZoneBuilder, rdata};
 
 /// Why a transfer was given up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -333,20 +335,21 @@ impl Brought {
     }
 }
 
+/// What tells a record from others: all but its TTL.
+type Identity<'r> = (&'r Name, RecordType, Cow<'r, [u8]>);
+
 /// Several changes as one.
 pub(crate) fn joined<'d>(
     deltas: impl IntoIterator<Item = &'d Delta>,
 ) -> (Vec<Record>, Vec<Record>) {
-    use std::collections::HashMap;
     // What a later change does to a record outweighs what an earlier one has done.
-    let mut fates: HashMap<(&Name, RecordType, &[u8]), Option<&Record>> = HashMap::new();
+    let mut fates: HashMap<Identity<'d>, Option<&Record>> = HashMap::new();
+    let key = |record: &'d Record| {
+        (&record.owner, record.rtype, rdata::canonical(record.rtype, &record.rdata))
+    };
     for delta in deltas {
-        for record in &delta.removed {
-            fates.insert((&record.owner, record.rtype, &record.rdata), None);
-        }
-        for record in &delta.added {
-            fates.insert((&record.owner, record.rtype, &record.rdata), Some(record));
-        }
+        fates.extend(delta.removed.iter().map(|record| (key(record), None)));
+        fates.extend(delta.added.iter().map(|record| (key(record), Some(record))));
     }
     // What was added is removed too, so that no other TTL of it stays.
     let removed = fates.keys().map(|(owner, rtype, rdata)| Record {

@@ -11,7 +11,7 @@ use super::delta::{Delta, missing, records_of, soa_record};
 use super::message::{Entry, Reader, is_newer, serial_of, with_serial};
 use crate::name::{Name, QueryName};
 use crate::types::{Rcode, RecordType, class};
-use crate::zone::{Record, Zone, below};
+use crate::zone::{Record, Zone, below, rdata};
 
 #[allow(missing_docs)]
 impl Rcode {
@@ -126,7 +126,8 @@ impl Draft<'_> {
             if record.ttl != 0 {
                 return Err(Rcode::FORMERR);
             }
-            let Record { owner, rtype, rdata, .. } = record;
+            let data = data_of(&record);
+            let Record { owner, rtype, .. } = record;
             let is_any = rtype == RecordType::ANY;
             if (rtype.is_meta() && !is_any) || (class != class::IN && !is_empty) {
                 return Err(Rcode::FORMERR);
@@ -142,13 +143,13 @@ impl Draft<'_> {
                 (class::NONE, true, true) => return Err(Rcode::YXDOMAIN),
                 (class::NONE, false, true) => return Err(Rcode::YXRRSET),
                 (class::ANY | class::NONE, ..) => {}
-                (class::IN, false, _) => sets.entry((owner, rtype)).or_default().push(rdata),
+                (class::IN, false, _) => sets.entry((owner, rtype)).or_default().push(data),
                 _ => return Err(Rcode::FORMERR),
             }
         }
         for ((owner, rtype), mut wanted) in sets {
             let here = self.at(&owner).iter().filter(|record| record.rtype == rtype);
-            let mut here: Vec<_> = here.map(|record| record.rdata.clone()).collect();
+            let mut here: Vec<_> = here.map(data_of).collect();
             here.sort();
             wanted.sort();
             wanted.dedup();
@@ -162,6 +163,7 @@ impl Draft<'_> {
     /// Does one change, or leaves it where the rules say so (RFC 2136 §3.4.2).
     fn change(&mut self, change: Change) {
         let Change { record, class, .. } = change;
+        let data = data_of(&record);
         let is_apex = record.owner == *self.zone.apex();
         let here = self.at(&record.owner);
         let is_kept =
@@ -176,7 +178,7 @@ impl Draft<'_> {
                 let count = here.iter().filter(|one| one.rtype == record.rtype).count();
                 // A zone keeps its last name server.
                 if !(is_apex && record.rtype == RecordType::NS && count == 1) {
-                    here.retain(|one| one.rtype != record.rtype || one.rdata != record.rdata);
+                    here.retain(|one| one.rtype != record.rtype || data_of(one) != data);
                 }
             }
             _ => {}
@@ -210,6 +212,11 @@ impl Draft<'_> {
     }
 }
 
+/// A record's data, as records of a set are told apart.
+fn data_of(record: &Record) -> Vec<u8> {
+    rdata::canonical(record.rtype, &record.rdata).into_owned()
+}
+
 /// Adds a record to those of its name (RFC 2136 §3.4.2.2).
 fn add(here: &mut Vec<Record>, record: Record, is_apex: bool) {
     let has = |rtype: RecordType| here.iter().any(|one| one.rtype == rtype);
@@ -235,7 +242,8 @@ fn add(here: &mut Vec<Record>, record: Record, is_apex: bool) {
         rtype if has(RecordType::CNAME) && !BESIDE_CNAME.contains(&rtype) => return,
         _ => {}
     }
-    here.retain(|one| one.rtype != record.rtype || one.rdata != record.rdata);
+    let data = data_of(&record);
+    here.retain(|one| one.rtype != record.rtype || data_of(one) != data);
     // The records of a set have one TTL (RFC 2181 §5.2): the newest one's. Signatures have that of what
     // they cover.
     if record.rtype != RecordType::RRSIG {

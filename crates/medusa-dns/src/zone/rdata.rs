@@ -4,6 +4,8 @@
 //! Types that aren't in the table are written in the general form of RFC 3597 and are opaque. What an
 //! SVCB record's parameters are is in `svcb`.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -587,4 +589,15 @@ pub(crate) fn names_in(
         at += length;
         matches!(field, Name | Plain).then_some((start, length, *field == Name))
     })
+}
+
+/// A record's data with its names in lower case, as records are told apart (RFC 4343 §3).
+pub(crate) fn canonical(rtype: RecordType, rdata: &[u8]) -> Cow<'_, [u8]> {
+    let mut lowered = Cow::Borrowed(rdata);
+    for (at, length, _) in names_in(rtype, rdata) {
+        if rdata[at..at + length].iter().any(u8::is_ascii_uppercase) {
+            lowered.to_mut()[at..at + length].make_ascii_lowercase();
+        }
+    }
+    lowered
 }

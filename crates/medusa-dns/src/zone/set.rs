@@ -1,16 +1,19 @@
 //! The zones of a server: which there are, and which a question belongs to. One of them is replaced
 //! without the others, and without those who are answering from it noticing.
 
-use std::collections::{BTreeMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
-use super::builder::{Record, ZoneBuilder};
+use super::builder::{Misfit, Origin, Record, ZoneBuilder};
 use super::fault::Fault;
 use super::index::Index;
 use super::model::Zone;
-use crate::name::{Name, QueryName, hash_of};
+use super::rdata::canonical;
+use crate::name::{Name, QueryName, Shown, hash_of};
+use crate::types::RecordType;
 
 /// The zones of a server. Cheap to clone: all clones are the same set.
 #[derive(Clone, Default)]
@@ -111,6 +114,9 @@ impl ZonesSnapshot {
     }
 }
 
+/// Records of one name, by type and data.
+type Data<'r> = HashSet<(RecordType, Cow<'r, [u8]>)>;
+
 impl Zone {
     /// Its records in canonical order of names, by type within a name, each set followed by its
     /// signatures.
@@ -144,16 +150,41 @@ impl Zone {
     ///
     /// All that is wrong with what it would be.
     pub fn edited(&self, removed: &[Record], added: &[Record]) -> Result<Zone, Vec<Fault>> {
+        let mut gone: HashMap<&[u8], Data<'_>> = HashMap::new();
+        for Record { owner, rtype, rdata, .. } in removed {
+            let here = gone.entry(owner.wire()).or_default();
+            here.insert((*rtype, canonical(*rtype, rdata)));
+        }
         let mut builder = ZoneBuilder::new(self.apex().clone());
-        let gone: HashSet<_> =
-            removed.iter().map(|gone| (&gone.owner, gone.rtype, &gone.rdata[..])).collect();
-        let gone =
-            |record: &Record| gone.contains(&(&record.owner, record.rtype, &record.rdata[..]));
-        let kept = self.records().filter(|record| !gone(record));
-        for record in kept.chain(added.iter().cloned()) {
-            builder.add(&record).map_err(|misfit| {
-                vec![Fault::whole(format!("{} {}: {misfit}", record.owner, record.rtype))]
-            })?;
+        let misfits = |owner: &[u8], rtype: RecordType, misfit: Misfit| {
+            vec![Fault::whole(format!("{} {rtype}: {misfit}", Shown(owner)))]
+        };
+        let mut owner = Vec::new();
+        // Nearly all names stay as they are, and in order.
+        for node in self.nodes() {
+            owner.clear();
+            node.name_into(&mut owner);
+            let gone = gone.get(&owner[..]);
+            let mut keep = |rtype: RecordType, ttl: u32, rdata: &[u8]| {
+                if gone.is_some_and(|gone| gone.contains(&(rtype, canonical(rtype, rdata)))) {
+                    return Ok(());
+                }
+                let added = builder.add_wire(&owner, rtype, ttl, rdata, Origin::default());
+                added.map_err(|misfit| misfits(&owner, rtype, misfit))
+            };
+            for set in node.rrsets() {
+                for one in set.rendered() {
+                    keep(one.rtype, one.ttl, &set.expanded(&one, self.apex().wire()))?;
+                }
+                for one in set.rendered_signatures() {
+                    keep(one.rtype, one.ttl, one.rdata)?;
+                }
+            }
+        }
+        for record in added {
+            builder
+                .add(record)
+                .map_err(|misfit| misfits(record.owner.wire(), record.rtype, misfit))?;
         }
         builder.build()
     }

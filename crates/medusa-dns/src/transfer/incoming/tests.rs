@@ -197,3 +197,21 @@ fn no_answer_is_too_strange() {
         }
     }
 }
+
+#[test]
+fn names_in_data_are_the_same_in_any_case() {
+    let old = Arc::new(zone(1, &["a MX 1 mx.Example.Test.", "b MX 1 MX.org.", "c MX 1 x.org."]));
+    let step = |from: u32, removed: &[&str], added: &[&str]| {
+        let list = |serial: u32, lines: &[&str]| {
+            let soa = soa_record(&numbered(serial, 0)).into_iter();
+            soa.chain(lines.iter().map(|line| record(line))).collect::<Vec<_>>()
+        };
+        Delta::new(list(from, removed), list(from + 1, added)).unwrap()
+    };
+    let first = step(1, &["a MX 1 MX.example.test.", "b MX 1 mx.ORG."], &["c MX 1 Y.org."]);
+    let second = step(2, &["c MX 1 y.ORG."], &[]);
+    let (new, _) = Brought::Changes(vec![first, second]).finish(Some(&old)).unwrap();
+    let left: Vec<_> = new.records().filter(|one| one.rtype == RecordType::MX).collect();
+    assert_eq!(left, [record("c MX 1 x.org.")]);
+    assert_eq!(new.soa().serial, 3);
+}

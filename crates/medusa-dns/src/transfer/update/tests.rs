@@ -106,6 +106,9 @@ fn changes_are_done_by_the_rules() {
     check(&["a A 192.0.2.1"], &["IN a CNAME b"], 1, &["a A 1"]);
     check(&["a CNAME b"], &["IN a A 192.0.2.1"], 1, &["a CNAME 0"]);
     check(&["a CNAME b"], &["IN a CNAME c"], 2, &["a CNAME 0"]);
+    // Names are the same in any case.
+    check(&["a CNAME b.org."], &["NONE a CNAME B.Org."], 2, &[]);
+    check(&["a MX 1 b.org."], &["IN a MX 1 B.ORG."], 2, &["a MX 0"]);
     // The apex keeps its SOA record and a name server.
     check(&[], &["ANY @ ANY", "ANY @ NS", "ANY @ SOA", "NONE @ NS ns1"], 1, &[]);
     check(&[], &["NONE @ SOA ns1 admin 1 3600 600 86400 300"], 1, &[]);
