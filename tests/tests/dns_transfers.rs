@@ -508,9 +508,23 @@ struct Hostile {
 }
 
 impl Hostile {
+    /// The next connection, which comes within the test's patience.
+    fn accept(&self) -> TcpStream {
+        let end = Instant::now() + PATIENCE;
+        self.listener.set_nonblocking(true).expect("a listener");
+        loop {
+            if let Ok((stream, _)) = self.listener.accept() {
+                stream.set_nonblocking(false).expect("a stream");
+                return stream;
+            }
+            assert!(Instant::now() < end, "nobody asks");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
     /// Answers one request with these messages, and waits until the other end has gone.
     fn answer(&self, messages: impl Iterator<Item = Vec<u8>>) {
-        let (mut stream, _) = self.listener.accept().expect("it asks");
+        let mut stream = self.accept();
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         let request = read_message(&mut stream);

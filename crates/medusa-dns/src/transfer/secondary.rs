@@ -116,7 +116,11 @@ impl Schedule {
     /// No primary has answered as it should.
     pub(crate) fn failed(&mut self, now: Instant, chance: f32) {
         self.failures += 1;
-        self.told = None;
+        // Whoever has told of a change meanwhile may be able to send it.
+        if self.told.take().is_some() {
+            self.next = Some(self.soonest(now));
+            return;
+        }
         let wait = match self.soa {
             Some(soa) => seconds(soa.retry).clamp(LEAST, MOST_RETRY),
             None => {
@@ -211,7 +215,13 @@ mod tests {
         assert_eq!(schedule.poll(soon, true), None);
         assert!(schedule.notified(soon, None));
         assert_eq!(schedule.poll(soon, true), None);
-        assert_eq!(schedule.poll(soon + BETWEEN_NOTICES, true), Some(Due::Ask));
+        let later = soon + BETWEEN_NOTICES;
+        assert_eq!(schedule.poll(later, true), Some(Due::Ask));
+        assert!(schedule.notified(later, None));
+        schedule.failed(later, 0.0);
+        assert_eq!(schedule.deadline(), Some(later + BETWEEN_NOTICES));
+        schedule.failed(later, 0.0);
+        assert_eq!(schedule.deadline(), Some(after(later, 600)));
     }
 
     #[test]
