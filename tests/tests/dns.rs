@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, UdpSocket};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use medusa_tests::{Authority, PATIENCE, Server, Site, curl, require};
+use medusa_tests::{Authority, PATIENCE, Server, Signal, Site, curl, require, until};
 
 const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
 
@@ -306,6 +307,30 @@ fn a_question_that_others_are_slow_to_answer_keeps_no_other_waiting() {
     answer[3] = 0x83;
     silent.send_to(&answer, from).expect("sent");
     assert_eq!(hear(), (1, 3), "and is told, though the client has ended its side");
+    server.end();
+}
+
+#[test]
+fn changed_zone_files_are_read_again_at_hup() {
+    let site = site();
+    let mut command = site.command(MEDUSA, &["serve", "medusa.toml"]);
+    command.stderr(std::fs::File::create(site.path("log")).expect("a file"));
+    let server = Server::start(command);
+    site.write("zones/example.test.zone", format!("{ZONE}new A 192.0.2.9\n"));
+    server.signal(Signal::HUP);
+    // Without the signal it would take ten seconds, and one more to be sure that nobody writes.
+    let soon = Instant::now() + Duration::from_secs(8);
+    let is_read = || site.read("log").contains("example.test. was read again");
+    until("it was read", || is_read() || Instant::now() > soon);
+    assert!(is_read(), "{}", site.read("log"));
+    let (_, udp) = ports(&server);
+    let arguments = ["@127.0.0.1", "-p", &udp, "new.example.test", "+short", "+norecurse"];
+    if let Some(answer) = asked("dig", &arguments) {
+        assert_eq!(answer, "192.0.2.9\n");
+    }
+    site.write("zones/example.test.zone", format!("{ZONE}new B 192.0.2.9\n"));
+    server.signal(Signal::HUP);
+    until("it was refused", || site.read("log").contains("stays as it was"));
     server.end();
 }
 

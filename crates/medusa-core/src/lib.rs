@@ -29,6 +29,7 @@ mod env;
 mod mailbox;
 mod peer_rates;
 mod proxy;
+mod reloads;
 mod shard;
 mod sys;
 mod timer;
@@ -44,6 +45,7 @@ pub use network::Network;
 pub use offload::Busy;
 pub use outbox::{Delivered, Outbox};
 pub use producer::{ProduceError, Produced, Producer};
+pub use reloads::Reloads;
 pub use reply::ReplySlot;
 pub use server::Server;
 pub use service::{

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use medusa_core::config::Listen;
 use medusa_core::metrics::Metrics;
 use medusa_core::tls::ServerTls;
-use medusa_core::{BuildContext, BuildError, Listener, Network, Plugin, Service};
+use medusa_core::{BuildContext, BuildError, Listener, Network, Plugin, Reloads, Service};
 use medusa_resolver::{BadUpstream, Doors, Forwarding, Resolvers, Upstream};
 
 use crate::answer::Settings;
@@ -66,6 +66,9 @@ impl Plugin for Dns {
             .with_summary(summary);
         if let Some((resolver, networks)) = forward {
             service = service.with_counted_forwarding(resolver, networks, counters(cx));
+        }
+        if let (Some(reloads), Some(reload)) = (cx.shared::<Reloads>(), service.reload()) {
+            reloads.register(reload);
         }
         if let Some(doors) = cx.shared::<Doors>() {
             doors.open(cx.service_name(), service.door());

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use medusa_core::tls::ServerTls;
@@ -156,6 +156,15 @@ impl DnsService {
     pub(crate) fn with_files(mut self, files: ZoneFiles) -> DnsService {
         self.shared.files = (!files.is_empty()).then(|| Arc::new(Mutex::new(files)));
         self
+    }
+
+    /// Reads, when it is called, the zone files that have changed: at once, and blocking.
+    pub(crate) fn reload(&self) -> Option<impl Fn() + Send + Sync + 'static> {
+        let (files, desk) = (self.shared.files.clone()?, self.shared.desk.clone());
+        Some(move || {
+            let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+            files.look_now(|zone| desk.reloaded(zone));
+        })
     }
 
     /// Sets who may have zones as a whole: nobody, unless somebody is named.

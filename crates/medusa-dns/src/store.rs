@@ -60,14 +60,23 @@ impl ZoneFiles {
 
     /// Reads what has changed and stayed so since the last look, and hands it to `replace`; what is wrong
     /// is told, and the zone that was served before still is. Whether it should look again soon. Blocks.
-    pub(crate) fn look(&mut self, mut replace: impl FnMut(Zone)) -> bool {
+    pub(crate) fn look(&mut self, replace: impl FnMut(Zone)) -> bool {
+        self.look_at_all(false, replace)
+    }
+
+    /// The same, and whoever asks says that nobody is writing: what has changed is read at once. Blocks.
+    pub(crate) fn look_now(&mut self, replace: impl FnMut(Zone)) {
+        self.look_at_all(true, replace);
+    }
+
+    fn look_at_all(&mut self, is_settled: bool, mut replace: impl FnMut(Zone)) -> bool {
         let mut soon = false;
         for file in &mut self.0 {
             let stamped = |(path, _): &Seen| (path.clone(), stamp(path));
             let now: Vec<Seen> = file.read.iter().map(stamped).collect();
             if now == file.read {
                 file.seen = now;
-            } else if now != file.seen {
+            } else if now != file.seen && !is_settled {
                 // Somebody may be writing still.
                 file.seen = now;
                 soon = true;
@@ -198,6 +207,10 @@ mod tests {
         write("hosts", "c A 192.0.2.3\n");
         assert!(files.look(|zone| zones.replace(zone)) && !files.look(|zone| zones.replace(zone)));
         assert_eq!(count(), 4);
+        write("hosts", "c A 192.0.2.3\nd A 192.0.2.4\n");
+        files.look_now(|zone| zones.replace(zone));
+        assert_eq!(count(), 5);
+        files.look_now(|_| panic!("nothing has changed"));
     }
 
     #[test]

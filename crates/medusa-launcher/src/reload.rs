@@ -1,4 +1,5 @@
-//! Certificates and accounts that change while a server runs: looked at every few seconds, and at HUP.
+//! Certificates and accounts that change while a server runs: looked at every few seconds, and at HUP, when
+//! services are asked to look at their own files too.
 //!
 //! What can't be used is told once, and what was read before stays in use. Nothing else of the
 //! configuration is read again.
@@ -10,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use medusa_accounts::Accounts;
+use medusa_core::Reloads;
 use medusa_core::tls::{ExpiryWatch, ServerTls, TlsError};
 
 use crate::accounts::{Look, UsersFile};
@@ -28,6 +30,8 @@ pub(crate) struct Watched {
     tls: Option<Arc<ServerTls>>,
     /// The accounts and their file, where there is one.
     accounts: Option<(UsersFile, Arc<Accounts>)>,
+    /// What services read again when it is asked for.
+    services: Reloads,
     /// What was told of certificates that are about to expire.
     expiry: ExpiryWatch,
 }
@@ -44,6 +48,7 @@ impl Watched {
     pub(crate) fn new(
         tls: Option<Arc<ServerTls>>,
         accounts: Option<(UsersFile, Arc<Accounts>)>,
+        services: Reloads,
     ) -> Self {
         let mut expiry = ExpiryWatch::default();
         let shown = tls.as_ref().map(|tls| tls.certificates()).unwrap_or_default();
@@ -52,7 +57,7 @@ impl Watched {
                 tracing::warn!("{warning}");
             }
         }
-        Self { tls, accounts, expiry }
+        Self { tls, accounts, services, expiry }
     }
 
     /// Looks at everything every few seconds from now on.
@@ -79,6 +84,9 @@ impl Watched {
     /// Reads what has changed; with `asked` the users file in any case, and says so. Whether it should
     /// look again soon.
     fn look(&mut self, asked: bool) -> bool {
+        if asked {
+            self.services.run();
+        }
         if let Some(tls) = &self.tls {
             match tls.refresh() {
                 Ok(true) => tracing::info!("the certificates were read again"),
@@ -167,7 +175,7 @@ mod tests {
         let read = crate::accounts::read(&root, folder.path(), services, &mut Vec::new());
         let (file, accounts) = read.expect("sound");
         let accounts = Arc::new(accounts);
-        let watched = Watched::new(None, Some((file, Arc::clone(&accounts))));
+        let watched = Watched::new(None, Some((file, Arc::clone(&accounts))), Reloads::default());
         let (wishes, wished) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let soon = Duration::from_millis(1);

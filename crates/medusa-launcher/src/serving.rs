@@ -22,6 +22,7 @@ use crate::config::document::Document;
 use crate::kinds::Kinds;
 use crate::plan::Plan;
 use crate::reload::Watched;
+use crate::shared::Shared;
 use crate::table::{Table, serves};
 use crate::user::{Identity, raise_file_limit};
 use crate::{Failure, logs, print_out};
@@ -62,7 +63,8 @@ pub(crate) fn serve(
     for warning in &plan.warnings {
         tracing::warn!(at = warning.place(source), "{}", warning.message);
     }
-    let watched = Watched::new(plan.shared.tls.clone(), plan.shared.accounts.take());
+    let Shared { tls, accounts, reloads, .. } = &mut plan.shared;
+    let watched = Watched::new(tls.clone(), accounts.take(), reloads.clone());
     let watch = watched.start().context("the thread that reloads")?;
 
     let bound = server.bound().to_vec();

@@ -1,7 +1,7 @@
 //! What the services of a configuration share: certificates, accounts, metrics, resolvers.
 //!
 //! A plug-in finds each by its type in its `BuildContext`: `ServerTls`, `Logins`, `Arc<Accounts>`,
-//! `Metrics`, `Arc<dyn Resolver>`, `Resolvers`. What is in them is read elsewhere.
+//! `Metrics`, `Reloads`, `Arc<dyn Resolver>`, `Resolvers`. What is in them is read elsewhere.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use medusa_accounts::{Accounts, Logins, ThrottleLimits};
 use medusa_core::metrics::Metrics;
 use medusa_core::tls::ServerTls;
-use medusa_core::{AccessSink, BuildContext, BuildError, Service};
+use medusa_core::{AccessSink, BuildContext, BuildError, Reloads, Service};
 use medusa_resolver::Doors;
 
 use crate::accounts::{self, Services, UsersFile};
@@ -23,6 +23,8 @@ use crate::{resolver, tls};
 pub(crate) struct Shared {
     /// Counts for all of them.
     pub metrics: Metrics,
+    /// What services read again at HUP.
+    pub reloads: Reloads,
     /// The certificates, where there are any.
     pub tls: Option<Arc<ServerTls>>,
     /// A row for each certificate: file, last day, names.
@@ -42,9 +44,10 @@ impl Shared {
         services: Services,
         errors: &mut Vec<Diagnostic>,
     ) -> Self {
-        let metrics = Metrics::default();
+        let (metrics, reloads) = (Metrics::default(), Reloads::default());
         let mut context = BuildContext::new("", "", folder)
             .with_shared(metrics.clone())
+            .with_shared(reloads.clone())
             .with_shared(Doors::default());
         let (mut certificates, mut broken) = (Vec::new(), Vec::new());
         match tls::read(root, folder, SystemTime::now(), errors) {
@@ -66,7 +69,7 @@ impl Shared {
         }
         context = resolver::share(root, folder, context, errors);
         let tls = context.shared::<ServerTls>();
-        Self { metrics, tls, certificates, accounts, context, broken }
+        Self { metrics, reloads, tls, certificates, accounts, context, broken }
     }
 
     /// The surroundings that every service is built in.
