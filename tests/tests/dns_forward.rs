@@ -101,9 +101,11 @@ fn names_of_others_come_from_the_server_that_is_asked() {
         let ttl = answer.split_whitespace().nth(1).and_then(|ttl| ttl.parse().ok());
         ttl.is_some_and(|ttl: u32| (200..300).contains(&ttl))
     });
-    // Our own zones are ours. An alias that leads out of them is the client's to follow.
+    // Our own zones are ours, and where an alias leads out of them others know the rest.
     let answer = dig(near, &["away.example.test", "A"]);
-    assert!(answer.contains("flags: qr aa rd ra;") && answer.contains("ANSWER: 1,"), "{answer}");
+    assert!(answer.contains("flags: qr aa rd ra;") && answer.contains("ANSWER: 2,"), "{answer}");
+    let answer = dig(near, &["away.example.test", "A", "+short", "+tcp"]);
+    assert_eq!(answer, "www.example.org.\n192.0.2.9\n");
     for refused in [&["-b", "127.0.0.2"][..], &["+norecurse"]] {
         let answer = dig(near, &[&["www.example.org", "A"], refused].concat());
         assert!(answer.contains("REFUSED") && !answer.contains("192.0.2.9"), "{answer}");

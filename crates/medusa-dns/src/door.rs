@@ -6,7 +6,7 @@ use std::fmt;
 
 use medusa_resolver::{Door, DoorAnswer, DoorReply, Visitor};
 
-use crate::answer::{Answerer, Asker, Kept, Outcome, Transport, refuse};
+use crate::answer::{Answerer, Asker, Outcome, Transport, refuse};
 use crate::service::{Shared, seconds};
 use crate::types::{Rcode, RecordType};
 use crate::wire::{HEADER, Header, RawRecord};
@@ -36,11 +36,13 @@ impl Door for DnsDoor {
         let zones = self.shared.zones.current();
         let mut out = Vec::with_capacity(512);
         let settings = &self.shared.settings;
-        match Answerer::default().answer(&zones, settings, &asker, message, &mut out) {
+        let mut answerer = Answerer::default();
+        match answerer.answer(&zones, settings, &asker, message, &mut out) {
             Outcome::Answered(answered) => {
                 if let Some(recursion) = &self.shared.recursion
-                    && recursion.takes(&asker, &answered, &mut out)
-                    && let Some(kept) = Kept::of(message, &asker)
+                    && let asked = (message, &asker)
+                    && let Some(kept) =
+                        recursion.takes(asked, &answered, &answerer, &zones, &mut out)
                     && let Some(pending) = recursion.bring(kept)
                 {
                     return DoorReply::Later(pending);

@@ -15,11 +15,12 @@ use medusa_resolver::{
     DoorAnswer, Forwarded, Forwarding, LookupError, Passed, Pending, Reply, Then,
 };
 
-use crate::answer::{Answered, Asker, Kept};
+use crate::answer::{Answered, Answerer, Asker, Kept, Kind};
 use crate::door::lifetime;
 use crate::rate::Verdict;
 use crate::service::Shared;
 use crate::wire::flag;
+use crate::zone::ZonesSnapshot;
 
 /// The timer of those who have waited for too long.
 pub(crate) const OVERDUE: TimerKey = TimerKey(3);
@@ -58,15 +59,30 @@ impl Recursion {
         Recursion { forwarding, networks, counters, shards, next }
     }
 
-    /// Whether others are to be asked in the place of `answer`. Who might have them asked is told so, by RA
-    /// in every answer. Without RD they aren't: nobody has to know what others have asked for.
-    pub(crate) fn takes(&self, asker: &Asker, answered: &Answered, answer: &mut [u8]) -> bool {
+    /// What is to be kept of a question, if others are to be asked in the place of `answer`, which is the
+    /// last of `answerer`. Who might have them asked is told so, by RA in every answer. Without RD they
+    /// aren't: nobody has to know what others have asked for.
+    pub(crate) fn takes(
+        &self,
+        (message, asker): (&[u8], &Asker),
+        answered: &Answered,
+        answerer: &Answerer,
+        zones: &ZonesSnapshot,
+        answer: &mut [u8],
+    ) -> Option<Kept> {
         if !asker.address.is_some_and(|address| self.serves(address)) {
-            return false;
+            return None;
         }
-        let Some([.., flags, more]) = answer.first_chunk_mut::<4>() else { return false };
+        let [.., flags, more] = answer.first_chunk_mut::<4>()?;
         *more |= flag::RECURSION_AVAILABLE;
-        answered.is_foreign && *flags & flag::RECURSION_DESIRED != 0
+        if *flags & flag::RECURSION_DESIRED == 0 {
+            return None;
+        }
+        match answered.kind {
+            _ if answered.is_foreign => Kept::of(message, asker),
+            Kind::Alias => Kept::behind(message, asker, answer, answerer.target(zones)?),
+            _ => None,
+        }
     }
 
     fn serves(&self, address: IpAddr) -> bool {

@@ -14,7 +14,7 @@ use medusa_core::{
 };
 use medusa_resolver::{Door, Forwarded, Forwarding};
 
-use crate::answer::{Answerer, Asker, Kept, Kind, Outcome, Program, Settings, Transport};
+use crate::answer::{Answerer, Asker, Kind, Outcome, Program, Settings, Transport};
 use crate::door::DnsDoor;
 use crate::rate::{Accounts, RateLimit, Verdict};
 use crate::recursion::{Asking, Brought, Counters, OVERDUE, Recursion, To};
@@ -291,9 +291,10 @@ impl DatagramService for DnsDatagrams {
             let outcome = answerer.answer(&zones, settings, &asker, datagram.bytes, out);
             let Outcome::Answered(answered) = outcome else { return false };
             if let Some(recursion) = &shared.recursion
-                && recursion.takes(&asker, &answered, out)
+                && let asked = (datagram.bytes, &asker)
+                && let Some(kept) = recursion.takes(asked, &answered, answerer, &zones, out)
             {
-                passed_on = Some(answered.is_known);
+                passed_on = Some((kept, answered.is_known));
                 return false;
             }
             let Some(rates) = rates.as_ref().filter(|_| !answered.is_known) else { return true };
@@ -306,9 +307,7 @@ impl DatagramService for DnsDatagrams {
                 }
             }
         });
-        if let Some(is_known) = passed_on
-            && let Some(kept) = Kept::of(datagram.bytes, &asker)
-        {
+        if let Some((kept, is_known)) = passed_on {
             self.asking.pass_on(cx, shared, kept, To::Sender(datagram.sender, is_known));
         }
     }

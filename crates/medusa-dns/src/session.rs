@@ -10,7 +10,7 @@ use std::rc::Rc;
 use medusa_core::{Cx, Frame, Framing, Note, Session, TimerKey};
 use medusa_resolver::Forwarded;
 
-use crate::answer::{Answerer, Asker, Kept, Outcome, Transport, refuse};
+use crate::answer::{Answerer, Asker, Outcome, Transport, refuse};
 use crate::recursion::Owing;
 use crate::service::{Shared, seconds, whole_seconds_of};
 use crate::transfer::{self, Asked, Handled};
@@ -43,17 +43,19 @@ impl DnsSession {
         let zones = self.shared.zones.current();
         let mut answerer = self.answerer.borrow_mut();
         let shared = &*self.shared;
-        let mut passed_on = false;
+        let mut passed_on = None;
         let mut compose = |out: &mut Vec<u8>| {
             with_length(out, |out| {
                 let start = out.len();
                 let outcome = answerer.answer(&zones, &shared.settings, &asker, message, out);
                 if let Some(recursion) = &shared.recursion
                     && let Outcome::Answered(answered) = &outcome
-                    && recursion.takes(&asker, answered, &mut out[start..])
                 {
-                    out.truncate(start);
-                    passed_on = true;
+                    let (asked, answer) = ((message, &asker), &mut out[start..]);
+                    passed_on = recursion.takes(asked, answered, &answerer, &zones, answer);
+                    if passed_on.is_some() {
+                        out.truncate(start);
+                    }
                 }
                 outcome
             })
@@ -69,12 +71,10 @@ impl DnsSession {
             }
             _ => cx.compose(compose),
         };
+        if let Some(kept) = passed_on {
+            return self.owing.get_or_insert_default().pass_on(cx, shared, kept);
+        }
         match outcome {
-            Outcome::Answered(_) if passed_on => {
-                if let Some(kept) = Kept::of(message, &asker) {
-                    self.owing.get_or_insert_default().pass_on(cx, shared, kept);
-                }
-            }
             Outcome::Answered(_) => {}
             // The desk has taken those.
             Outcome::Transfer(_) => {

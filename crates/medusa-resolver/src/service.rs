@@ -236,18 +236,8 @@ impl Shard {
         let now = cx.now();
         self.mind_the_plan(&mut core, cx, now);
         act(&mut core, now);
-        // Sockets are closed last: what is sent in this callback leaves before the first of them is, and
-        // by then those that it leaves by must be open.
-        let mut closed = Vec::new();
         while let Some(transmit) = core.engine.poll_transmit() {
-            match transmit {
-                Transmit::Close { path } => closed.extend(self.sockets.remove(&path)),
-                transmit => self.transmit(&mut core, cx, transmit, now),
-            }
-        }
-        for socket in closed {
-            self.paths.remove(&socket);
-            cx.close_socket(socket);
+            self.transmit(&mut core, cx, transmit, now);
         }
         while let Some((waiter, answer)) = core.engine.poll_answer() {
             waiter.tell(answer.map_err(LookupError::temporary));
@@ -295,8 +285,12 @@ impl Shard {
                     Err(_) => core.engine.handle_unreachable(path, true, now),
                 }
             }
-            // Done last.
-            Transmit::Close { .. } => {}
+            Transmit::Close { path } => {
+                if let Some(socket) = self.sockets.remove(&path) {
+                    self.paths.remove(&socket);
+                    cx.close_socket(socket);
+                }
+            }
             Transmit::Stream { server, bytes } => {
                 let Some(address) = self.stream(core, cx, server) else { return };
                 cx.notify(address, Message(bytes));

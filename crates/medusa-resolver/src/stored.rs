@@ -122,6 +122,23 @@ impl Reply {
         }
     }
 
+    /// Appends the records of its answer and authority sections to a message in which an alias leads to its
+    /// question, and says how many of each there are. Times are counted down; names aren't compressed.
+    pub fn append(&self, out: &mut Vec<u8>) -> [u16; 2] {
+        let name = &self.stored.wire[HEADER..self.question_end() - 4];
+        let Ok(message) = wire::read(&self.stored.wire, name) else { return [0; 2] };
+        let left = |ttl: u32| if self.stale { STALE_SECONDS } else { ttl.saturating_sub(self.age) };
+        for record in message.answers.iter().chain(&message.authority) {
+            out.extend_from_slice(&record.owner);
+            out.extend_from_slice(&record.kind.to_be_bytes());
+            out.extend_from_slice(&wire::IN.to_be_bytes());
+            out.extend_from_slice(&left(record.ttl).to_be_bytes());
+            out.extend_from_slice(&(record.rdata.len() as u16).to_be_bytes());
+            out.extend_from_slice(&record.rdata);
+        }
+        [message.answers.len() as u16, message.authority.len() as u16]
+    }
+
     /// What it says of a question.
     pub(crate) fn records(&self, question: &Question) -> Result<Records, LookupError> {
         let damaged = || LookupError::temporary("the answer makes no sense");
@@ -272,6 +289,9 @@ mod tests {
         assert_eq!(times(&reply), [470, 70]);
         reply.stale = true;
         assert_eq!(times(&reply), [30, 30]);
+        let mut out = Vec::new();
+        assert_eq!(reply.append(&mut out), [2, 0]);
+        assert!(out.starts_with(b"\x01a\0\0\x05\0\x01\0\0\0\x1e\0\x03\x01b\0\x01b\0"), "{out:?}");
         let records = reply.records(&Question::new("a", RecordKind::A).expect("a name"));
         let records = records.expect("records");
         assert_eq!((records.ttl(), records.stale), (Duration::from_secs(30), true));

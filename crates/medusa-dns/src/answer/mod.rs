@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use resolve::{Names, Resolution};
 
+use crate::name::QueryName;
 use crate::types::{Rcode, RecordType, class};
 use crate::wire::{Edns, Header, Query, Unfit, flag, question_of};
 use crate::zone::{Zone, ZonesSnapshot, below};
@@ -218,6 +219,13 @@ impl Answerer {
         let flags = [flags | query.header.flags[0] & flag::RECURSION_DESIRED, 0];
         writer.finish(query.header.id, flags, Rcode::NOERROR, 1);
         true
+    }
+
+    /// The name that the alias at the end of the last answer leads to, if no zone has it.
+    pub(crate) fn target(&self, zones: &ZonesSnapshot) -> Option<&[u8]> {
+        let mut name = QueryName::default();
+        name.read(self.names.target()).ok()?;
+        zones.find(&name, 0).is_none().then(|| self.names.target())
     }
 
     /// Who is to answer.

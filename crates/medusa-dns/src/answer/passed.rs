@@ -11,7 +11,7 @@ use super::writer::Writer;
 use super::{Asker, Settings, limit};
 use crate::name::QueryName;
 use crate::types::{Rcode, RecordType};
-use crate::wire::{Edns, HEADER, Header, Query, flag};
+use crate::wire::{Edns, HEADER, Header, Query, RawRecord, flag};
 
 /// The longest cookie that there is (RFC 7873 §4).
 const LONGEST_COOKIE: usize = 40;
@@ -27,6 +27,17 @@ pub(crate) struct Kept {
     /// All but the cookie.
     edns: Option<Edns<'static>>,
     cookie: Option<Box<[u8]>>,
+    alias: Option<Alias>,
+}
+
+/// What a zone of ours says, where that leads to a name of others.
+#[derive(Debug)]
+struct Alias {
+    /// How many records there are, as they stand behind the question.
+    count: u16,
+    records: Box<[u8]>,
+    /// The name of others.
+    target: Box<[u8]>,
 }
 
 impl Kept {
@@ -41,12 +52,37 @@ impl Kept {
             rtype: query.rtype,
             edns: query.edns.map(|edns| Edns { cookie: None, ..edns }),
             cookie: cookie.filter(|cookie| cookie.len() <= LONGEST_COOKIE).map(Into::into),
+            alias: None,
         })
+    }
+
+    /// What is to be kept of a query whose `answer` is an alias that leads to `target`. None if it can't be
+    /// completed: it is cut, or proves something.
+    pub(crate) fn behind(
+        message: &[u8],
+        asker: &Asker,
+        answer: &[u8],
+        target: &[u8],
+    ) -> Option<Kept> {
+        let mut kept = Kept::of(message, asker)?;
+        let header = Header::read(answer)?;
+        let [_, count, authority, _] = header.counts;
+        if authority > 0 || header.flags[0] & flag::TRUNCATED != 0 {
+            return None;
+        }
+        let start = HEADER + kept.question.len();
+        let end = (0..count).try_fold(start, |at, _| Some(RawRecord::read(answer, at)?.end))?;
+        let records = answer[start..end].into();
+        kept.alias = Some(Alias { count, records, target: target.into() });
+        Some(kept)
     }
 
     /// The question as others are asked it.
     pub(crate) fn question(&self) -> RawQuestion<'_> {
-        let mut question = RawQuestion::new(self.name(), self.rtype.0);
+        let mut question = RawQuestion::new(
+            self.alias.as_ref().map_or(self.name(), |alias| &alias.target),
+            self.rtype.0,
+        );
         question.dnssec_ok = self.edns.is_some_and(|edns| edns.dnssec);
         question.checking_disabled = self.header.flags[1] & flag::CHECKING_DISABLED != 0;
         question
@@ -62,7 +98,10 @@ impl Kept {
         let start = out.len();
         let (rcode, extended) = match said {
             Ok(reply) => {
-                reply.write(self.header.id, self.name(), out);
+                match &self.alias {
+                    Some(alias) => self.complete(alias, reply, out),
+                    None => reply.write(self.header.id, self.name(), out),
+                }
                 (Rcode(reply.rcode().into()), reply.is_stale().then_some(Extended::STALE))
             }
             Err(error) => {
@@ -76,6 +115,8 @@ impl Kept {
         };
         let answers = said.is_ok_and(|_| out[start + 6..start + 8] != [0, 0]);
         let authentic = said.is_ok_and(Reply::is_authentic) && self.wants_authenticity();
+        // Nobody has looked into what zones of ours say.
+        let authentic = authentic && self.alias.is_none();
         self.finish(settings, out, start, (rcode, extended, authentic));
         match rcode {
             Rcode::NOERROR if answers => Kind::Positive,
@@ -102,7 +143,7 @@ impl Kept {
         start: usize,
         (rcode, extended, authentic): (Rcode, Option<Extended>, bool),
     ) {
-        let mut truncated = out[start + 2] & flag::TRUNCATED;
+        let mut flags = out[start + 2] & (flag::TRUNCATED | flag::AUTHORITATIVE);
         let edns = self.edns.map(|edns| Edns { cookie: self.cookie.as_deref(), ..edns });
         let limit = limit(self.asker.transport, edns.as_ref(), settings);
         let edns = edns.map(|edns| edns::Reply::to(&edns, settings, &self.asker));
@@ -111,7 +152,7 @@ impl Kept {
             // RFC 2181 §9: who is told that something is missing looks at nothing else.
             out.truncate(start + HEADER + self.question.len());
             out[start + 6..start + HEADER].fill(0);
-            truncated = flag::TRUNCATED;
+            flags |= flag::TRUNCATED;
         }
         let mut writer = Writer::over(out, start, limit);
         if let Some(edns) = edns {
@@ -120,11 +161,21 @@ impl Kept {
         let desired = self.header.flags[0] & flag::RECURSION_DESIRED;
         let authentic = if authentic { flag::AUTHENTIC } else { 0 };
         let checking = self.header.flags[1] & flag::CHECKING_DISABLED;
-        let flags = [
-            flag::RESPONSE | truncated | desired,
-            flag::RECURSION_AVAILABLE | authentic | checking,
-        ];
+        let flags =
+            [flag::RESPONSE | flags | desired, flag::RECURSION_AVAILABLE | authentic | checking];
         writer.finish(self.header.id, flags, rcode, 1);
+    }
+
+    /// Appends our records and those of others. The alias is ours, and so AA is due (RFC 1035 §4.1.1).
+    fn complete(&self, alias: &Alias, reply: &Reply, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER]);
+        out.extend_from_slice(&self.question);
+        out.extend_from_slice(&alias.records);
+        let [answers, authority] = reply.append(out);
+        out[start + 2] = flag::AUTHORITATIVE;
+        out[start + 6..start + 8].copy_from_slice(&(alias.count + answers).to_be_bytes());
+        out[start + 8..start + 10].copy_from_slice(&authority.to_be_bytes());
     }
 
     fn name(&self) -> &[u8] {

@@ -24,6 +24,8 @@ pub enum Kind {
     NameError,
     /// Others know.
     Referral,
+    /// An alias that leads out of the zone.
+    Alias,
     /// It couldn't be answered.
     Error,
 }
@@ -58,6 +60,13 @@ pub(super) struct Names {
     /// The one that an alias leads to.
     next: QueryName,
     wire: Vec<u8>,
+}
+
+impl Names {
+    /// The name that the last alias has led to.
+    pub(super) fn target(&self) -> &[u8] {
+        &self.wire
+    }
 }
 
 /// One question to one zone.
@@ -100,8 +109,10 @@ impl Proofs {
 enum Ending<'z> {
     /// Records, written at this place.
     Records(RrSet<'z>, usize),
-    /// An alias was the last word: it leads out of the zone, or in a circle.
+    /// An alias was the last word: it was asked for, or leads in a circle.
     Alias,
+    /// An alias leads out of the zone.
+    Away,
     NoData,
     NameError,
     /// A referral, whose owner stands at this place.
@@ -151,9 +162,11 @@ impl<'z> Resolution<'_, 'z, '_> {
                         Some(next) => at = Some(next),
                         None => return Ok(Ending::TooLong),
                     }
-                    let alias_wanted = self.rtype == RecordType::CNAME;
-                    if alias_wanted || !self.go_on(&names.wire, &mut names.next) {
+                    if self.rtype == RecordType::CNAME {
                         return Ok(Ending::Alias);
+                    }
+                    if !self.go_on(&names.wire, &mut names.next) {
+                        return Ok(Ending::Away);
                     }
                     continue;
                 }
@@ -196,7 +209,7 @@ impl<'z> Resolution<'_, 'z, '_> {
                 alias.expand(&record, self.zone.apex().wire(), &mut names.wire);
             }
             if !self.go_on(&names.wire, &mut names.next) {
-                return Ok(Ending::Alias);
+                return Ok(Ending::Away);
             }
         }
         Ok(Ending::Alias)
@@ -263,6 +276,7 @@ impl<'z> Resolution<'_, 'z, '_> {
         let mut flags = flag::AUTHORITATIVE;
         let (rcode, kind) = match ending {
             Ending::Records(..) | Ending::Alias => (Rcode::NOERROR, Kind::Positive),
+            Ending::Away => (Rcode::NOERROR, Kind::Alias),
             Ending::NoData => (Rcode::NOERROR, Kind::NoData),
             Ending::NameError => (Rcode::NXDOMAIN, Kind::NameError),
             Ending::TooLong => (Rcode::YXDOMAIN, Kind::Error),
@@ -279,7 +293,7 @@ impl<'z> Resolution<'_, 'z, '_> {
             Ending::NoData | Ending::NameError => self.negative(),
             Ending::Referral(node, owner) => self.referral(node, *owner),
             Ending::Records(set, base) => self.proofs().map(|()| self.additional(set, *base)),
-            Ending::Alias => self.proofs(),
+            Ending::Alias | Ending::Away => self.proofs(),
             Ending::TooLong => Ok(()),
         };
         if written.is_err() {

@@ -10,12 +10,14 @@ use medusa_core::{Endpoint, Peer, Service};
 use medusa_resolver::{DoorReply, Visitor};
 
 use super::*;
-use crate::answer::tests::{query, zone};
+use crate::answer::tests::{query, shown, zone, zone_named};
 use crate::wire::HEADER;
 use crate::zone::Zones;
 use crate::{DnsService, RateLimit};
 
-const ZONE: &str = "$TTL 60\n@ SOA ns root 1 2 3 4 5\n@ NS ns\nns A 192.0.2.2\n";
+const NEAR: &str = "$TTL 60\n@ SOA ns root 1 2 3 4 5\n@ NS ns\nx A 192.0.2.3\n";
+const ZONE: &str = "$TTL 60\n@ SOA ns root 1 2 3 4 5\n@ NS ns\nns A 192.0.2.2\n\
+    first CNAME away\naway CNAME www.Example.org.\nnear CNAME x.example.net.\nall DNAME example.org.\n";
 
 fn address(host: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, host], 4000))
@@ -52,9 +54,13 @@ impl Lab {
         let datagrams = forwarding.service().datagram_service().expect("it asks");
         let resolver = Datagrams::at(datagrams, &[]);
         let networks = vec!["192.0.2.0/24".parse().expect("a network")];
-        let service = DnsService::new("x", Vec::new(), Zones::new([zone(ZONE)]))
-            .with_forwarding(forwarding, networks)
-            .with_rate_limit(limit);
+        let service = DnsService::new(
+            "x",
+            Vec::new(),
+            Zones::new([zone(ZONE), zone_named(NEAR, "example.net")]),
+        )
+        .with_forwarding(forwarding, networks)
+        .with_rate_limit(limit);
         let listener = [SocketAddr::from(([192, 0, 2, 53], 53))];
         let server = Datagrams::at(service.datagram_service().expect("it answers"), &listener);
         Lab { service, server, resolver }
@@ -172,6 +178,47 @@ fn others_are_asked_for_some_alone() {
 }
 
 #[test]
+fn aliases_that_lead_to_others_are_followed() {
+    let mut lab = Lab::new();
+    let asked = query("First.example.test A +rd +edns");
+    assert!(lab.ask(inside(), &asked).is_empty());
+    lab.answer(0, &[&[192, 0, 2, 9], &[192, 0, 2, 10]]);
+    let heard = lab.heard().remove(0);
+    assert_eq!(seen(&heard), (0x85, 0x80, 4, 1), "{}", shown(&heard));
+    assert_eq!(
+        shown(&heard).lines().skip(1).collect::<Vec<_>>(),
+        [
+            "answer: First.example.test. 60 CNAME away.example.test.",
+            "answer: away.example.test. 60 CNAME www.Example.org.",
+            "answer: www.example.org. 256 A 192.0.2.9",
+            "answer: www.example.org. 256 A 192.0.2.10",
+        ]
+    );
+    let heard = lab.ask(inside(), &query("www.all.example.test A +rd")).remove(0);
+    assert_eq!(seen(&heard), (0x85, 0x80, 4, 0), "known, by another alias: {}", shown(&heard));
+    // What others say last is what there is.
+    lab.ask(inside(), &query("none.all.example.test A +rd"));
+    lab.answer(3, &[]);
+    assert_eq!(seen(&lab.heard()[0]), (0x85, 0x83, 2, 0));
+    lab.ask(inside(), &query("lost.all.example.test A +rd"));
+    lab.answer(2, &[]);
+    lab.resolver.advance(Duration::from_secs(30));
+    assert_eq!(seen(&lab.heard()[0]), (0x81, 0x82, 0, 0));
+    // These aren't.
+    for (from, asked, answers) in [
+        (outside(), "away.example.test A +rd", 1),
+        (inside(), "away.example.test A", 1),
+        (inside(), "away.example.test CNAME +rd", 1),
+        (inside(), "all.example.test DNAME +rd", 1),
+        (inside(), "near.example.test A +rd", 1),
+    ] {
+        let heard = lab.ask(from, &query(asked)).remove(0);
+        assert_eq!((heard[7], heard[3] & 15), (answers, 0), "{asked}");
+    }
+    assert!(lab.server.is_idle());
+}
+
+#[test]
 fn what_is_too_long_is_truncated() {
     let long = [&[200_u8][..], &[b'x'; 200]].concat();
     let mut lab = Lab::new();
@@ -283,6 +330,33 @@ fn answers_of_others_are_limited_too() {
     }
     let truncated = heard.iter().filter(|message| message[2] & flag::TRUNCATED != 0).count();
     assert_eq!((heard.len() - truncated, truncated), (10, 10));
+}
+
+#[test]
+fn questions_with_any_bit_wrong_are_survived() {
+    for asked in ["away.example.test A +rd +do", "example.org TXT +rd +option=10"] {
+        let asked = query(asked);
+        let mut lab = Lab::new();
+        let mut client = lab.connect(inside());
+        for bit in 0..8 * asked.len() {
+            let mut wrong = asked.clone();
+            wrong[bit / 8] ^= 1 << (bit % 8);
+            let mut told = lab.ask(inside(), &wrong).len();
+            if !client.is_closed() {
+                client.send(framed(&wrong));
+            }
+            for asked in lab.asked() {
+                lab.answer_one(&asked, 3, &[]);
+            }
+            lab.resolver.deliver();
+            told += lab.heard().len();
+            assert!(told <= 1, "{wrong:?}");
+            client.deliver().output();
+        }
+        lab.resolver.advance(Duration::from_secs(60));
+        lab.heard();
+        assert!(lab.server.is_idle());
+    }
 }
 
 #[test]
