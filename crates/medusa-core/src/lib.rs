@@ -50,7 +50,7 @@ pub use reply::ReplySlot;
 pub use server::Server;
 pub use service::{
     Acceptor, AccessSink, BuildContext, BuildError, Complaints, Endpoint, Listener, Peer, Plugin,
-    Service,
+    Service, ServiceNames,
 };
 pub use session::{Cx, Deadline, Goodbye, Listening, Reason, Session};
 pub use timer::TimerKey;

@@ -265,6 +265,41 @@ pub trait AccessSink: Send + Sync {
     fn line(&self, line: &[u8]);
 }
 
+/// The full names of all services of a configuration, `dns.zones` for instance, also of those that are
+/// built later: for keys that name one.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceNames(Vec<String>);
+
+impl ServiceNames {
+    /// These.
+    pub fn new(names: Vec<String>) -> Self {
+        ServiceNames(names)
+    }
+
+    /// Those of one kind, without it: `zones`.
+    pub fn of_kind<'n>(&'n self, kind: &'n str) -> impl Iterator<Item = &'n str> {
+        self.0.iter().filter_map(move |name| name.strip_prefix(kind)?.strip_prefix('.'))
+    }
+
+    /// Fine, if there is a `[kind.name]`.
+    ///
+    /// # Errors
+    ///
+    /// A complaint about `key`, which names it, with the names that there are.
+    pub fn check(&self, kind: &str, name: &str, key: &str) -> Result<(), BuildError> {
+        let known: Vec<_> = self.of_kind(kind).collect();
+        if known.contains(&name) {
+            return Ok(());
+        }
+        let hint = match &known[..] {
+            [] => format!("add a table `[{kind}.{name}]`"),
+            [one] => format!("did you mean `{one}`?"),
+            all => format!("there are `{}`", all.join("`, `")),
+        };
+        Err(BuildError::at(key, format!("there is no `[{kind}.{name}]`")).hint(hint))
+    }
+}
+
 /// What a service is built with: its name, the folder for relative paths, limits, and what services
 /// share.
 #[derive(Clone)]
@@ -376,6 +411,23 @@ impl BuildContext {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_that_is_named_is_there_or_others_are_suggested() {
+        let check = |names: &[&str]| {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            ServiceNames::new(names).check("dns", "zones", "route[0].dns")
+        };
+        assert_eq!(check(&["http.a", "dns.zones"]), Ok(()));
+        for (names, hint) in [
+            (&["http.zones", "dnsx.zones"][..], "add a table `[dns.zones]`"),
+            (&["http.zones", "dns.zone"], "did you mean `zone`?"),
+            (&["dns.zone", "dns.b"], "there are `zone`, `b`"),
+        ] {
+            let error = BuildError::at("route[0].dns", "there is no `[dns.zones]`").hint(hint);
+            assert_eq!(check(names), Err(error));
+        }
+    }
 
     #[test]
     fn complaints_are_told_all_at_once() {

@@ -1,7 +1,7 @@
 //! What the services of a configuration share: certificates, accounts, metrics, resolvers.
 //!
 //! A plug-in finds each by its type in its `BuildContext`: `ServerTls`, `Logins`, `Arc<Accounts>`,
-//! `Metrics`, `Reloads`, `Arc<dyn Resolver>`, `Resolvers`. What is in them is read elsewhere.
+//! `Metrics`, `Reloads`, `ServiceNames`, `Arc<dyn Resolver>`, `Resolvers`. What is in them is read elsewhere.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use medusa_accounts::{Accounts, Logins, ThrottleLimits};
 use medusa_core::metrics::Metrics;
 use medusa_core::tls::ServerTls;
-use medusa_core::{AccessSink, BuildContext, BuildError, Reloads, Service};
+use medusa_core::{AccessSink, BuildContext, BuildError, Reloads, Service, ServiceNames};
 use medusa_resolver::Doors;
 
 use crate::accounts::{self, Services, UsersFile};
@@ -48,6 +48,7 @@ impl Shared {
         let mut context = BuildContext::new("", "", folder)
             .with_shared(metrics.clone())
             .with_shared(reloads.clone())
+            .with_shared(ServiceNames::new(services.names.clone()))
             .with_shared(Doors::default());
         let (mut certificates, mut broken) = (Vec::new(), Vec::new());
         match tls::read(root, folder, SystemTime::now(), errors) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use http::StatusCode;
 use medusa_accounts::{Accounts, Logins};
 use medusa_core::metrics::Metrics;
-use medusa_core::{BuildContext, BuildError};
+use medusa_core::{BuildContext, BuildError, ServiceNames};
 use medusa_files::Root;
 use medusa_resolver::Doors;
 
@@ -206,6 +206,9 @@ fn serves(
         let doors = cx.shared::<Doors>().ok_or_else(|| {
             BuildError::at(key("dns"), "there are no DNS services that it could lead to")
         })?;
+        if let Some(names) = cx.shared::<ServiceNames>() {
+            names.check("dns", name, &key("dns"))?;
+        }
         return Ok(Serves::Dns(DnsRoute::new((*doors).clone(), format!("dns.{name}"))));
     }
     let Some(name) = first else {

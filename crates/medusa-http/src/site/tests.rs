@@ -8,7 +8,7 @@ use medusa_accounts::{
 };
 use medusa_core::testing::{Client, Faults};
 use medusa_core::tls::{Certificate, ServerTls};
-use medusa_core::{Endpoint, Peer};
+use medusa_core::{Endpoint, Peer, ServiceNames};
 
 use super::*;
 use crate::config::{ClientCertificate, RouteConfig as Route1, StatusKey};
@@ -239,6 +239,15 @@ fn service_clients(service: &HttpService) -> String {
 fn what_this_build_does_not_offer_is_refused_by_name() {
     let dns = Route1 { dns: Some("zones".into()), ..Route1::default() };
     refused(with_route(dns), Some("route[1].dns"), "no DNS services");
+    let names = ServiceNames::new(vec!["dns.zone".into()]);
+    let (_folder, cx) = context();
+    let cx = cx.with_shared(medusa_resolver::Doors::default()).with_shared(names);
+    let dns = Route1 { path: Some("/q".into()), dns: Some("zones".into()), ..Route1::default() };
+    let mut config = with_route(dns);
+    config.route[0].files = Some("private".into());
+    let error = site(config, &cx).expect_err("refused");
+    assert_eq!(error.key.as_deref(), Some("route[1].dns"));
+    assert_eq!(error.hint.as_deref(), Some("did you mean `zone`?"));
 }
 
 #[test]
