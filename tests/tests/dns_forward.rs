@@ -1,10 +1,10 @@
 //! `[dns.NAME]` with `forward`: one server asks another, and `dig`, `kdig` and `curl` ask it.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use medusa_tests::{Authority, Server, Site, curl, require, until};
+use medusa_tests::{Authority, PATIENCE, Server, Signal, Site, curl, require, until};
 
 const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
 
@@ -118,6 +118,50 @@ fn names_of_others_come_from_the_server_that_is_asked() {
     assert!(answer.contains("SERVFAIL") && answer.contains("EDE: 22"), "{answer}");
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     server.end();
+}
+
+/// A question for www.example.org A, with RD.
+const QUESTION: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03org\0\0\x01\0\x01";
+
+/// A socket that can wait for a while.
+fn socket() -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    socket
+}
+
+#[test]
+fn who_asks_for_what_nobody_tells_hears_so() {
+    let (silent, client, near) = (socket(), socket(), free_port());
+    let far = silent.local_addr().expect("bound").port();
+    let site = front(near, far, "[resolver]\ntimeout = \"100ms\"\nattempts = 2\n");
+    let server = site.serve(MEDUSA);
+    let began = Instant::now();
+    client.send_to(QUESTION, (Ipv4Addr::LOCALHOST, near)).expect("sent");
+    let mut heard = [0; 512];
+    let (length, _) = client.recv_from(&mut heard).expect("an answer");
+    assert_eq!((length, &heard[..4]), (QUESTION.len(), &[0, 7, 0x81, 0x82][..]));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    server.end();
+}
+
+#[test]
+fn a_server_that_ends_answers_what_it_was_asked_before() {
+    let (slow, client, near) = (socket(), socket(), free_port());
+    let site = front(near, slow.local_addr().expect("bound").port(), "");
+    let server = site.serve(MEDUSA);
+    client.send_to(QUESTION, (Ipv4Addr::LOCALHOST, near)).expect("sent");
+    let mut asked = [0; 512];
+    let (length, from) = slow.recv_from(&mut asked).expect("a question");
+    server.signal(Signal::TERM);
+    until("that it ends", || TcpStream::connect((Ipv4Addr::LOCALHOST, near)).is_err());
+    let mut answer = asked[..length].to_vec();
+    (answer[2], answer[3]) = (0x81, 0x83);
+    slow.send_to(&answer, from).expect("sent");
+    let mut heard = [0; 512];
+    let (length, _) = client.recv_from(&mut heard).expect("an answer");
+    assert_eq!((length, &heard[..4]), (QUESTION.len(), &[0, 7, 0x81, 0x83][..]));
+    assert!(server.wait().success());
 }
 
 #[test]
