@@ -9,6 +9,7 @@
 mod access;
 mod ahead;
 mod commands;
+mod login_delay;
 mod plugin;
 mod replies;
 mod retrieval;

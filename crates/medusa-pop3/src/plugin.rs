@@ -2,9 +2,10 @@
 //! before anything is served.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use medusa_accounts::{Logins, PlaintextLogin};
-use medusa_core::config::Listen;
+use medusa_core::config::{Listen, Period};
 use medusa_core::tls::ServerTls;
 use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
 use medusa_mail::MaildirStore;
@@ -31,6 +32,8 @@ pub struct Pop3Config {
     /// Where passwords may be sent without TLS.
     #[serde(default)]
     pub(crate) plaintext_login: PlaintextLogin,
+    /// How long an account that has logged in isn't let in again.
+    pub(crate) login_delay: Option<Period>,
 }
 
 impl Plugin for Pop3 {
@@ -44,6 +47,11 @@ impl Plugin for Pop3 {
             BuildError::new("there are no accounts to log in to")
                 .hint("name a users file: `[accounts]` with `file = \"users.toml\"`")
         })?;
+        let login_delay = config.login_delay.map(Duration::from);
+        if login_delay.is_some_and(|delay| delay.is_zero()) {
+            return Err(BuildError::at("login_delay", "a delay of nothing delays nobody")
+                .hint("leave the key out where nobody is to wait"));
+        }
         let mailboxes = config.mailboxes.ok_or_else(|| {
             BuildError::new("it doesn't say where the mail is")
                 .hint("name a folder: `mailboxes = \"mail\"`")
@@ -58,6 +66,7 @@ impl Plugin for Pop3 {
             .with_limits(cx.limits(Pop3Service::default_limits()))
             .with_tls(tls)
             .with_plaintext_login(config.plaintext_login)
+            .with_login_delay(login_delay)
             .with_access(cx.access())
             .with_summary(mailboxes.display().to_string());
         Ok(Box::new(service))

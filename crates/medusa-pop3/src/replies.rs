@@ -2,10 +2,13 @@
 //! storage. Nothing of the system's own words reaches a client.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use medusa_accounts::{Denial, Told};
 use medusa_mail::Error;
 use medusa_text::status::{err, err_with};
+
+use crate::login_delay::whole_seconds;
 
 pub(crate) const TEMPORARY: &str = "SYS/TEMP";
 const PERMANENT: &str = "SYS/PERM";
@@ -13,6 +16,12 @@ const PERMANENT: &str = "SYS/PERM";
 /// Says that the server has too much to do.
 pub(crate) fn busy(out: &mut Vec<u8>) {
     err_with(out, TEMPORARY, "the server is busy, try again later");
+}
+
+/// Says that somebody has logged in not long ago (RFC 2449 §8.1.1).
+pub(crate) fn too_soon(out: &mut Vec<u8>, left: Duration) {
+    let text = format!("you have just been here, come back in {} s", whole_seconds(left));
+    err_with(out, "LOGIN-DELAY", &text);
 }
 
 /// Says why mail can't be had.

@@ -12,6 +12,7 @@ use medusa_core::{Acceptor, AccessSink, Limits, Listener, Peer, Refusal, Service
 use medusa_mail::{Error, MailStore, Maildrop};
 use medusa_text::status::err_with;
 
+use crate::login_delay::LoginDelay;
 use crate::replies::TEMPORARY;
 use crate::session::{Pop3Session, Shard};
 
@@ -40,6 +41,7 @@ pub struct Pop3Service {
     limits: Limits,
     tls: Option<Arc<ServerTls>>,
     plaintext: PlaintextLogin,
+    login_delay: Option<Arc<LoginDelay>>,
     access: Option<Arc<dyn AccessSink>>,
     summary: String,
     maildrops: Arc<dyn Maildrops>,
@@ -69,6 +71,7 @@ impl Pop3Service {
             limits: Self::default_limits(),
             tls: None,
             plaintext: PlaintextLogin::default(),
+            login_delay: None,
             access: None,
             summary: String::new(),
             maildrops: Arc::new(maildrops),
@@ -102,6 +105,15 @@ impl Pop3Service {
     #[must_use]
     pub fn with_plaintext_login(mut self, plaintext: PlaintextLogin) -> Pop3Service {
         self.plaintext = plaintext;
+        self
+    }
+
+    /// Has an account that has logged in wait so long before it is let in again (RFC 2449 §6.5), whatever
+    /// shard it comes to. Nobody waits where nothing else is said.
+    #[must_use]
+    pub fn with_login_delay(mut self, delay: Option<Duration>) -> Pop3Service {
+        let delay = delay.filter(|delay| !delay.is_zero());
+        self.login_delay = delay.map(|delay| Arc::new(LoginDelay::new(delay)));
         self
     }
 
@@ -148,6 +160,7 @@ impl Service for Pop3Service {
                 logins: self.logins.clone(),
                 service: Arc::clone(&self.name),
                 plaintext: self.plaintext,
+                login_delay: self.login_delay.clone(),
                 has_tls: self.tls.is_some(),
                 access: self.access.clone(),
             }),

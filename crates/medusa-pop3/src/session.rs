@@ -7,7 +7,7 @@
 //! | `Greeted`, `Named` | AUTH | `+ ` and a challenge | `Exchanging` |
 //! | `Exchanging` | a line | as the mechanism wants | `Exchanging`, `Entering` |
 //! | `Entering` | a verdict, then the maildrop | `+OK` | `Transaction` |
-//! | `Exchanging`, `Entering` | a denial, no maildrop | `-ERR [AUTH]`, `[IN-USE]`, `[SYS/…]` | `Greeted` |
+//! | `Exchanging`, `Entering` | a denial, no maildrop | `-ERR [AUTH]`, `[LOGIN-DELAY]`, `[IN-USE]`, `[SYS/…]` | `Greeted` |
 //! | `Greeted`, `Named` | STLS | `+OK`, then TLS | `Greeted` |
 //! | `Transaction` | RETR, LIST, … | | `Transaction` |
 //! | `Transaction` | QUIT | waits until all before it is sent, then for the removals | `Leaving` |
@@ -31,6 +31,7 @@ use medusa_text::{Line, Mismatch, States};
 
 use crate::access::Record;
 use crate::commands::{Command, GREETED, NAMED, TABLE, TRANSACTION};
+use crate::login_delay::LoginDelay;
 use crate::replies::TEMPORARY;
 use crate::retrieval::retrieval;
 use crate::visit::{Column, Visit, number_of};
@@ -53,6 +54,7 @@ pub(crate) struct Shard {
     pub(crate) logins: Logins,
     pub(crate) service: Arc<str>,
     pub(crate) plaintext: PlaintextLogin,
+    pub(crate) login_delay: Option<Arc<LoginDelay>>,
     pub(crate) has_tls: bool,
     pub(crate) access: Option<Arc<dyn AccessSink>>,
 }
@@ -223,6 +225,9 @@ impl Pop3Session {
             if !mechanisms.is_empty() {
                 let names: Vec<&str> = mechanisms.iter().map(|m| m.name()).collect();
                 say(&format!("SASL {}", names.join(" ")));
+            }
+            if let Some(delay) = &self.shard.login_delay {
+                say(&format!("LOGIN-DELAY {}", delay.seconds()));
             }
             if stls {
                 say("STLS");

@@ -13,7 +13,7 @@ use medusa_mail::Error;
 use medusa_text::status::ok;
 
 use super::{DELAY, LOGIN, Pop3Session, State, maildrop_has};
-use crate::replies::{busy, deny, refuse};
+use crate::replies::{busy, deny, refuse, too_soon};
 use crate::visit::Visit;
 
 impl Pop3Session {
@@ -138,6 +138,16 @@ impl Pop3Session {
 
     /// Opens the maildrop of somebody who has logged in.
     fn enter(&mut self, cx: &mut Cx<'_>, identity: Identity) {
+        // Now and not at USER: there it would tell anybody who the users are (RFC 2449 §8.1.1).
+        let delay = self.shard.login_delay.as_ref();
+        let turn = match delay.map(|delay| delay.admit(identity.name(), cx.now())).transpose() {
+            Ok(turn) => turn,
+            Err(left) => {
+                self.state = State::Greeted;
+                cx.compose(|out| too_soon(out, left));
+                return self.count_error(cx);
+            }
+        };
         self.state = State::Entering;
         cx.pause();
         let maildrops = Arc::clone(&self.shard.maildrops);
@@ -150,6 +160,10 @@ impl Pop3Session {
                     Error::InUse => tracing::debug!(service, account, "the maildrop is in use"),
                     error => tracing::error!(service, account, %error, "no maildrop"),
                 }
+            }
+            // Whoever found no maildrop may try again at once.
+            if let (Some(turn), Ok(_)) = (turn, &opened) {
+                turn.keep();
             }
             // Not on the shard: summing up a hundred thousand messages takes its time.
             opened.map(|maildrop| Visit::new(identity.name(), maildrop))

@@ -1,16 +1,19 @@
 //! Who is let in, and how.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use medusa_accounts::sasl::{self, ClientStep, Mechanism, Nonce};
 use medusa_accounts::{Credentials, Password};
-use medusa_core::testing::Client;
+use medusa_core::testing::{Client, Faults};
 use medusa_core::tls::Facts;
+use medusa_core::{Endpoint, Peer, Service};
 
 use super::{Setup, check_with, crlf, say, two};
-use crate::PlaintextLogin;
+use crate::login_delay::LoginDelay;
 use crate::session::{ERRORS, LINE_OCTETS};
+use crate::{PlaintextLogin, Pop3Service};
 
 const INSIDE: &str = "+OK 2 messages (56 octets)\n";
 
@@ -154,6 +157,70 @@ fn capabilities_are_what_is_done() {
     let mut client = setup.connect();
     assert_eq!(say(&mut client, "CAPA"), format!("{common}.\n"));
     assert_eq!(say(&mut client, "STLS"), "-ERR TLS is not offered\n");
+}
+
+#[test]
+fn an_account_that_was_here_waits_for_the_login_delay() {
+    let store = two();
+    let mut setup = Setup::new(&store);
+    setup.login_delay = Some(Arc::new(LoginDelay::new(Duration::from_secs(30))));
+    let named = "+OK and the password?\n";
+    let mut first = setup.connect();
+    assert!(say(&mut first, "CAPA").contains("\nLOGIN-DELAY 30\n"));
+    assert_eq!(say(&mut first, "USER alice\nPASS secret"), format!("{named}{INSIDE}"));
+    assert!(say(&mut first, "CAPA").contains("\nLOGIN-DELAY 30\n"));
+    say(&mut first, "QUIT");
+    // Every way in, in sessions of other shards; and only with the right password.
+    let mut client = setup.connect();
+    let soon = "-ERR [LOGIN-DELAY] you have just been here, come back in 30 s\n";
+    assert_eq!(say(&mut client, "USER alice\nPASS secret"), format!("{named}{soon}"));
+    assert_eq!(say(&mut client, "AUTH PLAIN AGFsaWNlAHNlY3JldA=="), soon);
+    assert_eq!(scram(&mut client, "secret"), soon);
+    // Others don't wait, and neither does alice when the time is over.
+    assert!(say(&mut setup.connect(), "USER bob\nPASS secret").contains("+OK 0 messages"));
+    let mut client = setup.connect();
+    client.advance(Duration::from_secs(31));
+    assert_eq!(say(&mut client, "USER alice\nPASS secret"), format!("{named}{INSIDE}"));
+    // Who doesn't know the password doesn't learn that she was here.
+    let mut client = setup.connect();
+    let wrong = format!("{named}-ERR [AUTH] wrong name or password\n");
+    assert_eq!(say(&mut client, "USER alice\nPASS x\nNOOP"), format!("{wrong}-ERR log in first\n"));
+}
+
+#[test]
+fn all_shards_of_a_service_share_one_login_delay() {
+    let store = two();
+    let setup = Setup::new(&store);
+    let service = Pop3Service::new("pop3.test", Vec::new(), store.clone(), setup.logins.clone())
+        .with_login_delay(Some(Duration::from_secs(30)));
+    let connect = |service: &Pop3Service| {
+        let inet = |address: &str| Endpoint::Inet(address.parse().unwrap());
+        let peer = Peer::new(inet(setup.remote), inet("192.0.2.1:110"));
+        let session = service.acceptor().accepted(&peer);
+        Client::from_peer(session, peer, service.limits(), Faults::none())
+    };
+    let (mut one, mut other) = (connect(&service), connect(&service));
+    assert!(say(&mut one, "USER alice\nPASS secret\nQUIT").ends_with("+OK bye\n"));
+    assert!(say(&mut other, "USER alice\nPASS secret").contains("-ERR [LOGIN-DELAY]"));
+    // None is no delay, and neither is one of nothing.
+    for delay in [None, Some(Duration::ZERO)] {
+        let service = Pop3Service::new("pop3.test", Vec::new(), two(), setup.logins.clone())
+            .with_login_delay(delay);
+        let mut client = connect(&service);
+        assert!(!say(&mut client, "CAPA").contains("LOGIN-DELAY"));
+    }
+}
+
+#[test]
+fn who_finds_no_maildrop_may_come_back_at_once() {
+    let store = two();
+    let mut setup = Setup::new(&store);
+    setup.login_delay = Some(Arc::new(LoginDelay::new(Duration::from_secs(30))));
+    store.0.lock().unwrap().locked.insert("alice".into());
+    let mut client = setup.connect();
+    assert!(say(&mut client, "USER alice\nPASS secret").contains("-ERR [IN-USE]"));
+    store.0.lock().unwrap().locked.clear();
+    assert!(say(&mut client, "USER alice\nPASS secret").ends_with(INSIDE));
 }
 
 #[test]

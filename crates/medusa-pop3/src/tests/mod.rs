@@ -22,6 +22,7 @@ use medusa_core::testing::{Client, Faults};
 use medusa_core::{AccessSink, Endpoint, Limits, Peer};
 use medusa_mail::{Error, Maildrop, Message};
 
+use crate::login_delay::LoginDelay;
 use crate::session::{Pop3Session, Shard};
 use crate::{Maildrops, PlaintextLogin};
 
@@ -171,6 +172,7 @@ struct Setup {
     store: Store,
     logins: Logins,
     plaintext: PlaintextLogin,
+    login_delay: Option<Arc<LoginDelay>>,
     has_tls: bool,
     remote: &'static str,
     faults: Faults,
@@ -184,6 +186,7 @@ impl Setup {
             store: store.clone(),
             logins: Logins::new(Arc::new(People { keys }), ThrottleLimits::default()),
             plaintext: PlaintextLogin::default(),
+            login_delay: None,
             has_tls: true,
             remote: "127.0.0.1:40000",
             faults: Faults::none(),
@@ -198,6 +201,7 @@ impl Setup {
             logins: self.logins.clone(),
             service: "pop3.test".into(),
             plaintext: self.plaintext,
+            login_delay: self.login_delay.clone(),
             has_tls: self.has_tls,
             access: self.access.clone(),
         };

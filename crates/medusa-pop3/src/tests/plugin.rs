@@ -38,6 +38,8 @@ fn what_is_missing_is_told_with_its_key() {
     assert!(fails(config(|c| c.mailboxes = None), &cx).1.contains("where the mail is"));
     let secured = config(|c| c.tls_listen = vec!["127.0.0.1:0".parse().unwrap()]);
     assert_eq!(fails(secured, &cx).0, "tls_listen");
+    let nothing = config(|c| c.login_delay = Some("0s".parse().unwrap()));
+    assert_eq!(fails(nothing, &cx).0, "login_delay");
     std::fs::write(folder.path().join("file"), "").unwrap();
     assert_eq!(fails(config(|c| c.mailboxes = Some("file".into())), &cx).0, "mailboxes");
 }
