@@ -22,6 +22,7 @@ mod store;
 mod tests;
 mod transfer;
 pub mod types;
+mod verify;
 pub mod wire;
 pub mod zone;
 
@@ -29,4 +30,4 @@ pub use config::DnsConfig;
 pub use plugin::Dns;
 pub use rate::RateLimit;
 pub use service::DnsService;
-pub use store::load_zone;
+pub use store::{check_zone, load_zone};

@@ -8,7 +8,8 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::name::Name;
-use crate::zone::{Reading, Source, Zone, read_zone};
+use crate::verify::verify;
+use crate::zone::{Reading, Source, Verify, Zone, read_verified};
 
 /// The most octets of one file.
 const LARGEST: u64 = 4 << 30;
@@ -19,12 +20,22 @@ pub fn load_zone(path: &Path, apex: Option<&Name>) -> Reading {
     load_with_files(path, apex).0
 }
 
+/// The same, and warns of records that another implementation can't read, or reads as something else. It
+/// takes its time, so it is for whoever looks for mistakes, not for who serves. Blocks.
+pub fn check_zone(path: &Path, apex: Option<&Name>) -> Reading {
+    load(path, apex, Some(verify)).0
+}
+
 /// Reads a zone, and says of which files it is made.
 pub(crate) fn load_with_files(path: &Path, apex: Option<&Name>) -> (Reading, Vec<Seen>) {
+    load(path, apex, None)
+}
+
+fn load(path: &Path, apex: Option<&Name>, verify: Option<Verify>) -> (Reading, Vec<Seen>) {
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let shown = path.display().to_string();
     let mut files = Files { folder, first: Some(path.to_owned()), read: Vec::new() };
-    let reading = read_zone(&mut files, &shown, apex);
+    let reading = read_verified(&mut files, &shown, apex, verify);
     (reading, files.read)
 }
 

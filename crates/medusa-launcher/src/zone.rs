@@ -1,6 +1,6 @@
 //! `medusa zone check FILE`: everything that is wrong with a zone file, in the form of compilers.
 //!
-//! What is wrong is found by `medusa-dns`; here it is shown.
+//! What is wrong is found by `medusa-dns`, which asks another implementation too; here it is shown.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ pub(crate) fn check(file: &Path, name: Option<&str>) -> Result<(), Failure> {
     let apex = apex.map_err(|error| {
         Failure::Usage(format!("`{}` is no name: {error}", name.unwrap_or_default()))
     })?;
-    let reading = medusa_dns::load_zone(file, apex.as_ref());
+    let reading = medusa_dns::check_zone(file, apex.as_ref());
     let (faults, outcome) = match &reading.zone {
         Ok(zone) => {
             let (count, serial) = (zone.record_count(), zone.soa().serial);
@@ -103,7 +103,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("example.test.zone");
         std::fs::write(&path, text).expect("written");
-        let reading = medusa_dns::load_zone(&path, None);
+        let reading = medusa_dns::check_zone(&path, None);
         let is_sound = reading.zone.is_ok();
         let faults = reading.zone.err().unwrap_or(reading.warnings);
         let mut texts = Texts { folder: path.parent(), found: HashMap::new() };
@@ -131,6 +131,10 @@ mod tests {
         let (is_sound, text) =
             told(&format!("{head}a 5 A 192.0.2.1\na 6 A 192.0.2.1\na 6 A 192.0.2.9\n"));
         assert!(is_sound && text.contains("several TTLs"), "{text}");
+        // RFC 3403 §4.1: flags are letters and digits. It is served as it is written.
+        let (is_sound, text) = told(&format!("{head}a NAPTR 1 1 \"!\" \"\" \"\" .\n"));
+        assert!(is_sound && text.contains("can't read this NAPTR record"), "{text}");
+        assert!(text.contains("example.test.zone:5:3"), "{text}");
         let (is_sound, text) = told("");
         assert!(!is_sound && text.contains("no records"), "{text}");
     }

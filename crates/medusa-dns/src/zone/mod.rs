@@ -29,6 +29,7 @@ pub use set::{Zones, ZonesSnapshot};
 pub(crate) use builder::below;
 pub(crate) use model::{Denial, NO_NODE, NO_POINTER, RECORD_HEAD, node_flag};
 pub(crate) use nsec3::Nsec3;
+pub(crate) use reader::{Verify, read_verified};
 
 #[cfg(test)]
 mod tests;

@@ -42,6 +42,19 @@ const DEEPEST: usize = 10;
 /// Reads a zone from `file`. Without a name, it is called as its SOA record is; relative names then begin
 /// as the file is called, without `.zone`.
 pub fn read_zone(source: &mut dyn Source, file: &str, apex: Option<&Name>) -> Reading {
+    read_verified(source, file, apex, None)
+}
+
+/// A second opinion on the data of a record, in wire form.
+pub(crate) type Verify = fn(RecordType, &[u8]) -> Result<(), String>;
+
+/// The same; what `verify` has to say of records are warnings.
+pub(crate) fn read_verified(
+    source: &mut dyn Source,
+    file: &str,
+    apex: Option<&Name>,
+    verify: Option<Verify>,
+) -> Reading {
     let named = || {
         let base = file.rsplit('/').next().unwrap_or(file);
         let stem = base.strip_suffix(".zone").or_else(|| base.strip_suffix(".db")).unwrap_or(base);
@@ -54,6 +67,7 @@ pub fn read_zone(source: &mut dyn Source, file: &str, apex: Option<&Name>) -> Re
         source,
         files: Vec::new(),
         builder: apex.cloned().map(ZoneBuilder::new),
+        verify,
         default_ttl: None,
         last_ttl: None,
         errors: Vec::new(),
@@ -92,6 +106,7 @@ struct Reader<'s> {
     source: &'s mut dyn Source,
     files: Vec<Arc<str>>,
     builder: Option<ZoneBuilder>,
+    verify: Option<Verify>,
     /// From `$TTL` (RFC 2308 §4).
     default_ttl: Option<u32>,
     /// Of the record before (RFC 1035 §5.1).
@@ -284,6 +299,11 @@ impl Reader<'_> {
         self.rdata.clear();
         rdata::parse(rtype, &tokens[at..], end_of(tokens), origin, &mut self.rdata)
             .map_err(|wrong| (wrong.place, wrong.message))?;
+        if let Some(verify) = self.verify.filter(|_| self.warnings.len() < MOST_ERRORS)
+            && let Err(message) = verify(rtype, &self.rdata)
+        {
+            self.warnings.push(Fault::at(&page.file, type_place, message));
+        }
         let ttl = self.ttl(rtype, ttl, page, type_place)?;
         let owner = page.owner.as_deref().unwrap_or(&[0]);
         let builder = match &mut self.builder {

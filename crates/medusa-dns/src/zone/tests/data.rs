@@ -18,6 +18,7 @@ fn ours(rtype: &str, text: &str) -> Result<Vec<u8>, String> {
     let outcome = parse(rtype, &tokens, Place::default(), Some(origin), &mut out);
     outcome.map_err(|wrong| wrong.message)?;
     assert!(is_sound(rtype, &out), "{rtype} {text}");
+    assert_eq!(crate::verify::verify(rtype, &out), Ok(()), "{rtype} {text}");
     for length in 0..out.len() {
         let _ = is_sound(rtype, &out[..length]);
     }
