@@ -75,19 +75,18 @@ pub(crate) struct Inlet {
     local: Option<SocketAddr>,
     pub(super) queued: bool,
     readable: bool,
-    /// Given up for a moment when no descriptor is left, so that a waiting peer can be shed.
-    spare: Option<File>,
     failing: bool,
     /// Waits for its retry.
     resting: bool,
 }
 
 impl Inlet {
-    fn new(socket: Socket, door: Door) -> Self {
-        let local = match &socket {
-            Socket::Tcp(listener) => listener.local_addr().ok(),
-            Socket::Unix(_) => None,
-        };
+    fn new(socket: Socket, door: Door, local: Option<SocketAddr>) -> Self {
+        if let Socket::Tcp(listener) = &socket {
+            // Replies are whole when they are written: waiting for more only delays them. On Linux what
+            // is accepted has it from its listener.
+            let _ = rustix::net::sockopt::set_tcp_nodelay(listener, true);
+        }
         let owner = match &door {
             Door::Private { owner, .. } => Some(*owner),
             Door::Public { .. } => None,
@@ -99,7 +98,6 @@ impl Inlet {
             local: local.filter(|address| !address.ip().is_unspecified()),
             queued: false,
             readable: false,
-            spare: File::open("/dev/null").ok(),
             failing: false,
             resting: false,
         }
@@ -135,8 +133,6 @@ impl Inlet {
         match &self.socket {
             Socket::Tcp(listener) => {
                 let (stream, remote) = listener.accept()?;
-                // Replies are whole when they are written: waiting for more only delays them.
-                let _ = stream.set_nodelay(true);
                 let local = match self.local {
                     Some(local) => local,
                     None => stream.local_addr()?,
@@ -151,13 +147,23 @@ impl Inlet {
     }
 
     /// Takes a waiting peer's connection and closes it, with the descriptor kept for that.
-    fn shed(&mut self) -> bool {
-        if self.spare.take().is_none() {
+    fn shed(&self, spare: &mut Spare) -> bool {
+        if spare.0.take().is_none() {
             return false;
         }
         let shed = self.accept().is_ok();
-        self.spare = File::open("/dev/null").ok();
+        *spare = Spare::default();
         shed
+    }
+}
+
+/// A descriptor of a shard that is given up for a moment when no other is left, so that a waiting peer can be
+/// shed.
+pub(super) struct Spare(Option<File>);
+
+impl Default for Spare {
+    fn default() -> Self {
+        Spare(File::open("/dev/null").ok())
     }
 }
 
@@ -171,7 +177,11 @@ impl Shard {
     /// Adds a public listener.
     pub(crate) fn listen(&mut self, socket: Socket, gate: usize, secured: bool) -> io::Result<()> {
         let token = self.env.allocate().token;
-        self.insert_inlet(token, Inlet::new(socket, Door::Public { gate, secured }))
+        let local = match &socket {
+            Socket::Tcp(listener) => listener.local_addr().ok(),
+            Socket::Unix(_) => None,
+        };
+        self.insert_inlet(token, Inlet::new(socket, Door::Public { gate, secured }, local))
     }
 
     fn insert_inlet(&mut self, token: u64, mut inlet: Inlet) -> io::Result<()> {
@@ -216,7 +226,8 @@ impl Shard {
                 Ok((local, listener)) => {
                     let owner = owner.token;
                     let door = Door::Private { owner, acceptor, surroundings, secured };
-                    self.insert_inlet(id.token, Inlet::new(Socket::Tcp(listener), door))?;
+                    let inlet = Inlet::new(Socket::Tcp(listener), door, Some(local));
+                    self.insert_inlet(id.token, inlet)?;
                     return Ok(local);
                 }
                 Err(error) => last = error,
@@ -296,10 +307,11 @@ impl Shard {
         Ok((transport, local))
     }
 
-    /// One step of a listener: so many connections and no more.
+    /// One step of a listener: so many connections and no more. Of a private one it is one: most are
+    /// closed as soon as that stands, and needn't be asked for another.
     pub(super) fn accept(&mut self, token: u64, inlet: &mut Inlet) {
         let Some(mut door) = inlet.door.take() else { return };
-        let mut budget = ACCEPTS_PER_STEP;
+        let mut budget = if inlet.owner.is_some() { 1 } else { ACCEPTS_PER_STEP };
         while inlet.readable && !inlet.resting && budget > 0 && self.table.has(token) {
             budget -= 1;
             match inlet.accept() {
@@ -322,7 +334,10 @@ impl Shard {
         }
         if inlet.readable && !inlet.resting {
             inlet.queued = true;
-            self.queue.push_back(token);
+            match inlet.owner {
+                Some(_) => self.owed.push(token),
+                None => self.queue.push_back(token),
+            }
         }
     }
 
@@ -353,7 +368,7 @@ impl Shard {
         if !std::mem::replace(&mut inlet.failing, true) {
             tracing::error!(%error, "a connection can't be accepted; until that changes, peers are turned away");
         }
-        if !(out_of_descriptors && inlet.shed()) {
+        if !(out_of_descriptors && inlet.shed(&mut self.spare)) {
             inlet.resting = true;
             let at = self.env.millis_after(RETRY);
             self.timers.push(at, token);

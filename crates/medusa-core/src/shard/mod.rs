@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Poll, Token};
 
+use accept::Spare;
 pub(crate) use accept::{Gate, Socket};
 use connection::{Connection, Step};
 use datagrams::Post;
@@ -47,6 +48,9 @@ pub(crate) struct Shard {
     /// Tokens that are owed a step.
     queue: VecDeque<u64>,
     gates: Vec<Gate>,
+    /// Private listeners that may have more to accept, if they aren't closed in this turn.
+    owed: Vec<u64>,
+    spare: Spare,
     post: Post,
     timers: TimerQueue,
     due: Vec<(Millis, u64)>,
@@ -78,6 +82,8 @@ impl Shard {
             table: Table::default(),
             queue: VecDeque::new(),
             gates: Vec::new(),
+            owed: Vec::new(),
+            spare: Spare::default(),
             post: Post::default(),
             timers: TimerQueue::default(),
             due: Vec::new(),
@@ -139,6 +145,8 @@ impl Shard {
                 self.hand_note(token, note);
             }
         }
+        let table = &self.table;
+        self.queue.extend(self.owed.drain(..).filter(|&token| table.has(token)));
         let late = self.stop_at.is_some_and(|at| at <= self.env.millis());
         let draining = self.env.draining;
         if late || draining && self.table.connections() == 0 && self.desks_are_idle() {
@@ -465,6 +473,69 @@ mod tests {
             // None waits for an event: what is in hand is handed on at once.
             shard.turn(&mut events).unwrap();
             assert_eq!(notes.get(), turn);
+        }
+    }
+
+    /// Listens privately, and closes that listener for the first that comes if it is `modest`.
+    struct Host {
+        modest: bool,
+        inlet: Option<Address>,
+        bound: Rc<Cell<Option<SocketAddr>>>,
+        accepted: Rc<Cell<usize>>,
+    }
+
+    struct Guest(Address);
+
+    impl Session for Guest {
+        fn opened(&mut self, cx: &mut Cx<'_>) {
+            cx.notify(self.0, ());
+        }
+
+        fn received(&mut self, _: &mut Cx<'_>, _: Frame<'_>) {}
+    }
+
+    impl Session for Host {
+        fn opened(&mut self, cx: &mut Cx<'_>) {
+            let (me, accepted) = (cx.address(), Rc::clone(&self.accepted));
+            let acceptor = move |_: &Peer| {
+                accepted.set(accepted.get() + 1);
+                Box::new(Guest(me)) as Box<dyn Session>
+            };
+            let bind = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+            self.inlet = Some(cx.listen_private(bind, Box::new(acceptor), false));
+        }
+
+        fn received(&mut self, _: &mut Cx<'_>, _: Frame<'_>) {}
+
+        fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
+            match note.downcast::<Listening>() {
+                Ok(listening) => self.bound.set(listening.bound.ok()),
+                Err(_) if self.modest => cx.unlisten(self.inlet.unwrap()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_private_listener_that_its_first_connection_closes_takes_no_other() {
+        for (modest, turns, expected) in [(true, 2, 1), (false, 3, 3)] {
+            let (bound, accepted) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(0)));
+            let shown = (Rc::clone(&bound), Rc::clone(&accepted));
+            let (mut shard, address) = shard(Box::new(move |_: &Peer| {
+                let (bound, accepted) = (Rc::clone(&shown.0), Rc::clone(&shown.1));
+                Box::new(Host { modest, inlet: None, bound, accepted }) as Box<dyn Session>
+            }));
+            let _control = TcpStream::connect(address).unwrap();
+            let mut events = Events::with_capacity(16);
+            shard.turn(&mut events).unwrap();
+            let private = bound.get().unwrap();
+            // All of them stand before the first is accepted.
+            let _guests = [(); 3].map(|()| TcpStream::connect(private).unwrap());
+            for _ in 0..turns {
+                shard.turn(&mut events).unwrap();
+            }
+            assert_eq!(accepted.get(), expected);
+            assert_eq!(TcpStream::connect(private).is_err(), modest);
         }
     }
 }
