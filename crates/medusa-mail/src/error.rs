@@ -27,6 +27,9 @@ pub enum Error {
     /// An envelope that this program can't have written so.
     #[error("a queue entry's envelope is damaged: {0}")]
     Envelope(&'static str),
+    /// An envelope with more in it than is kept: of too many recipients.
+    #[error("a queue entry's envelope is too long")]
+    TooLong,
     /// The store is being closed.
     #[error("the store is closing")]
     Closing,

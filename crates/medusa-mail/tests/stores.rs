@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use medusa_mail::{
     Commits, DiskQueue, EntryId, Envelope, Error, MailStore, MaildirStore, Queue, RealDisk,
+    Recipient,
 };
 
 fn store(folder: &Path) -> MaildirStore {
@@ -166,6 +167,32 @@ fn many_commits_at_once_are_all_answered() {
     }
     let count = |account| store.open(account).unwrap().messages().len();
     assert_eq!([count("alice"), count("bob"), count("carol")], [67, 67, 66]);
+}
+
+#[test]
+fn an_envelope_that_could_not_be_read_again_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = DiskQueue::open(folder.path(), Arc::new(RealDisk), Commits::AtOnce).unwrap();
+    let mut envelope = Envelope::new("", SystemTime::now());
+    let spare = |envelope: &Envelope, most: usize| "x".repeat(most - envelope.to_bytes().len());
+    envelope.recipients.push(Recipient::default());
+    envelope.recipients[0].address = spare(&envelope, 4 << 20);
+    let mut entry = queue.begin().unwrap();
+    envelope.recipients[0].address.push('x');
+    assert!(matches!(entry.seal(&envelope), Err(Error::TooLong)));
+    envelope.recipients[0].address.pop();
+    entry.seal(&envelope).unwrap();
+    let id = entry.id().clone();
+    entry.commit(Box::new(|result| result.unwrap()));
+    assert!(queue.envelope(&id).unwrap() == envelope);
+    let before = envelope.clone();
+    envelope.recipients[0].last_reply = Some(String::new());
+    envelope.recipients[0].last_reply = Some(spare(&envelope, 16 << 20) + "x");
+    assert!(matches!(queue.update(&id, &envelope), Err(Error::TooLong)));
+    assert!(queue.envelope(&id).unwrap() == before);
+    envelope.recipients[0].last_reply.as_mut().unwrap().pop();
+    queue.update(&id, &envelope).unwrap();
+    assert!(queue.envelope(&id).unwrap() == envelope);
 }
 
 #[test]

@@ -106,11 +106,12 @@ impl Reply {
         }
     }
 
-    /// What is said of a store's failure. Every one may pass.
+    /// What is said of a store's failure. All may pass but one.
     pub(crate) fn stored(error: &MailError) -> Reply {
         match error {
             MailError::Full => Reply::MaildropFull,
             MailError::NoSpace => Reply::StorageFull,
+            MailError::TooLong => Reply::TooLarge,
             _ => Reply::StorageFailed,
         }
     }

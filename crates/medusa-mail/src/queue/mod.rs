@@ -43,8 +43,10 @@ const LOCK: &str = "lock";
 const REMARKS: &str = "remarks";
 const NEW_REMARKS: &str = "remarks.new";
 
-/// The most that is read as an envelope: one of a thousand recipients is far shorter.
-const ENVELOPE_OCTETS: u64 = 4 << 20;
+/// The most that a new envelope may take: one of a thousand recipients is far shorter.
+const SEALED_OCTETS: usize = 4 << 20;
+/// The most that is written and read as an envelope later: attempts add to it.
+const ENVELOPE_OCTETS: usize = 16 << 20;
 
 /// Names an entry for as long as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -194,7 +196,7 @@ pub trait Queuing: Send {
     ///
     /// # Errors
     ///
-    /// The entry is to be given up.
+    /// The entry is to be given up; [`Error::TooLong`] will be so another time.
     fn seal(&mut self, envelope: &Envelope) -> Result<(), Error>;
 
     /// Has the sealed entry reach the disk, and calls `then` once that is certain. Doesn't block.
@@ -324,12 +326,13 @@ impl Queue for DiskQueue {
 
     fn update(&self, id: &EntryId, envelope: &Envelope) -> Result<(), Error> {
         let shared = self.shared()?;
+        let bytes = bounded(envelope, ENVELOPE_OCTETS)?;
         let (path, folder) = shared.find(id)?;
         let temporary = shared.path(INCOMING, id);
         let disk = &*shared.disk;
         let write = || {
             let mut file = disk.create(&temporary).map_err(Error::at(&temporary))?;
-            write_all(&mut *file, &envelope.to_bytes()).map_err(Error::at(&temporary))?;
+            write_all(&mut *file, &bytes).map_err(Error::at(&temporary))?;
             file.sync().map_err(Error::at(&temporary))?;
             disk.rename(&temporary, &path).map_err(Error::at(&path))
         };
@@ -446,9 +449,10 @@ impl Queuing for Arriving {
     }
 
     fn seal(&mut self, envelope: &Envelope) -> Result<(), Error> {
+        let bytes = bounded(envelope, SEALED_OCTETS)?;
         let path = self.shared.path(INCOMING, &self.id);
         let mut file = self.shared.disk.create(&path).map_err(Error::at(&path))?;
-        let written = write_all(&mut *file, &envelope.to_bytes());
+        let written = write_all(&mut *file, &bytes);
         self.envelope = Some(file);
         written.map_err(Error::at(path))
     }
@@ -488,9 +492,15 @@ impl Drop for Arriving {
     }
 }
 
+/// What can't be read again isn't written.
+fn bounded(envelope: &Envelope, most: usize) -> Result<Vec<u8>, Error> {
+    let bytes = envelope.to_bytes();
+    if bytes.len() > most { Err(Error::TooLong) } else { Ok(bytes) }
+}
+
 fn read_envelope(path: &Path) -> Result<Envelope, Error> {
     let length = fs::metadata(path).map_err(Error::at(path))?.len();
-    if length > ENVELOPE_OCTETS {
+    if length > ENVELOPE_OCTETS as u64 {
         return Err(Error::Envelope("too long"));
     }
     Envelope::parse(&fs::read(path).map_err(Error::at(path))?)

@@ -22,6 +22,11 @@ use super::schedule::{Id, Parcel};
 /// Entries are locked by a part of their names' hash: two with one lock only wait for each other.
 const LOCKS: usize = 64;
 
+/// How much is kept of what was said to the last attempt, for operators.
+const LAST_REPLY: usize = 500;
+/// And of what was said about all recipients of a message, so that no peer makes its envelope too long.
+const LAST_REPLIES: usize = 1 << 20;
+
 /// When what is tried again, and given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -137,6 +142,7 @@ impl Ledger {
         let random = self.random();
         let mut notices: Vec<Notice> = Vec::new();
         let mut next: Option<Duration> = None;
+        let most = LAST_REPLY.min(LAST_REPLIES / envelope.recipients.len().max(1));
         for (index, outcome) in outcomes {
             let Some(recipient) = envelope.recipients.get_mut(*index).filter(|one| !one.done)
             else {
@@ -147,10 +153,14 @@ impl Ledger {
                 outcome = outcome.expired();
             }
             recipient.attempts = recipient.attempts.saturating_add(1);
-            recipient.last_reply = Some(match outcome.said {
+            let mut reply = match outcome.said {
                 true => outcome.text.clone(),
                 false => format!("{} {}", outcome.status, outcome.text),
-            });
+            };
+            let cut = (0..=most).rev().find(|at| reply.is_char_boundary(*at));
+            reply.truncate(cut.unwrap_or_default());
+            // Of those who are done with, nobody asks.
+            recipient.last_reply = Some(reply).filter(|_| outcome.fate == Fate::Deferred);
             if let Some(sink) = &self.access {
                 let line = Onward {
                     host: outcome.host.as_deref(),

@@ -112,6 +112,26 @@ fn each_recipient_has_a_fate_of_its_own() {
 }
 
 #[test]
+fn no_peer_makes_an_envelope_too_long() {
+    let book = Book::new();
+    let id = book.enter(TEXT, |envelope| {
+        for count in 0..2000 {
+            let address = format!("{count}@next.test");
+            envelope.recipients.push(Recipient { address, ..Recipient::default() });
+        }
+    });
+    let outcome = Outcome { text: "%\u{e9}".repeat(3000), ..deferred() };
+    let outcomes: Vec<_> = (0..2000).map(|index| (index, outcome.clone())).collect();
+    book.settle(&id, &outcomes, 10);
+    let envelope = book.envelope(&id).expect("it can still be read");
+    let kept = |index: usize| envelope.recipients[index].last_reply.as_ref().unwrap();
+    assert!((490..=500).contains(&kept(0).len()) && outcome.text.starts_with(kept(0)));
+    assert!(envelope.to_bytes().len() < 4 << 20);
+    book.settle(&id, &[(0, delivered(true))], 20);
+    assert_eq!(book.envelope(&id).unwrap().recipients[0].last_reply, None);
+}
+
+#[test]
 fn waits_grow_and_are_spread() {
     let schedule = Schedule::default();
     let minutes = |attempts| schedule.wait(attempts, 512).as_secs_f64() / 60.0;
