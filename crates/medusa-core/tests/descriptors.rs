@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where something is not as expected")]
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -37,13 +37,28 @@ impl Service for Echo {
     }
 }
 
+/// What comes of `open` once there is a descriptor for it.
+fn again<T>(mut open: impl FnMut() -> io::Result<T>) -> T {
+    for _ in 0..1_000_000 {
+        match open() {
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+                std::thread::yield_now()
+            }
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("no descriptor was given back");
+}
+
 #[test]
 fn a_listener_that_gets_emfile_sheds_and_recovers() {
     let server = Server::builder().mount(Box::new(Echo)).bind().unwrap();
     let Listen::Inet(address) = server.bound()[0].address else { panic!("not TCP") };
     let running = server.start().unwrap();
+    // Whoever accepts takes a descriptor before it is known whether somebody waits, and gives it back: the
+    // last free one may be gone for a moment.
     let connect = || {
-        let stream = TcpStream::connect(address).unwrap();
+        let stream = again(|| TcpStream::connect(address));
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
     };
@@ -63,7 +78,7 @@ fn a_listener_that_gets_emfile_sheds_and_recovers() {
         let mut shed = connect();
         assert!(!ask(&mut shed), "served without a descriptor");
         drop(shed);
-        hoard.extend(File::open("/dev/null"));
+        hoard.push(again(|| File::open("/dev/null")));
         assert!(ask(&mut before), "a connection that stands goes on");
     }
 
