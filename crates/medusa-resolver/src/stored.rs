@@ -19,6 +19,8 @@ pub(crate) struct Stored {
     times: Box<[u16]>,
     /// For how long it may be kept, in seconds.
     pub(crate) ttl: u32,
+    /// Whether there are records that answer: aliases with nothing at their end don't.
+    pub(crate) answered: bool,
 }
 
 impl Stored {
@@ -34,7 +36,8 @@ impl Stored {
         let authentic = if authentic { flag::AD } else { 0 };
         let flags = flag::QR | flag::RD | flag::RA | authentic | (rcode & 15);
         let (wire, times) = wire::write(flags, (query.name(), query.kind()), answers, authority)?;
-        Ok(Stored { wire: wire.into(), times: times.into(), ttl })
+        let answered = !answers.is_empty();
+        Ok(Stored { wire: wire.into(), times: times.into(), ttl, answered })
     }
 
     /// What it takes in memory.
@@ -48,7 +51,7 @@ impl Stored {
 
     /// Whether there are records that answer: what is negative is never told when it is stale.
     pub(crate) fn is_positive(&self) -> bool {
-        self.rcode() == rcode::NOERROR && self.wire[6..8] != [0, 0]
+        self.rcode() == rcode::NOERROR && self.answered
     }
 }
 

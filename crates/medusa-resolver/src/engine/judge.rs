@@ -31,6 +31,8 @@ pub(super) struct Outcome {
     pub(super) authority: Vec<RawRecord>,
     /// In seconds.
     pub(super) ttl: u32,
+    /// Whether records that were asked for are among the answers, and not aliases alone.
+    pub(super) answered: bool,
 }
 
 /// Judges an answer to a question for records of type `asked` of `name`, to which `before`, aliases that
@@ -51,7 +53,8 @@ pub(super) fn judge(
         let authority = if dnssec { proofs(message) } else { Vec::new() };
         let mut all = [before, &links].concat();
         all.append(&mut answers);
-        return Verdict::Answer(outcome(rcode::NOERROR, all, authority, LONGEST));
+        let found = outcome(rcode::NOERROR, all, authority, LONGEST);
+        return Verdict::Answer(Outcome { answered: true, ..found });
     }
     let soa = message
         .authority
@@ -90,7 +93,7 @@ fn outcome(
         record.ttl = record.ttl.min(most);
         ttl = ttl.min(record.ttl);
     }
-    Outcome { rcode, answers, authority, ttl }
+    Outcome { rcode, answers, authority, ttl, answered: false }
 }
 
 /// The aliases from `name` on, with what signs and causes them, and the name at which they end.

@@ -465,11 +465,13 @@ impl<W> Engine<W> {
         now: Instant,
     ) {
         let authentic = authentic && self.pace.trust_ad;
-        let Outcome { rcode, answers, authority, ttl } = outcome;
+        let Outcome { rcode, answers, authority, ttl, answered } = outcome;
         let stored = Stored::new(&running.query, *rcode, authentic, answers, authority, *ttl);
-        let Ok(stored) = stored.map(Arc::new) else {
+        let Ok(mut stored) = stored else {
             return self.fail(running, "an answer is too long", now);
         };
+        stored.answered = *answered;
+        let stored = Arc::new(stored);
         self.cache.keep(&running.query, Arc::clone(&stored), now);
         self.tell(&mut running, &Ok(Reply::new(stored)));
         self.end(running);

@@ -531,6 +531,20 @@ fn nothing_is_kept_as_long_as_it_is_said_to_be_nothing() {
 }
 
 #[test]
+fn nothing_behind_an_alias_is_never_stale() {
+    let mut net = Net::new(&["192.0.2.53"]);
+    net.ask("a.test");
+    let (path, to, asked) = net.sent_one();
+    let alias = record("a.test", 5, 100, name("b.test"));
+    net.receive(path, to, &reply(&asked, 0, &[alias], &[soa("test", 40)]));
+    assert_eq!(net.told(), ["0: the name has no record of this kind"]);
+    net.advance(ms(41_000));
+    assert_eq!(net.ask("a.test"), None);
+    net.advance(ms(60_000));
+    assert_eq!(net.told(), ["1: no name server has answered"]);
+}
+
+#[test]
 fn popular_answers_are_asked_for_before_they_run_out() {
     let mut net = Net::new(&["192.0.2.53"]);
     net.ask("a.test");
