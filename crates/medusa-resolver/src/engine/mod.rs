@@ -272,8 +272,10 @@ impl<W> Engine<W> {
             None => {
                 self.counts.mismatches.add();
                 running.mismatches += 1;
-                if running.mismatches == MISMATCHES {
+                if running.mismatches >= MISMATCHES {
                     tracing::debug!("answers were forged, or are mixed up: going to TCP");
+                    running.tcp_only = true;
+                    self.abandon_datagrams(&mut running);
                     return self.put_over_tcp(running, server, now);
                 }
                 self.keep(running);
@@ -541,6 +543,14 @@ impl<W> Engine<W> {
     fn abandon(&mut self, running: &mut Running<W>, kept: usize) {
         let surplus = running.attempts.len().saturating_sub(kept);
         for attempt in running.attempts.drain(..surplus).collect::<Vec<_>>() {
+            self.close(&attempt);
+        }
+    }
+
+    /// Gives up what was put over UDP, so that no datagram is taken for an answer any more.
+    fn abandon_datagrams(&mut self, running: &mut Running<W>) {
+        let is_datagram = |attempt: &mut Attempt| matches!(attempt.way, Way::Datagram(_));
+        for attempt in running.attempts.extract_if(.., is_datagram).collect::<Vec<_>>() {
             self.close(&attempt);
         }
     }

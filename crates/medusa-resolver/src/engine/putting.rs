@@ -72,7 +72,7 @@ impl<W> Engine<W> {
         let Some(health) = self.health(server) else { return self.put_next(running, now) };
         let secured = health.upstream.tls_name().is_some();
         let (to, wait, odd_case) = (health.upstream.address(), health.wait(), health.keeps_case());
-        let stream = tcp || secured;
+        let stream = tcp || secured || running.tcp_only;
         let mut name = running.name.clone();
         if odd_case && !stream {
             self.randomise_case(&mut name);

@@ -26,6 +26,8 @@ pub(super) struct Running<W> {
     pub(super) puts: usize,
     pub(super) hangups: u32,
     pub(super) mismatches: u32,
+    /// So many packets were no answer that no datagram is believed.
+    pub(super) tcp_only: bool,
     pub(super) reason: &'static str,
     pub(super) began: Instant,
     pub(super) retry_at: Instant,
@@ -86,6 +88,7 @@ impl<W> Running<W> {
             puts: 0,
             hangups: 0,
             mismatches: 0,
+            tcp_only: false,
             reason: "no name server has answered",
             began: now,
             retry_at: now,

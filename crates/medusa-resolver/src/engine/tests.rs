@@ -250,6 +250,41 @@ fn many_forgeries_move_the_question_to_tcp() {
 }
 
 #[test]
+fn no_datagram_is_taken_once_a_question_went_to_tcp() {
+    let mut net = Net::new(&["192.0.2.53"]);
+    net.ask("a.test");
+    let (path, to, asked) = net.sent_one();
+    let forged = forgeries(&asked, to).remove(0).2;
+    for _ in 0..MISMATCHES {
+        net.receive(path, to, &forged);
+    }
+    assert_eq!(net.streamed().len(), 1);
+    // Right in everything, and too late: it may have been guessed.
+    net.receive(path, to, &reply(&asked, 0, &[a("a.test", 300)], &[]));
+    assert_eq!(net.told().len(), 0);
+    // Nor does it go back to UDP when nothing comes, or when an alias leads on.
+    let mut messages = Vec::new();
+    while net.engine.outstanding() > 0 && messages.is_empty() {
+        let next = net.engine.poll_timeout().expect("a deadline");
+        net.advance(next - net.now);
+        for transmit in std::iter::from_fn(|| net.engine.poll_transmit()).collect::<Vec<_>>() {
+            match transmit {
+                Transmit::Stream { server, bytes } => messages.push((server, bytes)),
+                Transmit::Leave { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let (server, message) = messages.remove(0);
+    let alias = record("a.test", 5, 100, name("b.other"));
+    net.engine.handle_message(server, &reply(&message, 0, &[alias], &[]), net.now);
+    let (server, message) = net.streamed().remove(0);
+    net.engine.handle_message(server, &reply(&message, 0, &[a("b.other", 300)], &[]), net.now);
+    assert_eq!(net.told(), ["0: 192.0.2.80 300s"]);
+    assert!(net.is_clean());
+}
+
+#[test]
 fn an_answer_in_another_case_is_confirmed_over_tcp_until_the_server_is_known() {
     let mut net = Net::new(&["192.0.2.53"]);
     for round in 0..4 {
