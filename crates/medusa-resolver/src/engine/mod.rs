@@ -320,7 +320,12 @@ impl<W> Engine<W> {
         {
             health.answered(now.saturating_duration_since(attempt.sent_at));
         }
-        self.settle(running, server, attempt.edns, bytes, now);
+        // Nothing is too long for a connection: what says that it is cut off isn't whole.
+        if wire::u16_at(bytes, 2).is_ok_and(|flags| flags & flag::TC != 0) {
+            self.reject(running, server, "a name server's answer is cut off", now);
+        } else {
+            self.settle(running, server, attempt.edns, bytes, now);
+        }
         true
     }
 

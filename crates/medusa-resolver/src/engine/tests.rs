@@ -319,6 +319,21 @@ fn truncated_answers_are_asked_for_over_tcp() {
 }
 
 #[test]
+fn an_answer_that_is_truncated_on_a_connection_is_none() {
+    let mut net = Net::new(&["tls://192.0.2.1", "tls://192.0.2.2"]);
+    net.ask("a.test");
+    let (server, message) = net.streamed().remove(0);
+    let answer = reply(&message, TC, &[a("a.test", 300)], &[]);
+    assert!(net.engine.handle_message(server, &answer, net.now));
+    assert_eq!(net.told().len(), 0);
+    let (other, message) = net.streamed().remove(0);
+    assert_ne!(other, server);
+    net.engine.handle_message(other, &reply(&message, 0, &[a("a.test", 60)], &[]), net.now);
+    assert_eq!(net.told(), ["0: 192.0.2.80 60s"]);
+    assert!(net.is_clean());
+}
+
+#[test]
 fn a_connection_that_ends_is_made_once_more() {
     let mut net = Net::new(&["tls://192.0.2.53#dns.test"]);
     net.ask("a.test");
