@@ -70,6 +70,8 @@ pub(crate) struct State {
     pub(crate) timers: Deadlines,
     pub(crate) paused: bool,
     pub(crate) closing: bool,
+    /// Once it closes, the peer's end needn't be waited for.
+    pub(crate) unheard: bool,
     pub(crate) aborted: bool,
     pub(crate) owns_listeners: bool,
     /// The session wants TLS: as a server, or as told.
@@ -145,6 +147,7 @@ impl Channel {
                 timers: Deadlines::default(),
                 paused: false,
                 closing: false,
+                unheard: false,
                 aborted: false,
                 owns_listeners: false,
                 securing: None,
@@ -490,6 +493,11 @@ impl Channel {
 
     pub(crate) fn owns_listeners(&self) -> bool {
         self.state.owns_listeners
+    }
+
+    /// Whether the session awaits nothing of the peer, its end included.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.state.unheard
     }
 
     /// Begins to wait for the peer's end of a connection that is closed on our side.

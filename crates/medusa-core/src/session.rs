@@ -360,6 +360,13 @@ impl Cx<'_> {
         self.state.closing = true;
     }
 
+    /// As [`close`](Self::close), to a peer that has nothing to say, as one that fetches a file from FTP's
+    /// data connection: its end isn't waited for, unless it has said something nevertheless, or there is TLS.
+    pub fn close_unheard(&mut self) {
+        self.state.closing = true;
+        self.state.unheard = true;
+    }
+
     /// Closes at once; what was not sent is lost, visibly.
     pub fn abort(&mut self) {
         self.state.aborted = true;

@@ -233,7 +233,7 @@ impl DataSession {
                     None => make(),
                 };
                 cx.send(hooked(Counted { inner, moved }, hook));
-                cx.close();
+                cx.close_unheard();
             }
             Work::Receive { tray, moved, pace } => {
                 self.phase = Phase::Receiving;

@@ -450,3 +450,20 @@ impl Shard {
         self.carry_out();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_accepted_sends_at_once() {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let inlet =
+            Inlet::new(Socket::Tcp(listener), Door::Public { gate: 0, secured: false }, None);
+        let _peer = std::net::TcpStream::connect(address).unwrap();
+        let Socket::Tcp(listener) = &inlet.socket else { panic!("another socket") };
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+    }
+}

@@ -306,6 +306,16 @@ impl<T: Carrier> Connection<T> {
     /// Everything owed is sent: ends our side, and waits a while for the peer's so that no reset
     /// destroys our last reply (RFC 9112 §9.6).
     fn close(&mut self, env: &mut Env, scratch: &mut [u8]) -> Result<Step, Reason> {
+        // Where nothing is unread, close(2) itself ends our side in order: a reset would destroy what the peer
+        // hasn't taken yet (RFC 2525 §2.17).
+        let is_plain = !self.handshaking && self.channel.peer().tls.is_none();
+        let nothing_is_unread = self.channel.peer_has_ended()
+            || self.channel.is_unheard()
+                && is_plain
+                && !matches!(self.transport.read(scratch), Ok(Intake::Bytes { .. }));
+        if is_plain && nothing_is_unread {
+            return Err(Reason::Closed);
+        }
         // Also to a peer that has ended: over TLS it waits for our close_notify (RFC 8446 §6.1).
         let shut_down = self.transport.shut_down();
         if self.channel.peer_has_ended() || shut_down.is_err() {

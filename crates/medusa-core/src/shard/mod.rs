@@ -37,6 +37,10 @@ use crate::transport::SCRATCH;
 /// The token of the mailbox's waker; no place in the table has it.
 pub(crate) const MAILBOX: Token = Token(usize::MAX);
 
+/// How often in a turn notes are handed on: those that came up before, those that these led to, and so on.
+/// What is asked of another session on the shard is told, begun, done and reported in one turn.
+const ROUNDS_OF_NOTES: usize = 4;
+
 /// Events taken from the kernel at one time.
 const EVENTS: usize = 1024;
 
@@ -64,7 +68,7 @@ pub(crate) struct Shard {
     /// When a drain has lasted long enough.
     stop_at: Option<Millis>,
     stopped: bool,
-    /// Notes from this shard to itself; those that they lead to wait for the next turn.
+    /// Notes from this shard to itself, which are handed on at the end of a turn.
     notes: VecDeque<(u64, Note)>,
 }
 
@@ -140,9 +144,11 @@ impl Shard {
             }
         }
         self.post_turn();
-        for _ in 0..self.notes.len() {
-            if let Some((token, note)) = self.notes.pop_front() {
-                self.hand_note(token, note);
+        for _ in 0..ROUNDS_OF_NOTES {
+            for _ in 0..self.notes.len() {
+                if let Some((token, note)) = self.notes.pop_front() {
+                    self.hand_note(token, note);
+                }
             }
         }
         let table = &self.table;
@@ -412,6 +418,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::num::NonZeroUsize;
     use std::rc::Rc;
@@ -461,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_to_oneself_comes_at_the_end_of_the_turn_and_what_it_leads_to_in_the_next() {
+    fn notes_to_oneself_come_at_the_end_of_the_turn_and_hold_nobody_up() {
         let notes = Rc::new(Cell::new(0));
         let told = Rc::clone(&notes);
         let (mut shard, address) = shard(Box::new(move |_: &Peer| {
@@ -472,7 +479,36 @@ mod tests {
         for turn in 1..100 {
             // None waits for an event: what is in hand is handed on at once.
             shard.turn(&mut events).unwrap();
-            assert_eq!(notes.get(), turn);
+            assert_eq!(notes.get(), turn * ROUNDS_OF_NOTES);
+        }
+    }
+
+    /// Says something long and closes.
+    struct Sender;
+
+    impl Session for Sender {
+        fn opened(&mut self, cx: &mut Cx<'_>) {
+            cx.write(&[b'x'; 50_000]);
+            cx.close_unheard();
+        }
+
+        fn received(&mut self, _: &mut Cx<'_>, _: Frame<'_>) {}
+    }
+
+    #[test]
+    fn a_peer_that_has_nothing_to_say_is_not_waited_for() {
+        for (said, waits) in [("", 0), ("out of turn", 1)] {
+            let (mut shard, address) =
+                shard(Box::new(|_: &Peer| Box::new(Sender) as Box<dyn Session>));
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(said.as_bytes()).unwrap();
+            let mut events = Events::with_capacity(16);
+            shard.turn(&mut events).unwrap();
+            assert_eq!(shard.table.connections(), waits);
+            let mut heard = Vec::new();
+            // A reset would be an error here, and take what isn't read yet.
+            stream.read_to_end(&mut heard).unwrap();
+            assert_eq!(heard.len(), 50_000);
         }
     }
 
