@@ -26,8 +26,9 @@ pub enum NameError {
     /// A label that is neither a plain one nor a pointer.
     #[error("a label of a kind that there is not")]
     Label,
-    /// A pointer that doesn't point to what came before, so that it may go round for ever.
-    #[error("a compression pointer that doesn't point back")]
+    /// A pointer that doesn't point to what came before, so that it may go round for ever, or one more than
+    /// a name has labels.
+    #[error("a compression pointer that doesn't point back, or too many of them")]
     Pointer,
 }
 
@@ -130,8 +131,8 @@ pub fn wire_length(wire: &[u8]) -> Result<usize, NameError> {
 }
 
 /// Appends the name at `at` of `message` to `out`, its pointers followed and its case kept. Returns where
-/// the message goes on behind it. Each pointer must point before the name or pointer that led to it, so
-/// that there is an end.
+/// the message goes on behind it. Each pointer must point before the name or pointer that led to it, and
+/// there may be no more of them than labels, so that there is an end, and soon.
 ///
 /// # Errors
 ///
@@ -153,6 +154,7 @@ fn follow(
 ) -> Result<usize, NameError> {
     let mut behind = None;
     let mut lowest = at;
+    let mut hops = 0;
     loop {
         let length = *message.get(at).ok_or(NameError::CutOff)?;
         match length {
@@ -173,7 +175,11 @@ fn follow(
             0xC0.. => {
                 let low = *message.get(at + 1).ok_or(NameError::CutOff)?;
                 let target = usize::from(length & 0x3F) << 8 | usize::from(low);
-                if target >= lowest {
+                hops += 1;
+                #[cfg(test)]
+                HOPS.set(HOPS.get() + 1);
+                // Pointers to pointers are of no use to anybody but who wants us busy.
+                if target >= lowest || hops > MAX_LABELS {
                     return Err(NameError::Pointer);
                 }
                 behind.get_or_insert(at + 2);
@@ -368,6 +374,12 @@ fn fold(word: u64) -> u64 {
 }
 
 #[cfg(test)]
+thread_local! {
+    /// How many pointers were followed: what names cost, for tests.
+    pub(crate) static HOPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -429,6 +441,20 @@ mod tests {
             assert!(outcome.is_err(), "{bytes:?}");
             assert_eq!(out, wire("www.example.test"));
         }
+    }
+
+    #[test]
+    fn pointers_to_pointers_are_few() {
+        let mut message = vec![0];
+        for number in 0..200_u16 {
+            let target = (number * 2).saturating_sub(1);
+            message.extend_from_slice(&(0xC000 | target).to_be_bytes());
+        }
+        let mut out = Vec::new();
+        // The first one points to the root.
+        assert_eq!(expand(&message, 1 + 2 * 126, &mut out), Ok(1 + 2 * 127));
+        assert_eq!(expand(&message, 1 + 2 * 127, &mut out), Err(NameError::Pointer));
+        assert_eq!(out, [0]);
     }
 
     #[test]

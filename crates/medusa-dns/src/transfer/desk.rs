@@ -14,7 +14,7 @@ use medusa_core::{Network, Remote};
 
 use super::catalog::Member;
 use super::delta::{Delta, History, changes, soa_record, whole};
-use super::message::{Question, Reader, is_newer, serial_of};
+use super::message::{LONGEST, Question, Reader, is_newer, serial_of};
 use super::outgoing::{Clock, Outgoing};
 use super::store::JournalFile;
 use super::tsig::{Key, Keys, Signer, error_answer, locate, verify};
@@ -344,7 +344,7 @@ impl Desk {
         let changed = since.and_then(|deltas| changes(&zone, deltas));
         match changed {
             Some(records) if datagram => {
-                let limit = request.datagram_limit();
+                let limit = request.limit();
                 let (again, question) = (request.again(), request.question.clone());
                 let outgoing =
                     Outgoing::new(records, request.header.id, question, again, self.0.clock);
@@ -504,16 +504,15 @@ impl Request<'_> {
         self.signed(out)
     }
 
-    /// Answers with this, signed as the request was. What is too long for a datagram then is cut
-    /// altogether (RFC 8945 §5.3).
+    /// Answers with this, signed as the request was. What is too long then is cut altogether (RFC 8945
+    /// §5.3).
     fn signed(mut self, mut out: Vec<u8>) -> Handled {
         if out.is_empty() {
             return Handled::Ignored;
         }
-        let limit = self.datagram_limit();
-        if let Some(signer) = &mut self.signer {
-            let datagram = self.asked.transport == Transport::Udp;
-            if datagram && out.len() + signer.octets() > limit {
+        if let Some(mut signer) = self.signer.take() {
+            let limit = self.limit();
+            if out.len() + signer.octets() > limit {
                 let rcode = Rcode(u16::from(out[3] & 0xF));
                 let flags = out[2];
                 out = error_answer(self.message, rcode).unwrap_or_default();
@@ -530,7 +529,7 @@ impl Request<'_> {
         records: impl Iterator<Item = crate::zone::Record> + Send + 'static,
         clock: Clock,
     ) -> Handled {
-        let limit = self.datagram_limit();
+        let limit = self.limit();
         let outgoing = Outgoing::new(records, self.header.id, self.question, self.signer, clock);
         match self.asked.transport {
             Transport::Udp => reply(outgoing.single(limit)),
@@ -554,8 +553,11 @@ impl Request<'_> {
         None
     }
 
-    /// How long a datagram to who asks may be.
-    fn datagram_limit(&self) -> usize {
+    /// How long a message to who asks may be.
+    fn limit(&self) -> usize {
+        if self.asked.transport != Transport::Udp {
+            return LONGEST;
+        }
         let (Some((mut reader, _)), mut limit) = (Reader::open(self.message), PLAIN) else {
             return PLAIN;
         };

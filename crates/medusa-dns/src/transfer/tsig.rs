@@ -231,10 +231,11 @@ pub(crate) struct Malformed;
 pub(crate) fn locate(message: &[u8]) -> Result<Option<usize>, Malformed> {
     let header = Header::read(message).ok_or(Malformed)?;
     let mut at = HEADER;
-    let mut name = Vec::new();
-    for _ in 0..header.counts[0] {
-        name.clear();
-        at = expand(message, at, &mut name).map_err(|_| Malformed)? + 4;
+    match header.counts[0] {
+        0 => {}
+        1 => at = expand(message, at, &mut Vec::new()).map_err(|_| Malformed)? + 4,
+        // Nobody asks more at once (RFC 9619).
+        _ => return Err(Malformed),
     }
     let [_, answers, authorities, additional] = header.counts.map(u32::from);
     let count = answers + authorities + additional;

@@ -6,6 +6,9 @@ use super::{HEADER, IN, Malformed, kind, u16_at, u32_at};
 /// The most records that are read of one message: 64 KiB hold less than 6,000 of the shortest.
 const MOST_RECORDS: usize = 6_000;
 
+/// The most pointers that are followed for one name: as many as it can have labels.
+const MOST_POINTERS: usize = 127;
+
 /// A record, its names uncompressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RawRecord {
@@ -160,10 +163,12 @@ fn read_fields(bytes: &[u8], start: usize, layout: &[Field]) -> Result<Vec<u8>, 
 }
 
 /// Appends the name at `at`, uncompressed, and says what follows it. A pointer leads back, and never to
-/// where one has led before: no loop (RFC 1035 §4.1.4, RFC 9267).
+/// where one has led before: no loop (RFC 1035 §4.1.4, RFC 9267). There are no more of them than a name can
+/// have labels, so that no short message makes us follow long chains again and again.
 pub(crate) fn read_name(bytes: &[u8], at: usize, into: &mut Vec<u8>) -> Result<usize, Malformed> {
     let start = into.len();
     let (mut at, mut before, mut next) = (at, at, None);
+    let mut hops = 0;
     loop {
         let length = *bytes.get(at).ok_or(Malformed)?;
         match length {
@@ -182,7 +187,8 @@ pub(crate) fn read_name(bytes: &[u8], at: usize, into: &mut Vec<u8>) -> Result<u
             }
             0xc0.. => {
                 let target = usize::from(u16_at(bytes, at)? & 0x3fff);
-                if target >= before || target < HEADER {
+                hops += 1;
+                if target >= before || target < HEADER || hops > MOST_POINTERS {
                     return Err(Malformed);
                 }
                 next = next.or(Some(at + 2));

@@ -1,7 +1,7 @@
 //! Who may ask for what, and how it is answered.
 
 use super::*;
-use crate::transfer::message::{LONGEST, Packer};
+use crate::transfer::message::Packer;
 use crate::transfer::testing::{apex, record, zone};
 use crate::transfer::tsig::{Algorithm, Verifier};
 use crate::zone::name_from_text;
@@ -251,6 +251,62 @@ fn a_signed_question_gets_a_signed_answer() {
     let (message, _) = request(opcode::QUERY, "example.test", RecordType::A, None, None);
     assert!(!concerns(&message));
     assert!((0..12).all(|length| !concerns(&message[..length])));
+}
+
+#[test]
+fn what_no_stream_can_carry_is_cut() {
+    let desk = desk(1, None);
+    for (length, is_cut) in [(LONGEST - 200, false), (LONGEST - 20, true)] {
+        let (message, verifier) =
+            request(opcode::QUERY, "example.test", RecordType::A, None, Some("one"));
+        let address = Some(FAR.parse().unwrap());
+        let asked = Asked { message: &message, address, transport: Transport::Tcp, now: NOW };
+        let long = |_: &[u8], out: &mut Vec<u8>| {
+            out.extend_from_slice(&[0, 7, 0x84, 0]);
+            out.resize(length, 0);
+        };
+        let Handled::Reply(answer) = desk.handle(&asked, long) else { panic!("no answer") };
+        assert!(answer.len() <= LONGEST);
+        assert_eq!(answer[2] & flag::TRUNCATED != 0, is_cut, "{length}");
+        if is_cut {
+            verifier.unwrap().check(&answer, NOW).unwrap();
+        }
+    }
+}
+
+#[test]
+fn pointers_to_pointers_cost_little() {
+    let mut message = vec![0, 7, opcode::NOTIFY << 3, 0, 0, 1, 0x10, 0, 0, 0, 0, 0];
+    message.extend_from_slice(&[0, 0, 6, 0, 1]);
+    // One record whose data is a chain of pointers, and thousands whose owner is its last link.
+    message.extend_from_slice(&[0, 0, 16, 0, 1, 0, 0, 0, 0]);
+    let start = message.len() + 2;
+    message.extend_from_slice(&((0x3FFE - start) as u16).to_be_bytes());
+    message.extend_from_slice(&[0xC0, 12]);
+    while message.len() < 0x3FFE {
+        let before = (message.len() - 2) as u16;
+        message.extend_from_slice(&(0xC000 | before).to_be_bytes());
+    }
+    let last = 0x3FFC_u16;
+    for _ in 1..4096 {
+        message.extend_from_slice(&(0xC000 | last).to_be_bytes());
+        message.extend_from_slice(&[0, 1, 0, 1, 0, 0, 0, 0, 0, 0]);
+    }
+    assert!(message.len() <= LONGEST);
+    let primaries = vec![format!("{NEAR}:53").parse().unwrap()];
+    let secondary = desk(1, Some(Kept { primaries, ..Kept::default() }));
+    let mut questions = vec![0, 7, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 2, 0, 0, 1, 0, 1];
+    questions.extend_from_slice(&message[questions.len()..0x3FFE]);
+    for _ in 1..4096 {
+        questions.extend_from_slice(&[0xFF, 0xFC, 0, 1, 0, 1]);
+    }
+    crate::name::HOPS.set(0);
+    for transport in [Transport::Udp, Transport::Tcp] {
+        assert_eq!(heard(handle(&secondary, NEAR, transport, &message), None).0, 9);
+        assert!(!concerns(&questions) && locate(&questions).is_err());
+    }
+    let hops = crate::name::HOPS.get();
+    assert!(hops < 1000, "{hops}");
 }
 
 #[test]
