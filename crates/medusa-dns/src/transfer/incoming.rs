@@ -43,6 +43,9 @@ pub(crate) enum TransferError {
     /// The changes don't begin with the version that there is.
     #[error("the changes aren't those of the version that there is")]
     Unrelated,
+    /// The primary has gone back, or has lost what it had.
+    #[error("its serial {0} is older than {1}")]
+    Older(u32, u32),
     /// What came makes no zone.
     #[error("what came is no zone: {0}")]
     NoZone(String),
@@ -60,7 +63,9 @@ impl TransferError {
             | TransferError::Misfit { .. }
             | TransferError::Unrelated
             | TransferError::NoZone(_) => true,
-            TransferError::Signature(_) | TransferError::TooLarge(_) => false,
+            TransferError::Signature(_)
+            | TransferError::TooLarge(_)
+            | TransferError::Older(..) => false,
         }
     }
 }
@@ -68,7 +73,7 @@ impl TransferError {
 /// What a transfer has brought.
 #[derive(Debug)]
 pub(crate) enum Brought {
-    /// Nothing newer than what there is.
+    /// The version that there is.
     Current,
     /// All of it.
     Whole(ZoneBuilder),
@@ -206,8 +211,13 @@ impl Incoming {
         if let State::Headed(soa) = &self.state {
             let serial = serial_of(&soa.rdata).unwrap_or_default();
             let held = self.wanted.held.as_deref().map(|zone| zone.soa().serial);
-            if held.is_some_and(|held| !is_newer(serial, held)) {
-                self.state = State::Complete(Brought::Current);
+            match held {
+                Some(held) if serial == held => self.state = State::Complete(Brought::Current),
+                // It confirms nothing: another primary may have what we have, or a newer one.
+                Some(held) if !is_newer(serial, held) => {
+                    return Err(TransferError::Older(serial, held));
+                }
+                _ => {}
             }
         }
         let is_settled = self.verifier.as_ref().is_none_or(Verifier::is_settled);

@@ -252,7 +252,8 @@ impl Keeper {
         let held = self.desk.zones().named(name);
         let wanted = Wanted {
             name: name.clone(),
-            held: held.filter(|zone| by_changes && zone.record_count() > 0),
+            // What has expired may be replaced by an older version, of which there are no changes.
+            held: held.filter(|zone| by_changes && zone.record_count() > 0 && !zone.is_stale()),
             key: kept.key.clone(),
             octets: kept.most_octets.unwrap_or(MOST_OCTETS),
         };

@@ -69,6 +69,10 @@ fn a_zone_comes_whole_or_by_its_changes() {
         let soa = std::iter::once(soa_record(&old).unwrap());
         let brought = transfer(wanted(Some(&old), signed), soa).unwrap();
         assert!(matches!(brought, Brought::Current));
+        // An older version confirms nothing.
+        let soa = std::iter::once(soa_record(&old).unwrap());
+        let outcome = transfer(wanted(Some(&new), signed), soa);
+        assert_eq!(outcome.unwrap_err(), TransferError::Older(1, 2));
     }
 }
 
