@@ -70,6 +70,8 @@ enum Settled {
     Installed(Soa),
     /// There is nothing newer.
     Current,
+    /// The changes make nothing of what there is: all of it may.
+    Unusable(String),
     Useless(String),
 }
 
@@ -310,6 +312,10 @@ impl Keeper {
         }
         secondary.attempt = None;
         let soa = match settled {
+            Settled::Unusable(why) => {
+                tracing::info!(zone = %name, %why, "the changes are of no use: asking for all of it");
+                return self.ask(cx, name, false);
+            }
             Settled::Installed(soa) => {
                 tracing::info!(zone = %name, serial = soa.serial, "transferred");
                 Some(soa)
@@ -524,6 +530,9 @@ fn settle(desk: &Desk, kept: &Kept, wanted: &Wanted, brought: Brought, now: Syst
     }
     let (zone, deltas) = match brought.finish(held.as_deref()) {
         Ok(made) => made,
+        Err(error) if wanted.held.is_some() && error.is_about_changes() => {
+            return Settled::Unusable(error.to_string());
+        }
         Err(error) => return Settled::Useless(error.to_string()),
     };
     let soa = zone.soa();

@@ -4,7 +4,7 @@ use medusa_core::testing::{Asked, Client, Datagrams};
 use medusa_core::{Datagram, Limits};
 
 use super::*;
-use crate::transfer::delta::whole;
+use crate::transfer::delta::{Delta, soa_record, whole};
 use crate::transfer::fetch::FetchError;
 use crate::transfer::message::{Question, Reader};
 use crate::transfer::outgoing::Outgoing;
@@ -235,4 +235,27 @@ fn no_zone_names_a_file_elsewhere() {
         let file = file_name(&name);
         assert!(!file.contains('/') && !file.starts_with('.') && file.len() < 220, "{file}");
     }
+}
+
+#[test]
+fn all_is_asked_for_where_changes_make_no_zone() {
+    let first = zone(1, &[]);
+    let held = Arc::new(zone(1, &[]));
+    let (mut datagrams, desk) = secondary(first);
+    let (target, rtype, _client) = one(&mut datagrams);
+    assert_eq!((target, rtype), (at(PRIMARIES[0]), RecordType::IXFR));
+    // The one name server goes.
+    let (old, new) = (soa_record(&held).unwrap(), soa_record(&zone(2, &[])).unwrap());
+    let servers = held.records().filter(|one| one.rtype == RecordType::NS);
+    let delta = Delta::new([old].into_iter().chain(servers).collect(), vec![new]).unwrap();
+    let wanted = Wanted { name: apex(), held: Some(held), key: None, octets: 0 };
+    let outcome = Ok(Brought::Changes(vec![delta]));
+    datagrams.notify(Report { number: 0, wanted, outcome }).run_jobs();
+    let (target, rtype, client) = one(&mut datagrams);
+    assert_eq!((target, rtype), (at(PRIMARIES[0]), RecordType::AXFR));
+    // Where that fails too, the next primary is asked, for changes.
+    fails(&mut datagrams, client);
+    let (target, rtype, _client) = one(&mut datagrams);
+    assert_eq!((target, rtype), (at(PRIMARIES[1]), RecordType::IXFR));
+    assert_eq!(desk.zones().named(&apex()).unwrap().soa().serial, 1);
 }
