@@ -4,13 +4,13 @@
 //! goes then is for the keeper to say.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::delta::{Delta, soa_record};
+use super::delta::{Delta, records_of, soa_record};
 use super::message::{Packer, Question, Reader, is_newer, serial_of};
 use super::tsig::{Key, SignatureError, Signer, Verifier};
-use crate::name::Name;
+use crate::name::{Name, QueryName};
 use crate::types::{Rcode, RecordType, class};
 use crate::zone::{Misfit, Record, Zone, ZoneBuilder, rdata};
 
@@ -63,9 +63,9 @@ impl TransferError {
             | TransferError::Misfit { .. }
             | TransferError::Unrelated
             | TransferError::NoZone(_) => true,
-            TransferError::Signature(_)
-            | TransferError::TooLarge(_)
-            | TransferError::Older(..) => false,
+            TransferError::Signature(_) | TransferError::TooLarge(_) | TransferError::Older(..) => {
+                false
+            }
         }
     }
 }
@@ -336,6 +336,7 @@ impl Brought {
             (Brought::Changes(deltas), Some(held))
                 if deltas.first().is_some_and(|first| first.from == held.soa().serial) =>
             {
+                check_steps(held, &deltas)?;
                 let (removed, added) = joined(&deltas);
                 let zone = held.edited(&removed, &added).map_err(no_zone)?;
                 Ok((zone, deltas))
@@ -347,6 +348,36 @@ impl Brought {
 
 /// What tells a record from others: all but its TTL.
 type Identity<'r> = (&'r Name, RecordType, Cow<'r, [u8]>);
+
+/// Checks that the changes lead on from what there is: what a step removes is there then, and what it adds
+/// isn't. Versions that differ although they have one serial are told apart by that.
+fn check_steps(held: &Zone, deltas: &[Delta]) -> Result<(), TransferError> {
+    let mut names: HashMap<&Name, HashSet<(RecordType, Vec<u8>)>> = HashMap::new();
+    for delta in deltas {
+        let removed = delta.removed.iter().map(|record| (record, true));
+        let added = delta.added.iter().map(|record| (record, false));
+        for (record, is_removed) in removed.chain(added) {
+            let identity = |record: &Record| {
+                (record.rtype, rdata::canonical(record.rtype, &record.rdata).into_owned())
+            };
+            let here = names.entry(&record.owner).or_insert_with(|| {
+                let mut name = QueryName::default();
+                let node = name.read(record.owner.wire()).ok().and_then(|_| held.find(&name, 0));
+                node.map_or_else(HashSet::new, |node| {
+                    records_of(&node).iter().map(identity).collect()
+                })
+            });
+            let fits = match is_removed {
+                true => here.remove(&identity(record)),
+                false => here.insert(identity(record)),
+            };
+            if !fits {
+                return Err(TransferError::Unrelated);
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Several changes as one.
 pub(crate) fn joined<'d>(

@@ -219,3 +219,28 @@ fn names_in_data_are_the_same_in_any_case() {
     assert_eq!(left, [record("c MX 1 x.org.")]);
     assert_eq!(new.soa().serial, 3);
 }
+
+#[test]
+fn changes_have_to_lead_on_from_what_there_is() {
+    let old = Arc::new(zone(1, &["a TXT here"]));
+    let step = |removed: &[&str], added: &[&str]| {
+        let list = |serial: u32, lines: &[&str]| {
+            let soa = soa_record(&numbered(serial, 0)).into_iter();
+            soa.chain(lines.iter().map(|line| record(line))).collect::<Vec<_>>()
+        };
+        Delta::new(list(1, removed), list(2, added)).unwrap()
+    };
+    for (removed, added, fits) in [
+        (&["a TXT here"][..], &["a TXT come"][..], true),
+        // Another TTL is the record gone and come.
+        (&["a TXT here"], &["a TXT here"], true),
+        (&["a TXT gone"], &[], false),
+        (&["b TXT here"], &[], false),
+        (&[], &["a TXT here"], false),
+        (&["a TXT here", "a TXT here"], &[], false),
+    ] {
+        let outcome = Brought::Changes(vec![step(removed, added)]).finish(Some(&old));
+        assert_eq!(outcome.is_ok(), fits, "{removed:?} {added:?}");
+        assert!(fits || outcome.unwrap_err() == TransferError::Unrelated);
+    }
+}
