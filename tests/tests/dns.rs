@@ -307,6 +307,57 @@ fn a_question_that_others_are_slow_to_answer_keeps_no_other_waiting() {
 }
 
 #[test]
+fn questions_are_counted_and_have_lines_where_that_is_asked_for() {
+    let http = "[http.site]\nlisten = [\"127.0.0.1:0\"]\n\
+                [[http.site.route]]\npath = \"/metrics\"\nmetrics = true\n\
+                [[http.site.route]]\npath = \"/status\"\nstatus = true\n";
+    let log = "[log]\naccess = \"access.log\"\n";
+    for has_lines in [true, false] {
+        let site = site();
+        let dns =
+            if has_lines { SITE.replace("forward", "access = true\nforward") } else { SITE.into() };
+        site.write("medusa.toml", format!("{log}{dns}{http}"));
+        let server = site.serve(MEDUSA);
+        let (tcp, udp) = ports(&server);
+        let ask = |port: &str, rest: &[&str]| {
+            let arguments = [&["@127.0.0.1", "-p", port, "+norecurse", "+noedns"], rest].concat();
+            asked("dig", &arguments)
+        };
+        if ask(&udp, &["WWW.example.test", "A"]).is_none() {
+            return;
+        }
+        ask(&tcp, &["+tcp", "none.example.test", "TYPE65280"]).expect("an answer");
+        ask(&udp, &["example.org", "AAAA"]).expect("an answer");
+        let address = server.address("http.site");
+        let page = |path: &str| curl(&[&format!("http://{address}{path}")]);
+        let Some(metrics) = page("/metrics") else { return };
+        let text = String::from_utf8(metrics.body).expect("text");
+        for (rcode, count) in [("noerror", 1), ("nxdomain", 1), ("refused", 1), ("servfail", 0)] {
+            let line =
+                format!("medusa_dns_answers_{rcode}_total{{service=\"dns.zones\"}} {count}\n");
+            assert!(text.contains(&line), "{line}isn't in\n{text}");
+        }
+        let status = String::from_utf8(page("/status").expect("a page").body).expect("text");
+        assert!(status.contains("answers"), "{status}");
+        server.end();
+        let log = site.read("access.log");
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("\"DNS ")).collect();
+        let parts: &[&str] = match has_lines {
+            true => &[
+                "\"DNS WWW.example.test. A\" NOERROR ",
+                "\"DNS none.example.test. TYPE65280\" NXDOMAIN ",
+                "\"DNS example.org. AAAA\" REFUSED 29",
+            ],
+            false => &[],
+        };
+        assert_eq!(lines.len(), parts.len(), "{log}");
+        for part in parts {
+            assert!(log.contains(part) && lines[0].starts_with("127.0.0.1 - - ["), "{log}");
+        }
+    }
+}
+
+#[test]
 fn changed_zone_files_are_read_again_at_hup() {
     let site = site();
     let mut command = site.command(MEDUSA, &["serve", "medusa.toml"]);
@@ -373,6 +424,7 @@ fn what_is_wrong_is_shown_in_its_line() {
                  path = \"/dns-query\"\ndns = \"zone\"\n";
     let parts = ["there is no `[dns.zone]`", "did you mean `zones`?", "medusa.toml:9:7"];
     check("forward = []\n", route, &parts);
+    check("forward", "access = true\nforward", &["no access log", "[log]", "medusa.toml:5"]);
     let twice = "\"zones/example.test.zone\", \"zones/example.test.zone\"";
     check("\"zones/example.test.zone\"", twice, &["example.test.", "there already"]);
 }

@@ -74,10 +74,26 @@ impl ServiceMetrics {
         counter
     }
 
-    /// The protocol's own counters.
+    /// A share of the protocol's counter of this name, for one shard alone: what is counted for each request
+    /// shouldn't have shards wait for one another's cache lines.
+    pub fn share(&self, name: &'static str) -> Arc<Counter> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = Arc::<Counter>::default();
+        own.push((name, Arc::clone(&counter)));
+        counter
+    }
+
+    /// The protocol's own counters, all shares of one together.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        own.iter().map(|(name, counter)| (*name, counter.value())).collect()
+        let mut all: Vec<(&'static str, u64)> = Vec::new();
+        for (name, counter) in own.iter() {
+            match all.iter_mut().find(|(known, _)| known == name) {
+                Some((_, value)) => *value += counter.value(),
+                None => all.push((name, counter.value())),
+            }
+        }
+        all
     }
 }
 
@@ -127,10 +143,12 @@ mod tests {
         metrics.service("http.b").counter("requests").add(2);
         metrics.clone().service("http.a").ended.add(1);
         metrics.service("http.b").counter("requests").add(5);
+        metrics.service("http.b").share("requests").add(1);
+        metrics.service("http.b").share("requests").add(1);
         let all = metrics.all();
         assert_eq!(all.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["http.a", "http.b"]);
         assert_eq!(all[0].1.open(), 2);
-        assert_eq!(all[1].1.counters(), [("requests", 7)]);
+        assert_eq!(all[1].1.counters(), [("requests", 9)]);
         metrics.forget("http.a");
         assert_eq!(metrics.all().len(), 1);
         assert_eq!(metrics.service("http.a").open(), 0);

@@ -44,6 +44,9 @@ pub struct DnsConfig {
     /// Secrets that are shared with others.
     #[serde(default)]
     pub(crate) key: Vec<KeyConfig>,
+    /// Whether each question has a line in the access log.
+    #[serde(default)]
+    pub(crate) access: bool,
     /// Who it is among several with one address.
     pub(crate) nsid: Option<String>,
     /// What it answers to `version.bind`.

@@ -7,6 +7,7 @@ use std::fmt;
 use medusa_resolver::{Door, DoorAnswer, DoorReply, Visitor};
 
 use crate::answer::{Answerer, Asker, Outcome, Transport, refuse};
+use crate::ledger::Receiver;
 use crate::service::{Shared, seconds};
 use crate::types::{Rcode, RecordType};
 use crate::wire::{HEADER, Header, RawRecord};
@@ -37,7 +38,7 @@ impl Door for DnsDoor {
         let mut out = Vec::with_capacity(512);
         let settings = &self.shared.settings;
         let mut answerer = Answerer::default();
-        match answerer.answer(&zones, settings, &asker, message, &mut out) {
+        let rcode = match answerer.answer(&zones, settings, &asker, message, &mut out) {
             Outcome::Answered(answered) => {
                 if let Some(recursion) = &self.shared.recursion
                     && let asked = (message, &asker)
@@ -47,13 +48,17 @@ impl Door for DnsDoor {
                 {
                     return DoorReply::Later(pending);
                 }
+                answered.rcode
             }
             Outcome::Ignored => return DoorReply::Nothing,
             // A transfer takes many messages, and here there is one (RFC 8484 §8).
             Outcome::Transfer(_) => {
                 refuse(message, Rcode::NOTIMP, &mut out);
+                Rcode::NOTIMP
             }
-        }
+        };
+        let to = Receiver { address: visitor.address, at: visitor.now };
+        self.shared.ledger.answered(rcode, &out, to);
         let seconds = lifetime(&out);
         DoorReply::Now(DoorAnswer { message: out, seconds })
     }

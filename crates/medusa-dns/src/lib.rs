@@ -11,6 +11,7 @@
 pub mod answer;
 mod config;
 mod door;
+mod ledger;
 pub mod name;
 mod plugin;
 mod rate;

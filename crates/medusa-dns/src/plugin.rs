@@ -29,6 +29,10 @@ impl Plugin for Dns {
 
     fn build(config: DnsConfig, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError> {
         let forward = forward(&config, cx)?;
+        if config.access && cx.access().is_none() {
+            return Err(BuildError::at("access", "there is no access log")
+                .hint("name a file: `[log]` with `access = \"access.log\"`"));
+        }
         let tls = cx.shared::<ServerTls>();
         let listeners = listeners(&config, cx, tls.is_some())?;
         let keys = keys(&config.key)?;
@@ -63,6 +67,8 @@ impl Plugin for Dns {
             .with_desk(desk)
             .with_rate_limit(config.rate_limit.0)
             .with_files(files)
+            .with_metrics(cx.shared::<Metrics>().map(|all| all.service(&cx.service_name())))
+            .with_access(if config.access { cx.access() } else { None })
             .with_summary(summary);
         if let Some((resolver, networks)) = forward {
             service = service.with_counted_forwarding(resolver, networks, counters(cx));

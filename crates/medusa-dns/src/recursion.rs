@@ -17,6 +17,7 @@ use medusa_resolver::{
 
 use crate::answer::{Answered, Answerer, Asker, Kept, Kind};
 use crate::door::lifetime;
+use crate::ledger::{Receiver, rcode_of};
 use crate::rate::Verdict;
 use crate::service::Shared;
 use crate::wire::flag;
@@ -233,11 +234,17 @@ impl To {
     ) {
         let settings = &shared.settings;
         let now = cx.wall_clock();
+        let to = Receiver { address: kept.address(), at: now };
         match self {
             To::Sender(sender, is_known) => cx.reply_if(sender, |out| {
                 let kind = kept.answer(settings, said, out);
-                match shared.verdict(sender.remote().ip(), kind, is_known, now) {
-                    Verdict::Sent => true,
+                let verdict = shared.verdict(sender.remote().ip(), kind, is_known, now);
+                shared.ledger.limited(verdict);
+                match verdict {
+                    Verdict::Sent => {
+                        shared.ledger.answered(rcode_of(out), out, to);
+                        true
+                    }
                     Verdict::Dropped => false,
                     Verdict::Slipped => {
                         out.clear();
@@ -249,6 +256,7 @@ impl To {
             To::Door(then) => {
                 let mut message = Vec::new();
                 kept.answer(settings, said, &mut message);
+                shared.ledger.answered(rcode_of(&message), &message, to);
                 let seconds = lifetime(&message);
                 then(DoorAnswer { message, seconds });
             }
@@ -320,6 +328,9 @@ impl Owing {
     ) {
         let mut framed = Vec::new();
         crate::session::with_length(&mut framed, |out| kept.answer(&shared.settings, said, out));
+        let answer = framed.get(2..).unwrap_or_default();
+        let to = Receiver { address: kept.address(), at: cx.wall_clock() };
+        shared.ledger.answered(rcode_of(answer), answer, to);
         self.fulfil(cx, framed);
     }
 

@@ -7,15 +7,17 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use medusa_core::metrics::ServiceMetrics;
 use medusa_core::tls::ServerTls;
 use medusa_core::{
-    Acceptor, Datagram, DatagramCx, DatagramService, Failure, Limits, Listener, Network, Note,
-    Peer, Service, Session, SocketId, TimerKey,
+    Acceptor, AccessSink, Datagram, DatagramCx, DatagramService, Failure, Limits, Listener,
+    Network, Note, Peer, Service, Session, SocketId, TimerKey,
 };
 use medusa_resolver::{Door, Forwarded, Forwarding};
 
 use crate::answer::{Answerer, Asker, Kind, Outcome, Program, Settings, Transport};
 use crate::door::DnsDoor;
+use crate::ledger::{Ledger, Receiver};
 use crate::rate::{Accounts, RateLimit, Verdict};
 use crate::recursion::{Asking, Brought, Counters, OVERDUE, Recursion, To};
 use crate::session::DnsSession;
@@ -44,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) desk: Desk,
     /// Who is asked for what no zone has.
     pub(crate) recursion: Option<Arc<Recursion>>,
+    pub(crate) ledger: Ledger,
     rates: Option<Arc<Accounts>>,
     files: Option<Arc<Mutex<ZoneFiles>>>,
 }
@@ -62,6 +65,7 @@ impl DnsService {
                 zones,
                 settings: Arc::default(),
                 recursion: None,
+                ledger: Ledger::default(),
                 rates: None,
                 files: None,
             },
@@ -151,6 +155,20 @@ impl DnsService {
         self
     }
 
+    /// Counts answers here, by their response codes.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Option<Arc<ServiceMetrics>>) -> DnsService {
+        self.shared.ledger = std::mem::take(&mut self.shared.ledger).with_metrics(metrics);
+        self
+    }
+
+    /// Writes a line for each question here: nowhere, unless it is said.
+    #[must_use]
+    pub fn with_access(mut self, sink: Option<Arc<dyn AccessSink>>) -> DnsService {
+        self.shared.ledger = std::mem::take(&mut self.shared.ledger).with_access(sink);
+        self
+    }
+
     /// Looks at these files now and then, and replaces zones whose files have changed.
     #[must_use]
     pub(crate) fn with_files(mut self, files: ZoneFiles) -> DnsService {
@@ -184,7 +202,7 @@ impl DnsService {
 
     /// A door to this server, for protocols that carry messages: as things are set now.
     pub fn door(&self) -> Arc<dyn Door> {
-        Arc::new(DnsDoor::new(self.shared.clone()))
+        Arc::new(DnsDoor::new(self.shared.of_a_shard()))
     }
 
     /// Sets what is said of it in a table.
@@ -217,7 +235,7 @@ impl Service for DnsService {
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {
-        Box::new(DnsAcceptor { shared: Rc::new(self.shared.clone()), answerer: Rc::default() })
+        Box::new(DnsAcceptor { shared: Rc::new(self.shared.of_a_shard()), answerer: Rc::default() })
     }
 
     fn datagram_listeners(&self) -> Vec<Listener> {
@@ -226,7 +244,7 @@ impl Service for DnsService {
 
     fn datagram_service(&self) -> Option<Box<dyn DatagramService>> {
         Some(Box::new(DnsDatagrams {
-            shared: self.shared.clone(),
+            shared: self.shared.of_a_shard(),
             answerer: Answerer::default(),
             keeper: None,
             asking: Asking::default(),
@@ -284,7 +302,7 @@ impl DatagramService for DnsDatagrams {
         }
         let wall_clock = cx.wall_clock();
         let DnsDatagrams { shared, answerer, .. } = self;
-        let Shared { settings, rates, .. } = shared;
+        let Shared { settings, rates, ledger, .. } = shared;
         let mut passed_on = None;
         cx.reply_if(datagram.sender, |out| {
             let zones = shared.zones.current();
@@ -297,15 +315,24 @@ impl DatagramService for DnsDatagrams {
                 passed_on = Some((kept, answered.is_known));
                 return false;
             }
-            let Some(rates) = rates.as_ref().filter(|_| !answered.is_known) else { return true };
-            match rates.count(remote.ip(), answered.kind, microseconds(wall_clock)) {
-                Verdict::Sent => true,
+            let verdict = match rates.as_ref().filter(|_| !answered.is_known) {
+                Some(rates) => rates.count(remote.ip(), answered.kind, microseconds(wall_clock)),
+                None => Verdict::Sent,
+            };
+            let is_sent = match verdict {
+                Verdict::Sent => {
+                    let to = Receiver { address: asker.address, at: wall_clock };
+                    ledger.answered(answered.rcode, out, to);
+                    return true;
+                }
                 Verdict::Dropped => false,
                 Verdict::Slipped => {
                     out.clear();
                     answerer.slip(settings, &asker, datagram.bytes, out)
                 }
-            }
+            };
+            ledger.limited(verdict);
+            is_sent
         });
         if let Some((kept, is_known)) = passed_on {
             self.asking.pass_on(cx, shared, kept, To::Sender(datagram.sender, is_known));
@@ -374,6 +401,11 @@ impl DatagramService for DnsDatagrams {
 }
 
 impl Shared {
+    /// The same for one shard, which counts by itself.
+    fn of_a_shard(&self) -> Shared {
+        Shared { ledger: self.ledger.of_a_shard(), ..self.clone() }
+    }
+
     /// Whether an answer may be sent to who is perhaps not there.
     pub(crate) fn verdict(
         &self,

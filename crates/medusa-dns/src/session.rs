@@ -11,6 +11,7 @@ use medusa_core::{Cx, Frame, Framing, Note, Session, TimerKey};
 use medusa_resolver::Forwarded;
 
 use crate::answer::{Answerer, Asker, Outcome, Transport, refuse};
+use crate::ledger::Receiver;
 use crate::recursion::Owing;
 use crate::service::{Shared, seconds, whole_seconds_of};
 use crate::transfer::{self, Asked, Handled};
@@ -44,6 +45,7 @@ impl DnsSession {
         let mut answerer = self.answerer.borrow_mut();
         let shared = &*self.shared;
         let mut passed_on = None;
+        let to = Receiver { address: asker.address, at: cx.wall_clock() };
         let mut compose = |out: &mut Vec<u8>| {
             with_length(out, |out| {
                 let start = out.len();
@@ -56,6 +58,9 @@ impl DnsSession {
                     if passed_on.is_some() {
                         out.truncate(start);
                     }
+                }
+                if let (Outcome::Answered(answered), None) = (&outcome, &passed_on) {
+                    shared.ledger.answered(answered.rcode, &out[start..], to);
                 }
                 outcome
             })

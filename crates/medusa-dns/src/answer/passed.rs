@@ -3,6 +3,8 @@
 //!
 //! Pure. For whom others are asked is in `recursion`, and how in `medusa-resolver`.
 
+use std::net::IpAddr;
+
 use medusa_resolver::{LookupError, RawQuestion, Reply};
 
 use super::edns::{self, Extended};
@@ -75,6 +77,11 @@ impl Kept {
         let records = answer[start..end].into();
         kept.alias = Some(Alias { count, records, target: target.into() });
         Some(kept)
+    }
+
+    /// Who asks.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.asker.address
     }
 
     /// The question as others are asked it.
