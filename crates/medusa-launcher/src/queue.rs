@@ -196,13 +196,20 @@ fn recipient_row(text: &mut String, recipient: &Recipient) {
 
 fn show(view: &QueueView, id: &EntryId) -> Result<String, Error> {
     let envelope = view.envelope(id)?;
+    let mut text = String::from_utf8_lossy(&envelope.to_bytes()).into_owned();
+    text.push('\n');
+    let file = match view.message(id) {
+        Ok(file) => file,
+        Err(Error::Missing) => {
+            text.push_str("(its message is gone)\n");
+            return Ok(text);
+        }
+        Err(error) => return Err(error),
+    };
     let mut head = Vec::new();
-    let file = view.message(id)?;
     let path = id.to_string().into();
     file.take(HEAD_OCTETS).read_to_end(&mut head).map_err(|source| Error::Io { path, source })?;
     let end = head.windows(4).position(|four| four == b"\r\n\r\n").map_or(head.len(), |at| at + 2);
-    let mut text = String::from_utf8_lossy(&envelope.to_bytes()).into_owned();
-    text.push('\n');
     for line in String::from_utf8_lossy(&head[..end]).lines() {
         text.push_str(&clean(line));
         text.push('\n');
@@ -216,7 +223,7 @@ fn holding(queues: &[Found], id: &str) -> Result<(QueueView, EntryId), Failure> 
     let parsed = EntryId::parse(id).map_err(|_| unknown())?;
     for queue in queues {
         if let Some(view) = queue.view()?
-            && view.message(&parsed).is_ok()
+            && !matches!(view.envelope(&parsed), Err(Error::Missing))
         {
             return Ok((view, parsed));
         }
@@ -334,6 +341,12 @@ mod tests {
             actions.contains(&(true, Action::Retry)) && actions.contains(&(false, Action::Retry))
         );
         drop(queue);
+        // Whose message is gone, or whose envelope is damaged, is an entry all the same.
+        let below = folder.path().join("queue");
+        std::fs::remove_file(below.join("messages").join(&id)).expect("removed");
+        let shown = said(run(&config, &Task::Show { id: id.clone() }));
+        assert!(shown.ends_with("end\n\n(its message is gone)\n"), "{shown}");
+        std::fs::write(below.join("waiting").join(&id), "damaged").expect("written");
         let dropped = said(run(&config, &Task::Drop { ids: vec![id.clone()] }));
         assert_eq!(dropped, format!("{id}: to be dropped, once a server works the queue\n"));
     }

@@ -364,7 +364,11 @@ impl Queue for DiskQueue {
         // A message without an envelope is swept at the next start; one that comes back is sent twice.
         shared.sync(folder)?;
         let path = shared.path(MESSAGES, id);
-        shared.disk.remove(&path).map_err(Error::at(path))
+        match shared.disk.remove(&path).map_err(Error::at(path)) {
+            // An entry without one is held, and can be ended like any other.
+            Err(Error::Missing) => Ok(()),
+            removed => removed,
+        }
     }
 
     fn retire(&self, id: &EntryId, then: Then) {

@@ -14,6 +14,8 @@
 
 mod bounce;
 mod client;
+#[cfg(test)]
+mod flawed;
 mod hosts;
 mod ledger;
 mod outcome;

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 use medusa_core::metrics::{Counter, ServiceMetrics};
 use medusa_core::tls::{ClientTls, Roots, TlsError};
 use medusa_core::{Address, Remote};
-use medusa_mail::{Action, Envelope, Error as MailError, Request};
+use medusa_mail::{Action, EntryId, Envelope, Error as MailError, Request};
 use medusa_resolver::Resolver;
 
 use super::SendingLimits;
@@ -92,7 +92,14 @@ impl Shared {
         }
     }
 
-    pub(super) fn add(&self, id: &str, envelope: &Envelope, now: Instant, wall: SystemTime) {
+    /// Says no if it is there already.
+    pub(super) fn add(
+        &self,
+        id: &str,
+        envelope: &Envelope,
+        now: Instant,
+        wall: SystemTime,
+    ) -> bool {
         let places = route::places(&self.ways, envelope);
         let in_time = |at: SystemTime| at.duration_since(wall).unwrap_or_default();
         let next = now + in_time(envelope.next);
@@ -102,9 +109,11 @@ impl Shared {
             let (way, _) = self.ways.way(place);
             schedule.limit(place, way.connections.map(|most| most.max(1)), way.pause);
         }
-        if schedule.add(id.into(), places, next, expires) {
+        let is_new = schedule.add(id.into(), places, next, expires);
+        if is_new {
             self.counts.queued.add(1);
         }
+        is_new
     }
 
     /// No secret: for orders and waits.
@@ -114,10 +123,15 @@ impl Shared {
     }
 
     /// Does what an operator has asked for. Blocks.
-    pub(super) fn carry_out(&self, request: &Request, now: Instant) {
+    pub(super) fn carry_out(&self, request: &Request, now: Instant, wall: SystemTime) {
         let id = request.id.as_ref().map(AsRef::as_ref);
         match (request.action, id) {
-            (Action::Retry, id) => self.schedule().hurry(id, now),
+            (Action::Retry, id) => {
+                if let Err(error) = self.release(request.id.as_ref(), now, wall) {
+                    tracing::warn!(%error, "the entries that are held can't be read");
+                }
+                self.schedule().hurry(id, now);
+            }
             (Action::Drop, Some(id)) => {
                 if !self.schedule().forget(id) {
                     tracing::warn!(
@@ -131,7 +145,10 @@ impl Shared {
                         self.counts.dequeued.add(1);
                         tracing::info!(entry = id, "the entry is dropped");
                     }
-                    Err(error) => tracing::warn!(entry = id, %error, "the entry can't be dropped"),
+                    Err(error) => {
+                        tracing::warn!(entry = id, %error, "the entry can't be dropped");
+                        self.add_again(id, now, wall);
+                    }
                 }
             }
             (Action::Drop, None) => tracing::warn!("a request to drop everything is not obeyed"),
@@ -157,29 +174,79 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads the queue. Blocks.
-    pub(super) fn recover(&self, now: Instant, wall: SystemTime) -> Result<usize, MailError> {
-        self.ledger.queue.prepare()?;
-        let mut count = 0;
-        for entry in self.ledger.queue.entries()?.into_iter().filter(|entry| !entry.held) {
-            match self.ledger.queue.envelope(&entry.id) {
-                // It is for nobody any more.
-                Ok(envelope) if envelope.recipients.iter().all(|one| one.done) => {
-                    self.ledger.queue.remove(&entry.id)?;
+    /// Reads the queue. Blocks. May be called again.
+    pub(super) fn recover(&self, now: Instant, wall: SystemTime) -> Result<Recovered, MailError> {
+        let queue = &self.ledger.queue;
+        queue.prepare()?;
+        let mut recovered = Recovered::default();
+        for entry in queue.entries()?.into_iter().filter(|entry| !entry.held) {
+            let read = queue.envelope(&entry.id).and_then(|envelope| {
+                // It may be for nobody any more.
+                match envelope.recipients.iter().all(|one| one.done) {
+                    true => queue.remove(&entry.id).map(|()| false),
+                    false => Ok(self.add(entry.id.as_ref(), &envelope, now, wall)),
                 }
-                Ok(envelope) => {
-                    self.add(entry.id.as_ref(), &envelope, now, wall);
-                    count += 1;
-                }
+            });
+            match read {
+                Ok(is_new) => recovered.added += usize::from(is_new),
                 // It has been sent meanwhile.
                 Err(MailError::Missing) => {}
-                Err(error) => {
+                // That won't pass.
+                Err(error @ MailError::Envelope(_)) => {
                     tracing::error!(entry = %entry.id, %error, "the entry can't be read, and is held");
-                    let _ = self.ledger.queue.hold(&entry.id, true);
+                    let _ = queue.hold(&entry.id, true);
+                }
+                Err(error) => {
+                    tracing::error!(entry = %entry.id, %error, "the entry can't be read now");
+                    recovered.unread += 1;
                 }
             }
         }
-        Ok(count)
+        Ok(recovered)
+    }
+
+    /// Has entries that were held sent again, if they can be.
+    fn release(
+        &self,
+        id: Option<&EntryId>,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Result<(), MailError> {
+        let queue = &self.ledger.queue;
+        let ids: Vec<EntryId> = match id {
+            Some(id) => vec![id.clone()],
+            None => queue.entries()?.into_iter().filter(|one| one.held).map(|one| one.id).collect(),
+        };
+        for id in ids {
+            let released = queue.message(&id).and_then(|_| queue.envelope(&id));
+            let released = released.and_then(|envelope| {
+                queue.hold(&id, false)?;
+                Ok(self.add(id.as_ref(), &envelope, now, wall))
+            });
+            match released {
+                Ok(true) => tracing::info!(entry = %id, "the entry isn't held any more"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(entry = %id, %error, "the entry can't be sent"),
+            }
+        }
+        Ok(())
+    }
+
+    /// What could not be dropped is sent as before, or dropped another time.
+    fn add_again(&self, id: &str, now: Instant, wall: SystemTime) {
+        let read = EntryId::parse(id).and_then(|id| {
+            let held = self.ledger.queue.entries()?.iter().any(|one| one.held && one.id == id);
+            Ok((held, self.ledger.queue.envelope(&id)?))
+        });
+        match read {
+            Ok((true, _)) | Err(MailError::Missing) => {}
+            Ok((false, envelope)) => {
+                self.add(id, &envelope, now, wall);
+            }
+            Err(error) => {
+                tracing::error!(entry = id, %error, "the entry isn't sent before a restart");
+            }
+        }
     }
 
     pub(super) fn tls_for(&self, way: &Way) -> Option<Arc<ClientTls>> {
@@ -189,6 +256,14 @@ impl Shared {
             Security::Require => self.tls.verified(&way.authorities),
         }
     }
+}
+
+/// What the queue held.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Recovered {
+    pub added: usize,
+    /// What can't be read at this moment.
+    pub unread: usize,
 }
 
 /// What is counted.
@@ -249,5 +324,100 @@ impl Clients {
     pub(super) fn verified(&self, authorities: &Authorities) -> Option<Arc<ClientTls>> {
         let found = self.verified.iter().find(|(whose, _)| whose == authorities);
         found.map(|(_, client)| Arc::clone(client))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use medusa_mail::{Commits, DiskQueue, Queue, RealDisk, Recipient};
+
+    use super::super::flawed::Flawed;
+    use super::super::{Outbound, Sending};
+    use super::*;
+
+    struct House {
+        queue: Arc<Flawed>,
+        sending: Sending,
+        folder: tempfile::TempDir,
+    }
+
+    impl House {
+        fn new() -> House {
+            let folder = tempfile::tempdir().unwrap();
+            let queue = DiskQueue::open(folder.path(), Arc::new(RealDisk), Commits::AtOnce);
+            let queue = Arc::new(Flawed::new(queue.unwrap()));
+            let sending = Outbound::new(queue.clone(), "we.test").build().unwrap();
+            House { queue, sending, folder }
+        }
+
+        fn enter(&self) -> EntryId {
+            let mut envelope = Envelope::new("a@b.test", SystemTime::now());
+            let address = "x@next.test".to_owned();
+            envelope.recipients.push(Recipient { address, ..Recipient::default() });
+            let mut queuing = self.queue.begin().unwrap();
+            queuing.seal(&envelope).unwrap();
+            let id = queuing.id().clone();
+            queuing.commit(Box::new(|result| result.unwrap()));
+            id
+        }
+
+        fn recover(&self) -> Recovered {
+            self.sending.0.recover(Instant::now(), SystemTime::now()).unwrap()
+        }
+
+        fn ask(&self, id: Option<&EntryId>, action: Action) {
+            let request = Request { id: id.cloned(), action };
+            self.sending.0.carry_out(&request, Instant::now(), SystemTime::now());
+        }
+
+        fn held(&self) -> usize {
+            self.queue.entries().unwrap().iter().filter(|one| one.held).count()
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_read_now_is_read_later() {
+        let house = House::new();
+        let _ids = [house.enter(), house.enter(), house.enter()];
+        house.queue.fail("envelope", 1);
+        assert_eq!(house.recover(), Recovered { added: 2, unread: 1 });
+        assert_eq!(house.held(), 0);
+        assert_eq!(house.recover(), Recovered { added: 1, unread: 0 });
+        assert_eq!(house.sending.queue_length(), 3);
+    }
+
+    #[test]
+    fn what_is_held_is_released_or_dropped() {
+        let house = House::new();
+        let ids = [house.enter(), house.enter(), house.enter()];
+        let waiting = house.folder.path().join("waiting").join(ids[0].as_ref());
+        let whole = std::fs::read(&waiting).unwrap();
+        std::fs::write(&waiting, "damaged").unwrap();
+        house.queue.hold(&ids[1], true).unwrap();
+        assert_eq!(house.recover(), Recovered { added: 1, unread: 0 });
+        assert_eq!(house.held(), 2);
+        // What is damaged stays.
+        house.ask(None, Action::Retry);
+        assert_eq!((house.held(), house.sending.queue_length()), (1, 2));
+        std::fs::write(house.folder.path().join("held").join(ids[0].as_ref()), whole).unwrap();
+        house.ask(Some(&ids[0]), Action::Retry);
+        assert_eq!((house.held(), house.sending.queue_length()), (0, 3));
+        // One whose message is gone can be dropped.
+        std::fs::remove_file(house.folder.path().join("messages").join(ids[2].as_ref())).unwrap();
+        house.ask(Some(&ids[2]), Action::Drop);
+        assert_eq!(house.queue.entries().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_can_not_be_dropped_is_still_sent() {
+        let house = House::new();
+        let id = house.enter();
+        house.recover();
+        house.queue.fail("remove", 1);
+        house.ask(Some(&id), Action::Drop);
+        assert_eq!(house.sending.queue_length(), 1);
+        house.ask(Some(&id), Action::Drop);
+        assert_eq!(house.sending.queue_length(), 0);
+        assert!(house.queue.entries().unwrap().is_empty());
     }
 }

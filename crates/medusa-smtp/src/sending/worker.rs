@@ -21,7 +21,7 @@ use super::outcome::{Fate, Kind, Outcome, Problem};
 use super::reply::Status;
 use super::route::Security;
 use super::schedule::{Health, Parcel, Place};
-use super::shared::{Shared, Woken};
+use super::shared::{Recovered, Shared, Woken};
 
 /// There may be something to take.
 const DUE: TimerKey = TimerKey(1);
@@ -29,7 +29,7 @@ const DUE: TimerKey = TimerKey(1);
 const POOL: (TimerKey, Duration) = (TimerKey(2), Duration::from_millis(50));
 /// Operators may have asked for something.
 const CONTROL: (TimerKey, Duration) = (TimerKey(3), Duration::from_secs(1));
-/// The queue could not be opened; it is tried again.
+/// The queue could not be opened, or not all of it be read; it is tried again.
 const OPEN: (TimerKey, Duration) = (TimerKey(4), Duration::from_secs(10));
 /// Answers of the resolver may have been lost.
 const LOOKUPS: (TimerKey, Duration) = (TimerKey(5), Duration::from_secs(60));
@@ -153,12 +153,18 @@ impl Worker {
             cx,
             move || shared.recover(now, wall),
             |worker, cx, read| match read {
-                Ok(count) => {
-                    if count > 0 {
-                        tracing::info!(entries = count, "the queue holds mail that is to be sent");
+                Ok(Recovered { added, unread }) => {
+                    if added > 0 {
+                        tracing::info!(entries = added, "the queue holds mail that is to be sent");
                     }
                     worker.shared.wake_all();
+                    if worker.leaving {
+                        return;
+                    }
                     cx.arm(CONTROL.0, Duration::ZERO);
+                    if unread > 0 {
+                        cx.arm(OPEN.0, OPEN.1);
+                    }
                 }
                 Err(error) => {
                     tracing::error!(%error, "the queue can't be opened; it is tried again");
@@ -173,7 +179,7 @@ impl Worker {
         let (now, wall) = (cx.now(), cx.wall_clock());
         let read = move || {
             for request in shared.ledger.queue.requests()? {
-                shared.carry_out(&request, now);
+                shared.carry_out(&request, now, wall);
             }
             shared.remark(now, wall)
         };
