@@ -141,10 +141,10 @@ pub(crate) fn concerns(message: &[u8]) -> bool {
     if [RecordType::AXFR, RecordType::IXFR].contains(&rtype) {
         return true;
     }
-    // Nearly all that is additional is one OPT record.
-    match header.counts[3] {
-        0 => false,
-        1 if rest.starts_with(&[0, 0, 41]) => false,
+    // Nearly all that is additional is one OPT record, right behind the question.
+    match header.counts {
+        [_, _, _, 0] => false,
+        [1, 0, 0, 1] if rest.starts_with(&[0, 0, 41]) => false,
         _ => matches!(locate(message), Ok(Some(_))),
     }
 }

@@ -356,3 +356,16 @@ fn no_message_is_too_strange() {
     // No changed message was done.
     assert_eq!(primary.zones().named(&apex()).unwrap().soa().serial, 1);
 }
+
+#[test]
+fn a_signature_is_seen_wherever_the_opt_record_stands() {
+    let opt = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0];
+    for (section, signed) in [(6, true), (8, true), (10, false)] {
+        let by = signed.then_some("one");
+        let (mut message, _) = request(opcode::QUERY, "example.test", RecordType::SOA, None, by);
+        let question_end = HEADER + apex().wire().len() + 4;
+        message.splice(question_end..question_end, opt);
+        message[section + 1] += 1;
+        assert_eq!(concerns(&message), signed, "{section}");
+    }
+}
