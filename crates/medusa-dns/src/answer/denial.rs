@@ -44,9 +44,10 @@ impl<'z> Resolution<'_, 'z, '_> {
             Denial::None => {}
             Denial::Nsec => {
                 // An empty non-terminal has no record of its own; it lies in a gap.
-                let own = match node.rrset(RecordType::NSEC) {
-                    Some(_) => Some(*node),
-                    None => self.covering(name.suffix(0)),
+                let own = match (node.rrset(RecordType::NSEC), wildcard) {
+                    (Some(_), _) => Some(*node),
+                    (None, Some(label)) => self.covering(&wildcard_of(name, label)),
+                    (None, None) => self.covering(name.suffix(0)),
                 };
                 self.proofs.add(own);
                 if wildcard.is_some() {
