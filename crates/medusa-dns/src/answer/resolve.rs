@@ -159,7 +159,8 @@ impl<'z> Resolution<'_, 'z, '_> {
                     }
                     visited[hop] = node.at;
                     match self.rename(&node, place, name, label, &mut names.wire)? {
-                        Some(next) => at = Some(next),
+                        // Where no pointer reaches, the chain ends here.
+                        Some(next) => at = Writer::pointer(next),
                         None => return Ok(Ending::TooLong),
                     }
                     if self.rtype == RecordType::CNAME {
@@ -243,7 +244,7 @@ impl<'z> Resolution<'_, 'z, '_> {
         name: &QueryName,
         label: usize,
         wire: &mut Vec<u8>,
-    ) -> Result<Option<u16>, Full> {
+    ) -> Result<Option<usize>, Full> {
         let Some(set) = node.rrset(RecordType::DNAME) else { return Ok(None) };
         let owner = self.owner_of(node, place, name, label);
         self.writer.rrset(Section::Answer, &set, owner, self.dnssec)?;
@@ -256,7 +257,7 @@ impl<'z> Resolution<'_, 'z, '_> {
         }
         let head = (RecordType::CNAME, IN, record.ttl);
         let at = self.writer.record(Section::Answer, Owner::At(place), head, wire)?;
-        Ok(Some(Writer::pointer(at).unwrap_or(QUESTION)))
+        Ok(Some(at))
     }
 
     /// The owner of a node that a name is below, or at: its name stands in the message already.

@@ -209,3 +209,50 @@ fn names_of_others_are_refused() {
     is(". NS", "REFUSED");
     is("myexample.test A", "REFUSED");
 }
+
+#[test]
+fn a_wildcard_without_records_is_proved_by_the_gap_that_it_lies_in() {
+    let text = "\
+$ORIGIN example.test.
+$TTL 300
+@   SOA ns1 hostmaster 7 3600 900 604800 300
+    NS  ns1.other.test.
+    NSEC x.* SOA NS NSEC
+x.* A   192.0.2.1
+    NSEC @ A NSEC
+";
+    let zones = Zones::new([zone(text)]);
+    let asked = query("foo.example.test A +do");
+    let answer = ask_over(&zones, &Settings::default(), Transport::Udp, &asked).expect("an answer");
+    let text = shown(&answer);
+    assert!(text.starts_with("NOERROR AA\n"), "{text}");
+    for owner in ["example.test.", "x.*.example.test."] {
+        assert!(text.contains(&format!("authority: {owner} 300 NSEC")), "{owner}: {text}");
+    }
+}
+
+#[test]
+fn a_chain_ends_where_no_pointer_reaches_its_last_name() {
+    let mut text = "\
+$ORIGIN example.test.
+$TTL 300
+@     SOA ns1 hostmaster 7 3600 900 604800 300
+      NS  ns1.other.test.
+old   DNAME new
+a.new A 192.0.2.8
+"
+    .to_owned();
+    let signature = "AAAA".repeat(1_500);
+    for key in 1..=4 {
+        text +=
+            &format!("old RRSIG DNAME 8 3 300 20301231000000 20200101000000 {key} @ {signature}\n");
+    }
+    let zones = Zones::new([zone(&text)]);
+    let asked = query("a.old.example.test A +do");
+    let answer = ask_over(&zones, &Settings::default(), Transport::Tcp, &asked).expect("an answer");
+    assert!(answer.len() > 1 << 14);
+    let text = shown(&answer);
+    assert!(text.contains("answer: a.old.example.test. 300 CNAME a.new.example.test."), "{text}");
+    // What belongs to the target isn't said of the question's name.
+    assert!(!text.contains("a.old.example.test. 300 A "), "{text}");
+}
