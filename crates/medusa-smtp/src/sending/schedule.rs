@@ -64,8 +64,10 @@ struct Line {
     running: usize,
     /// Failures to reach it, one after the other.
     failures: u32,
-    /// Until when it is left alone.
+    /// Until when it is left alone, because it can't be reached.
     rests: Option<Instant>,
+    /// When the next parcel may go there.
+    pauses: Option<Instant>,
     /// Why it can't be reached.
     why: Option<Box<str>>,
     stands: Stands,
@@ -79,6 +81,18 @@ enum Stands {
     Aside,
     Ready,
     Resting(Turn),
+}
+
+impl Line {
+    /// Until when nothing is sent there, if it is later than `now`.
+    fn closed(&self, now: Instant) -> Option<Instant> {
+        self.rests.max(self.pauses).filter(|until| *until > now)
+    }
+
+    /// Whether it rests because it can't be reached.
+    fn is_down(&self, now: Instant) -> bool {
+        self.rests.is_some_and(|rests| rests > now)
+    }
 }
 
 /// Everything that is to be sent.
@@ -196,13 +210,18 @@ impl Scheduler {
         if let Some(line) = self.lines.get_mut(&parcel.place) {
             line.running = line.running.saturating_sub(1);
             match health {
-                // A pause between two parcels stays.
-                Health::Good if line.failures == 0 => {}
                 Health::Good => {
                     line.why = None;
                     line.failures = 0;
+                    // A pause between two parcels stays.
                     line.rests = None;
+                    if let Stands::Resting(turn) = line.stands {
+                        line.stands = Stands::Aside;
+                        self.resting.remove(&turn);
+                    }
                 }
+                // What was under way together fails together, and counts as one failure.
+                Health::Down(_) if line.is_down(now) => {}
                 Health::Down(rest) => {
                     line.failures = line.failures.saturating_add(1);
                     line.rests = Some(now + rest);
@@ -273,7 +292,7 @@ impl Scheduler {
                     self.wait(Parcel { id: Arc::clone(&id), place: Arc::clone(&place) }, now);
                 }
                 if let Some(line) = self.lines.get_mut(&place) {
-                    line.rests = None;
+                    (line.rests, line.pauses) = (None, None);
                     if let Stands::Resting(turn) = line.stands {
                         line.stands = Stands::Aside;
                         self.resting.remove(&turn);
@@ -346,8 +365,9 @@ impl Scheduler {
             let place = entry.remove();
             if let Some(line) = self.lines.get_mut(&place) {
                 line.stands = Stands::Aside;
-                line.rests = None;
-                if line.parcels.is_empty() {
+                // It may have failed since it was lined up, and rest for longer than that.
+                let has_rested = !line.is_down(now) && line.rests.take().is_some();
+                if has_rested && line.parcels.is_empty() {
                     line.failures = 0;
                 }
             }
@@ -362,9 +382,9 @@ impl Scheduler {
         if line.stands != Stands::Aside {
             return;
         }
-        if let Some(rests) = line.rests.filter(|rests| *rests > now) {
+        if let Some(until) = line.closed(now) {
             self.count += 1;
-            let turn = (rests, self.count);
+            let turn = (until, self.count);
             line.stands = Stands::Resting(turn);
             self.resting.insert(turn, Arc::clone(place));
         } else if line.parcels.is_empty() {
@@ -397,12 +417,13 @@ impl Scheduler {
         let most = self.most_at(place);
         let pause = self.special.get(place).and_then(|one| one.1).unwrap_or(self.caps.pause);
         let line = self.lines.get_mut(place)?;
-        if line.running >= most || line.rests.is_some_and(|rests| rests > now) {
+        if line.running >= most || line.closed(now).is_some() {
             return None;
         }
         let id = line.parcels.pop_front()?;
         line.running += 1;
-        line.rests = (!pause.is_zero()).then(|| now + pause);
+        line.rests = None;
+        line.pauses = (!pause.is_zero()).then(|| now + pause);
         self.running += 1;
         if let Some(item) = self.items.get_mut(&id) {
             item.running += 1;

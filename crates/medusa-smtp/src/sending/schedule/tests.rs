@@ -107,19 +107,58 @@ fn a_destination_that_is_down_rests_with_all_that_is_for_it() {
     let down = Health::Down(Duration::from_secs(60));
     clock.finish(&taken[0], Some(300), down, 1);
     clock.finish(&taken[1], Some(300), down, 2);
-    assert_eq!(clock.scheduler.failures(&"x".into()), 2);
+    // They failed together.
+    assert_eq!(clock.scheduler.failures(&"x".into()), 1);
     assert_eq!(clock.next_due(), Some(61));
     assert!(clock.take(60).is_empty());
     // One probe.
     let probe = clock.take(61);
     assert_eq!(shown(&probe), "m2@x");
     clock.finish(&probe[0], Some(400), down, 63);
+    assert_eq!(clock.scheduler.failures(&"x".into()), 2);
     assert!(clock.take(122).is_empty());
     let probe = clock.take(123);
     assert_eq!(shown(&probe), "m3@x");
     clock.finish(&probe[0], None, Health::Good, 124);
     assert_eq!(shown(&clock.take(124)), "m4@x");
     assert_eq!(shown(&clock.take(300)), "m0@x");
+}
+
+#[test]
+fn one_that_turns_out_to_be_there_rests_no_longer() {
+    let mut clock = Clock::new(CAPS);
+    for id in ["a", "b", "c"] {
+        clock.add(id, &["x"], 0);
+    }
+    let taken = clock.take(0);
+    clock.finish(&taken[0], Some(300), Health::Down(Duration::from_secs(60)), 1);
+    clock.finish(&taken[1], None, Health::Good, 2);
+    assert_eq!(shown(&clock.take(2)), "c@x");
+}
+
+#[test]
+fn one_with_a_pause_rests_too() {
+    let mut clock = Clock::new(Caps { pause: Duration::from_secs(10), ..CAPS });
+    for id in ["a", "b", "c"] {
+        clock.add(id, &["x"], 0);
+    }
+    let (x, down) = ("x".into(), Health::Down(Duration::from_secs(60)));
+    let taken = clock.take(0);
+    assert_eq!(shown(&taken), "a@x");
+    clock.finish(&taken[0], Some(900), down, 1);
+    assert!(clock.take(10).is_empty());
+    assert_eq!(clock.next_due(), Some(61));
+    // A probe that fails within its pause counts, and one that fails behind it.
+    let probe = clock.take(61);
+    assert_eq!(shown(&probe), "b@x");
+    clock.finish(&probe[0], Some(900), down, 62);
+    assert_eq!(clock.scheduler.failures(&x), 2);
+    let probe = clock.take(122);
+    assert_eq!(shown(&probe), "c@x");
+    assert!(clock.take(132).is_empty());
+    clock.finish(&probe[0], Some(900), down, 140);
+    assert_eq!(clock.scheduler.failures(&x), 3);
+    assert!(clock.take(199).is_empty());
 }
 
 #[test]
@@ -228,8 +267,10 @@ proptest! {
     fn nothing_is_lost_or_sent_twice(
         entries in proptest::collection::vec((proptest::collection::vec(0..4_u8, 1..4), 0..20_u64), 1..30),
         events in proptest::collection::vec((0..6_u8, any::<u8>()), 0..300),
+        pause in 0..4_u64,
     ) {
-        let mut clock = Clock::new(Caps { running: 5, per_place: 2, pause: Duration::ZERO });
+        let pause = Duration::from_secs(pause);
+        let mut clock = Clock::new(Caps { running: 5, per_place: 2, pause });
         let mut wanted = 0;
         for (number, (places, next)) in entries.iter().enumerate() {
             let mut places: Vec<String> = places.iter().map(|place| format!("p{place}")).collect();
