@@ -259,7 +259,12 @@ impl ClientSession {
             return;
         }
         let polite = matches!(self.stage, Stage::Hello | Stage::Login | Stage::Idle);
+        let pouring = self.is_pouring();
         self.gone(Some(problem));
+        if pouring {
+            // The rest of the message must not go out: another server gets it.
+            return cx.abort();
+        }
         self.speak(cx);
         cx.disarm(REPLY);
         if polite {
@@ -420,20 +425,20 @@ impl Session for ClientSession {
     }
 
     fn half_closed(&mut self, cx: &mut Cx<'_>) {
-        if self.stage == Stage::Idle {
-            self.gone(None);
-        } else {
-            let problem = match self.stage {
-                Stage::Securing => {
-                    let text = "it hung up while TLS was agreed upon";
-                    self.trouble(Kind::Insecure, Status(4, 7, 5), text)
-                }
-                _ => self.lost("it closed the connection"),
-            };
-            self.fail(cx, problem);
-        }
-        self.speak(cx);
-        cx.close();
+        let problem = match self.stage {
+            Stage::Gone => return cx.close(),
+            Stage::Idle => {
+                self.gone(None);
+                self.speak(cx);
+                return cx.close();
+            }
+            Stage::Securing => {
+                let text = "it hung up while TLS was agreed upon";
+                self.trouble(Kind::Insecure, Status(4, 7, 5), text)
+            }
+            _ => self.lost("it closed the connection"),
+        };
+        self.fail(cx, problem);
     }
 
     fn drained(&mut self, cx: &mut Cx<'_>) {
@@ -466,11 +471,11 @@ impl Session for ClientSession {
         }
         let host = |text: String| self.trouble(Kind::Host, Status(4, 4, 1), text);
         let problem = match &goodbye.reason {
-            Reason::Unreachable(error) => host(format!("no connection: {error}")),
-            Reason::TimedOut(Deadline::Handshake) if self.stage == Stage::Securing => {
+            // What the core says of a handshake that isn't ended in time: the server was there.
+            Reason::Unreachable(_) if self.stage == Stage::Securing => {
                 self.trouble(Kind::Insecure, Status(4, 7, 5), "TLS took too long")
             }
-            Reason::TimedOut(Deadline::Handshake) => host("no connection: it took too long".into()),
+            Reason::Unreachable(error) => host(format!("no connection: {error}")),
             Reason::Insecure(error) if self.stage == Stage::Securing => {
                 self.trouble(Kind::Insecure, Status(4, 7, 5), error.to_string())
             }

@@ -504,6 +504,21 @@ fn tls_that_cannot_be_had() {
 }
 
 #[test]
+fn tls_that_is_begun_and_never_agreed_upon() {
+    check(
+        &Setup::default(),
+        "S: 220 next.test
+         C: EHLO we.test
+         S: 250-next.test
+         S: 250 STARTTLS
+         C: STARTTLS
+         S: 220 go on
+         WAIT: 600",
+        "#1 Insecure 4.7.5 gone",
+    );
+}
+
+#[test]
 fn logins() {
     let setup = Setup { login: true, security: Security::Off, ..Setup::default() };
     // `\0user\0pencil`
@@ -584,6 +599,11 @@ const STAGES: &[(&str, &str)] = &[
          C: RCPT TO:<x@next.test>\nS: 250 ok\nC: DATA\nS: 354 go on\nC: Subject: hi\nC:
          C: ..dot\nC: .",
     ),
+    (
+        "body",
+        "S: 220 next.test\nC: EHLO we.test\nS: 250 next.test\nC: MAIL FROM:<a@b.test>\nS: 250 ok
+         C: RCPT TO:<x@next.test>\nS: 250 ok\nC: DATA\nSTALL\nS: 354 go on",
+    ),
 ];
 
 #[test]
@@ -618,6 +638,12 @@ fn everything_at_every_stage() {
                 }
             }
             let told = talk.told();
+            if *stage == "body" {
+                // What was cut off isn't completed: somebody else may get it.
+                talk.client.unstall();
+                assert_eq!(talk.client.text(), "", "{event}");
+                assert!(talk.client.is_closed(), "{event}");
+            }
             found.push_str(format!("{stage} | {event} | {told}").trim_end());
             found.push('\n');
         }
@@ -690,6 +716,16 @@ end | RAW: 250-a\r\n350 b\r\n | #1 Unanswered 4.5.0 gone
 end | END | #1 Unanswered 4.4.2 gone
 end | RESET | #1 Unanswered 4.4.2 gone
 end | WAIT: 1200 | #1 Unanswered 4.4.2 gone
+body | S: 421 4.3.2 bye | #1 Host 4.3.2 gone
+body | S: 450 4.2.0 later | #1 0:deferred 4.2.0 gone
+body | S: 550 5.7.1 never | #1 0:failed 5.7.1 gone
+body | S: 521 5.3.2 no mail here | #1 0:failed 5.3.2 gone
+body | S: 354 what? | #1 Host 4.5.0 gone
+body | S: HTTP/1.1 400 Bad Request | #1 Host 4.5.0 gone
+body | RAW: 250-a\r\n350 b\r\n | #1 Host 4.5.0 gone
+body | END | #1 Host 4.4.2 gone
+body | RESET | #1 Host 4.4.2 gone
+body | WAIT: 1200 | #1 Host 4.4.2 gone
 ";
 
 #[test]
