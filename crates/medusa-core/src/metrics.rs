@@ -77,10 +77,14 @@ impl ServiceMetrics {
     /// A share of the protocol's counter of this name, for one shard alone: what is counted for each request
     /// shouldn't have shards wait for one another's cache lines.
     pub fn share(&self, name: &'static str) -> Arc<Counter> {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let counter = Arc::<Counter>::default();
-        own.push((name, Arc::clone(&counter)));
+        self.adopt(name, Arc::clone(&counter));
         counter
+    }
+
+    /// Shows a counter that was there before as a share of this name.
+    pub fn adopt(&self, name: &'static str, counter: Arc<Counter>) {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).push((name, counter));
     }
 
     /// The protocol's own counters, all shares of one together.

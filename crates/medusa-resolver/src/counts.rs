@@ -1,6 +1,8 @@
 //! What a resolver has done, in numbers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+use medusa_core::metrics::{Counter, ServiceMetrics};
 
 /// Counts over all shards, since the start.
 #[derive(Debug, Default)]
@@ -28,17 +30,37 @@ pub struct Counts {
     pub prefetches: Count,
 }
 
+impl Counts {
+    /// Has all of them shown among the counters of a service.
+    pub(crate) fn show(&self, metrics: &ServiceMetrics) {
+        for (name, count) in [
+            ("questions", &self.questions),
+            ("cache_hits", &self.hits),
+            ("joined", &self.joined),
+            ("stale_answers", &self.stale),
+            ("failures", &self.failures),
+            ("datagrams_asked", &self.sent),
+            ("streams_asked", &self.streamed),
+            ("timeouts", &self.timeouts),
+            ("mismatches", &self.mismatches),
+            ("prefetches", &self.prefetches),
+        ] {
+            metrics.adopt(name, Arc::clone(&count.0));
+        }
+    }
+}
+
 /// A number that only grows.
 #[derive(Debug, Default)]
-pub struct Count(AtomicU64);
+pub struct Count(Arc<Counter>);
 
 impl Count {
     /// Its value now.
     pub fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.value()
     }
 
     pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.add(1);
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use medusa_core::metrics::Metrics;
 use medusa_core::tls::TlsError;
 use medusa_core::{BuildContext, Service};
 
@@ -91,7 +92,7 @@ impl Resolvers {
     }
 
     /// The services of those that somebody wants, to be mounted before all others. `cx` is what the
-    /// services were built with.
+    /// services were built with; its metrics show what they do.
     pub fn services(&self, cx: &BuildContext) -> Vec<Box<dyn Service>> {
         // One is here and one in the context; and the context's own is held by it and, now, by us.
         let held = cx.shared::<Arc<dyn Resolver>>().is_some_and(|shared| {
@@ -100,7 +101,15 @@ impl Resolvers {
         let common = (held || self.wanted.load(Ordering::Relaxed)).then_some(&self.common);
         let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         let others = others.iter().map(|(_, forwarding)| forwarding);
-        common.into_iter().chain(others).map(Forwarding::service).collect()
+        let metrics = cx.shared::<Metrics>();
+        let mounted = |forwarding: &Forwarding| {
+            let service = forwarding.service();
+            if let Some(metrics) = &metrics {
+                forwarding.counts().show(&metrics.service(service.name()));
+            }
+            service
+        };
+        common.into_iter().chain(others).map(mounted).collect()
     }
 }
 
@@ -134,5 +143,12 @@ mod tests {
         assert_eq!(mounted(), 1);
         resolvers.common();
         assert_eq!(mounted(), 2);
+        let metrics = Metrics::default();
+        resolvers.services(&cx.clone().with_shared(metrics.clone()));
+        resolvers.common().counts().hits.add();
+        resolvers.asking(&other).expect("no TLS").counts().hits.add();
+        let counters = metrics.service("resolver").counters();
+        assert_eq!(counters.len(), 10);
+        assert!(counters.contains(&("cache_hits", 2)) && counters.contains(&("questions", 0)));
     }
 }
