@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::delta::{Delta, records_of, soa_record};
-use super::message::{Packer, Question, Reader, is_newer, serial_of};
+use super::message::{Packer, Question, Reader, is_newer, serial_of, sound_ttl};
 use super::tsig::{Key, SignatureError, Signer, Verifier};
 use crate::name::{Name, QueryName};
 use crate::types::{Rcode, RecordType, class};
@@ -203,8 +203,8 @@ impl Incoming {
                 misfit,
             };
             let rdata = reader.data(&entry).ok_or_else(|| misfit(Misfit::Malformed))?;
-            let record =
-                Record { owner: entry.owner.clone(), rtype: entry.rtype, ttl: entry.ttl, rdata };
+            let ttl = sound_ttl(entry.ttl);
+            let record = Record { owner: entry.owner.clone(), rtype: entry.rtype, ttl, rdata };
             self.record(record)?;
         }
         // IXFR may be answered by the newest SOA record alone, in one message.

@@ -240,6 +240,11 @@ impl Packer {
     }
 }
 
+/// A TTL as it counts: one with the highest bit set is 0 (RFC 2181 §8).
+pub(crate) fn sound_ttl(ttl: u32) -> u32 {
+    if ttl > i32::MAX as u32 { 0 } else { ttl }
+}
+
 /// Compares serials (RFC 1982 §3.2): whether `one` comes after `other`.
 pub(crate) fn is_newer(one: u32, other: u32) -> bool {
     (one.wrapping_sub(other) as i32) > 0

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::delta::{Delta, missing, records_of, soa_record};
-use super::message::{Entry, Reader, is_newer, serial_of, with_serial};
+use super::message::{Entry, Reader, is_newer, serial_of, sound_ttl, with_serial};
 use crate::name::{Name, QueryName};
 use crate::types::{Rcode, RecordType, class};
 use crate::zone::{Record, Zone, below, rdata};
@@ -169,7 +169,10 @@ impl Draft<'_> {
         let is_kept =
             |rtype: RecordType| is_apex && [RecordType::SOA, RecordType::NS].contains(&rtype);
         match class {
-            class::IN => add(here, record, is_apex),
+            class::IN => {
+                let ttl = sound_ttl(record.ttl);
+                add(here, Record { ttl, ..record }, is_apex);
+            }
             class::ANY if record.rtype == RecordType::ANY => {
                 here.retain(|one| is_kept(one.rtype));
             }

@@ -264,7 +264,7 @@ fn one(
             Ok(())
         }
         Seconds => {
-            let read = |text: &[u8]| text::seconds(text).map(u64::from);
+            let read = |text: &[u8]| text::period(text).map(u64::from);
             let number =
                 bounded(words, "a number of seconds, or a period like 1h30m", u64::MAX, read)?;
             out.extend_from_slice(&(number as u32).to_be_bytes());

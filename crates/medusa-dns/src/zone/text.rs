@@ -111,6 +111,11 @@ pub(crate) fn octets_into(out: &mut Vec<u8>, text: &[u8]) -> Result<(), &'static
 
 /// A number of seconds: `3600`, `1h`, `1w2d3h4m5s`; at most 2³¹-1 (RFC 2181 §8).
 pub(crate) fn seconds(text: &[u8]) -> Option<u32> {
+    period(text).filter(|total| *total <= i32::MAX as u32)
+}
+
+/// A number of seconds that isn't a TTL, of all 32 bits (RFC 1035 §3.3.13).
+pub(crate) fn period(text: &[u8]) -> Option<u32> {
     let (mut total, mut number, mut digits) = (0_u64, 0_u64, false);
     for byte in text {
         if let digit @ b'0'..=b'9' = byte {
@@ -137,7 +142,7 @@ pub(crate) fn seconds(text: &[u8]) -> Option<u32> {
     }
     let total = total + number;
     let complete = !text.is_empty() && (digits || total > 0 || text.len() > 1);
-    u32::try_from(total).ok().filter(|total| complete && *total <= i32::MAX as u32)
+    u32::try_from(total).ok().filter(|_| complete)
 }
 
 /// An unsigned number of decimal digits alone.

@@ -244,3 +244,23 @@ fn changes_have_to_lead_on_from_what_there_is() {
         assert!(fits || outcome.unwrap_err() == TransferError::Unrelated);
     }
 }
+
+#[test]
+fn what_has_come_with_any_numbers_can_be_read_again() {
+    let mut soa = soa_record(&numbered(7, 0)).unwrap();
+    let numbers = soa.rdata.len() - 16;
+    soa.rdata[numbers..].fill(0xFF);
+    let server = record("@ NS ns1.example.org.");
+    let lasting = Record { ttl: 0x8000_0000, ..record("a A 192.0.2.1") };
+    let records = vec![soa.clone(), server, lasting, soa.clone()];
+    let brought = transfer(wanted(None, false), records.into_iter()).unwrap();
+    let (made, _) = brought.finish(None).unwrap();
+    assert_eq!(soa_record(&made).unwrap().rdata, soa.rdata);
+    let ttls: Vec<_> = made.records().filter(|one| one.rtype == RecordType::A).collect();
+    assert_eq!(ttls[0].ttl, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zone");
+    crate::transfer::store::write_zone(&path, &made).unwrap();
+    let read = crate::load_zone(&path, Some(&apex())).zone.unwrap();
+    assert!(read.records().eq(made.records()));
+}
