@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::desk::Kept;
 use super::message::is_newer;
+use super::secondary::expiry;
 use super::store::{JournalFile, touched};
 use super::tsig::{Algorithm, Key, Keys};
 use crate::config::ZoneConfig;
@@ -165,7 +166,7 @@ impl Kept {
         // A clock that was set back makes it no fresher than now.
         let age = touched(file).ok().and_then(|then| SystemTime::now().duration_since(then).ok());
         let age = age.unwrap_or_default();
-        zone.set_stale(age.as_secs() >= u64::from(zone.soa().expire));
+        zone.set_stale(age >= expiry(&zone.soa()));
         self.age_at_start = Some(age);
         zone
     }
@@ -212,5 +213,30 @@ impl Kept {
         }
         *super::desk::lock(&self.journal) = Some(journal);
         Ok(current)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::transfer::store::{touch, write_zone};
+    use crate::transfer::testing::{apex, record, zone};
+
+    #[test]
+    fn a_copy_expires_when_it_would_have_without_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("zone");
+        // Its SOA record says 100 seconds, but 3600 and 600 pass before it was asked for twice.
+        let old = zone(1, &[]);
+        let hasty = record("@ SOA ns1 admin 2 3600 600 100 300");
+        let soa: Vec<_> = old.records().filter(|one| one.rtype == hasty.rtype).collect();
+        write_zone(&path, &old.edited(&soa, &[hasty]).unwrap()).unwrap();
+        for (age, is_stale) in [(1000, false), (5000, true)] {
+            touch(&path, SystemTime::now() - Duration::from_secs(age)).unwrap();
+            let mut kept = Kept { file: Some(path.clone()), ..Kept::default() };
+            assert_eq!(kept.last_copy(&apex()).is_stale(), is_stale, "{age}");
+        }
     }
 }

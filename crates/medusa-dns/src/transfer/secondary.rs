@@ -137,7 +137,7 @@ fn seconds(count: u32) -> Duration {
 }
 
 /// No zone expires before its primary was asked a second time (RFC 1912 §2.2).
-fn expiry(soa: &Soa) -> Duration {
+pub(crate) fn expiry(soa: &Soa) -> Duration {
     let asked = seconds(soa.refresh).clamp(LEAST, MOST_REFRESH)
         + seconds(soa.retry).clamp(LEAST, MOST_RETRY);
     seconds(soa.expire).max(asked)
