@@ -437,7 +437,20 @@ impl DnsDatagrams {
         };
         let sender = datagram.sender;
         match shared.desk.handle(&asked, plain) {
-            Handled::Reply(answer) => cx.reply(sender, |out| out.extend_from_slice(&answer)),
+            Handled::Reply(mut answer) => {
+                // Its address may be forged as a question's may.
+                let address = sender.remote().ip();
+                match shared.verdict(address, Kind::Error, false, cx.wall_clock()) {
+                    Verdict::Sent => {}
+                    Verdict::Dropped => return,
+                    Verdict::Slipped => {
+                        let cut = transfer::truncated(datagram.bytes);
+                        let Some(cut) = cut else { return };
+                        answer = cut;
+                    }
+                }
+                cx.reply(sender, |out| out.extend_from_slice(&answer));
+            }
             Handled::Work(work) => {
                 let then = move |_: &mut DnsDatagrams, cx: &mut DatagramCx<'_>, answer: Vec<u8>| {
                     cx.reply(sender, |out| out.extend_from_slice(&answer));

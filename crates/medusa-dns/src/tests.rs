@@ -185,6 +185,23 @@ fn a_network_is_limited_unless_it_shows_that_it_is_there() {
 }
 
 #[test]
+fn what_the_desk_answers_is_limited_too() {
+    let limit = RateLimit { answers_per_second: 10, slip: 2, ..RateLimit::default() };
+    let service = service().with_rate_limit(Some(limit));
+    let mut datagrams = datagrams(&service);
+    let from = SocketAddr::from(([192, 0, 2, 1], 4000));
+    let mut notice = query("other.test SOA");
+    notice[2] = 4 << 3;
+    let sent: Vec<_> = (0..30)
+        .flat_map(|_| datagrams.receive(from, &notice).sent())
+        .map(|sent| sent.bytes)
+        .collect();
+    let (truncated, whole): (Vec<_>, Vec<_>) = sent.iter().partition(|sent| sent[2] & 2 != 0);
+    assert_eq!((whole.len(), truncated.len()), (10, 10));
+    assert!(whole.iter().all(|answer| answer[3] & 15 == 9), "NOTAUTH");
+}
+
+#[test]
 fn a_zone_is_replaced_under_way() {
     let zones = Zones::new([zone(ZONE)]);
     let replaced = DnsService::new("x", Vec::new(), zones.clone());

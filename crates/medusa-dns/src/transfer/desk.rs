@@ -281,7 +281,7 @@ impl Desk {
                 }
                 Err(rejected) => {
                     let from = asked.address;
-                    tracing::info!(?from, reason = rejected.reason(), "a signature is refused");
+                    tracing::debug!(?from, reason = rejected.reason(), "a signature is refused");
                     return reply(rejected.answer(asked.message, asked.now));
                 }
             },
@@ -310,7 +310,7 @@ impl Desk {
         let kept = kept.as_deref();
         if !self.may_transfer(kept, asked.address, request.key.as_deref()) {
             let (zone, from) = (&question.name, asked.address);
-            tracing::info!(%zone, ?from, "a transfer is refused");
+            tracing::debug!(%zone, ?from, "a transfer is refused");
             return request.rcode(Rcode::REFUSED);
         }
         // The version and what led to it have to belong together.
@@ -396,7 +396,7 @@ impl Desk {
         let signed = signed.is_some_and(|(own, wanted)| own.name() == wanted.name());
         if !signed && !asked.address.is_some_and(is_primary) {
             let (zone, from) = (&question.name, asked.address);
-            tracing::info!(%zone, ?from, "a notice is refused: it isn't from a primary");
+            tracing::debug!(%zone, ?from, "a notice is refused: it isn't from a primary");
             return request.rcode(Rcode::REFUSED);
         }
         let mut serial = None;
@@ -429,7 +429,7 @@ impl Desk {
         // Changes are for the primary to make, and aren't passed on to it.
         if kept.is_secondary() || !is_near || !has_key {
             let (zone, from) = (&question.name, asked.address);
-            tracing::info!(%zone, ?from, "an update is refused");
+            tracing::debug!(%zone, ?from, "an update is refused");
             return request.rcode(Rcode::REFUSED);
         }
         let (desk, name) = (self.clone(), question.name.clone());
@@ -465,6 +465,13 @@ impl Desk {
         self.install(kept, changed, vec![delta]);
         Ok(())
     }
+}
+
+/// The answer to a request that is too many: it may be asked again over a connection.
+pub(crate) fn truncated(request: &[u8]) -> Option<Vec<u8>> {
+    let mut out = error_answer(request, Rcode::NOERROR)?;
+    out[2] |= flag::TRUNCATED;
+    Some(out)
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

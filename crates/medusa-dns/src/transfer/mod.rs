@@ -34,5 +34,5 @@ pub(crate) mod tsig;
 mod update;
 
 pub(crate) use config::{KeyConfig, ServerAddress, kept, keys};
-pub(crate) use desk::{Asked, Desk, Handled, Kept, concerns};
+pub(crate) use desk::{Asked, Desk, Handled, Kept, concerns, truncated};
 pub(crate) use tsig::Keys;
