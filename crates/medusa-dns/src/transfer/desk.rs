@@ -195,6 +195,17 @@ impl Desk {
         is_free
     }
 
+    /// Installs a zone that has come, if it is still kept as it was when it was asked for; says whether.
+    pub(crate) fn install_kept(&self, kept: &Arc<Kept>, zone: Zone, deltas: Vec<Delta>) -> bool {
+        let all = lock(&self.0.kept);
+        let is_kept = all.get(zone.apex()).is_some_and(|current| Arc::ptr_eq(current, kept));
+        if is_kept {
+            // With the lock held: who forgets it takes the zone out behind that.
+            self.install(kept, zone, deltas);
+        }
+        is_kept
+    }
+
     fn tell(&self, news: News) {
         if let Some(keeper) = &*lock(&self.0.keeper)
             && keeper.notify(news).is_err()

@@ -458,12 +458,17 @@ impl Keeper {
             }
             names
         };
-        let then = |service: &mut S, cx: &mut DatagramCx<'_>, names: Vec<Name>| {
+        let of = catalog.clone();
+        let then = move |service: &mut S, cx: &mut DatagramCx<'_>, names: Vec<Name>| {
             let Some(keeper) = service.keeper() else { return };
             for name in names {
                 if let Some(kept) = keeper.desk.kept(&name) {
                     keeper.begin(cx.now(), name, &kept);
                 }
+            }
+            // The list may have changed while folders were made.
+            if let Some(kept) = keeper.desk.kept(&of) {
+                keeper.take_members::<S>(cx, &of, &kept);
             }
             keeper.turn(cx);
         };
@@ -513,7 +518,13 @@ fn file_name(name: &Name) -> String {
 }
 
 /// Makes the zone of what a transfer has brought, writes it down and serves it. Blocks.
-fn settle(desk: &Desk, kept: &Kept, wanted: &Wanted, brought: Brought, now: SystemTime) -> Settled {
+fn settle(
+    desk: &Desk,
+    kept: &Arc<Kept>,
+    wanted: &Wanted,
+    brought: Brought,
+    now: SystemTime,
+) -> Settled {
     let zones = desk.zones();
     let held = zones.named(&wanted.name).filter(|zone| zone.record_count() > 0);
     let confirm = |zone: &Zone| {
@@ -554,8 +565,16 @@ fn settle(desk: &Desk, kept: &Kept, wanted: &Wanted, brought: Brought, now: Syst
             tracing::error!(zone = %wanted.name, %error, "it can't be written to its file");
         }
     }
-    desk.install(kept, zone, deltas);
-    Settled::Installed(soa)
+    if desk.install_kept(kept, zone, deltas) {
+        return Settled::Installed(soa);
+    }
+    // Where it is listed anew, the file is that one's.
+    if let Some(file) = kept.file.as_ref().filter(|_| desk.kept(&wanted.name).is_none())
+        && let Err(error) = store::remove(file)
+    {
+        tracing::warn!(zone = %wanted.name, %error, "the file of a zone that isn't kept stays");
+    }
+    Settled::Useless("it isn't kept any more".into())
 }
 
 #[cfg(test)]

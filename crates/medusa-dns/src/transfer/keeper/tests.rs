@@ -259,3 +259,37 @@ fn all_is_asked_for_where_changes_make_no_zone() {
     assert_eq!((target, rtype), (at(PRIMARIES[1]), RecordType::IXFR));
     assert_eq!(desk.zones().named(&apex()).unwrap().soa().serial, 1);
 }
+
+#[test]
+fn a_zone_that_is_kept_no_longer_does_not_come_back() {
+    let (_, desk) = secondary(Zone::vacant(apex()));
+    let kept = desk.kept(&apex()).unwrap();
+    let wanted = Wanted { name: apex(), held: None, key: None, octets: 0 };
+    let brought = || {
+        let mut builder = crate::zone::ZoneBuilder::new(apex());
+        zone(1, &[]).records().for_each(|record| builder.add(&record).unwrap());
+        Brought::Whole(builder)
+    };
+    // Unlisted while it was under way, and listed anew.
+    for again in [None, Some(Kept::default())] {
+        desk.forget(&apex());
+        desk.zones().remove(&apex());
+        if let Some(again) = again {
+            desk.keep(apex(), again);
+        }
+        let settled = settle(&desk, &kept, &wanted, brought(), SystemTime::now());
+        assert!(matches!(settled, Settled::Useless(_)));
+        assert!(desk.zones().named(&apex()).is_none());
+    }
+}
+
+#[test]
+fn what_is_unlisted_while_it_is_begun_is_not_kept() {
+    let kept = Kept { primaries: vec![at(PRIMARIES[0])], is_catalog: true, ..Kept::default() };
+    let listing = zone(1, &["version TXT 2", "a.zones PTR one.test."]);
+    let (mut datagrams, desk) = keeper(listing, kept);
+    let member = name_from_text("one.test").unwrap();
+    desk.zones().replace(zone(2, &["version TXT 2"]));
+    datagrams.notify(News::Changed(apex())).run_jobs();
+    assert!(desk.kept(&member).is_none() && desk.zones().named(&member).is_none());
+}
