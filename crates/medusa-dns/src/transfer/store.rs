@@ -96,6 +96,8 @@ impl JournalFile {
                     tracing::warn!(
                         "{path}: {lost} octets at its end are of a change that wasn't done"
                     );
+                    // Should they have been one that was done, and damaged since, somebody may want them.
+                    std::fs::copy(&self.path, self.path.with_extension("journal.damaged"))?;
                     file.set_len(self.octets)?;
                     file.sync_all()?;
                 }
@@ -312,6 +314,8 @@ mod tests {
             .append(&zones[3], &zones[4], &Delta::between(&zones[3], &zones[4]).unwrap())
             .unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        let copy = std::fs::read(path.with_extension("journal.damaged")).unwrap();
+        assert_eq!(copy, bytes[..bytes.len() - 1]);
         assert!(lengths.windows(2).all(|pair| pair[0] < pair[1]));
 
         journal.outdate(9);
