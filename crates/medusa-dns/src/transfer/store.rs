@@ -41,6 +41,8 @@ enum State {
     Outdated,
     /// It can be written to.
     Open(File),
+    /// What stands on the disk isn't known, and nothing may be written on it until the server starts again.
+    Broken,
 }
 
 impl JournalFile {
@@ -72,7 +74,7 @@ impl JournalFile {
 
     /// Whether nothing was ever changed.
     pub(crate) fn is_empty(&self) -> bool {
-        !matches!(self.state, State::Found | State::Open(_))
+        !matches!(self.state, State::Found | State::Open(_) | State::Broken)
     }
 
     /// Has the journal put aside when it is prepared: the master file, of this serial, is newer than all
@@ -88,6 +90,7 @@ impl JournalFile {
     pub(crate) fn prepare(&mut self) -> io::Result<()> {
         match self.state {
             State::Missing | State::Open(_) => {}
+            State::Broken => return Err(io::Error::other("writing to it has failed before")),
             State::Found => {
                 let file = OpenOptions::new().append(true).open(&self.path)?;
                 let length = file.metadata()?.len();
@@ -131,7 +134,9 @@ impl JournalFile {
             Ok(()) => self.octets += bytes.len() as u64,
             // What may be there of it must not be found again: nobody was told that it is done.
             Err(_) => {
-                let _ = file.set_len(self.octets).and_then(|()| file.sync_all());
+                if file.set_len(self.octets).and_then(|()| file.sync_all()).is_err() {
+                    self.state = State::Broken;
+                }
             }
         }
         outcome
@@ -141,8 +146,11 @@ impl JournalFile {
     fn rewrite(&mut self, zone: &Zone) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(zone.octets());
         journal::whole_into(&mut bytes, self.origin, zone);
-        replace_file(&self.path, |file| file.write_all(&bytes))?;
-        self.state = State::Open(OpenOptions::new().append(true).open(&self.path)?);
+        let (new, file) = write_beside(&self.path, |file| file.write_all(&bytes))?;
+        // The file that is open may be nobody's from here on.
+        self.state = State::Broken;
+        put_in_place(&new, &self.path)?;
+        self.state = State::Open(file);
         self.octets = bytes.len() as u64;
         self.whole = self.octets;
         Ok(())
@@ -197,14 +205,30 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Writes a file beside, and puts it in its place when all of it has reached the disk.
 fn replace_file(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let (new, _) = write_beside(path, write)?;
+    put_in_place(&new, path)
+}
+
+/// Writes a file beside another, to the disk. It can be appended to.
+fn write_beside(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<(PathBuf, File)> {
     let new = beside(path, ".new");
-    let outcome = File::create(&new)
-        .and_then(|mut file| write(&mut file).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&new, path));
-    if outcome.is_err() {
+    remove(&new)?;
+    let mut file = OpenOptions::new().append(true).create_new(true).open(&new)?;
+    if let Err(error) = write(&mut file).and_then(|()| file.sync_all()) {
         let _ = std::fs::remove_file(&new);
+        return Err(error);
     }
-    outcome?;
+    Ok((new, file))
+}
+
+fn put_in_place(new: &Path, path: &Path) -> io::Result<()> {
+    if let Err(error) = std::fs::rename(new, path) {
+        let _ = std::fs::remove_file(new);
+        return Err(error);
+    }
     sync_folder(path)
 }
 
@@ -323,6 +347,32 @@ mod tests {
         journal.prepare().unwrap();
         assert!(!path.exists() && path.with_extension("journal.old").exists());
         assert!(JournalFile::find(&master, &apex(), 9).unwrap().1.is_none());
+    }
+
+    #[test]
+    fn nothing_is_written_where_it_would_be_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let master = folder.path().join("example.test.zone");
+        let path = beside(&master, ".journal");
+        let zones = [zone(1, &[]), zone(2, &["a TXT x"]), zone(3, &["a TXT y"])];
+        let delta = |at: usize| Delta::between(&zones[at], &zones[at + 1]).unwrap();
+        let begun = || {
+            let _ = std::fs::remove_file(&path);
+            let (mut journal, _) = JournalFile::find(&master, &apex(), 1).unwrap();
+            journal.append(&zones[0], &zones[1], &delta(0)).unwrap();
+            journal
+        };
+        // Neither written nor cut back.
+        let mut journal = begun();
+        journal.state = State::Open(File::open(&path).unwrap());
+        assert!(journal.append(&zones[1], &zones[2], &delta(1)).is_err());
+        assert!(matches!(journal.state, State::Broken));
+        // Written anew, but not put in its place: the file that was open is gone by then.
+        let mut journal = begun();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(journal.rewrite(&zones[1]).is_err());
+        assert!(journal.append(&zones[1], &zones[2], &delta(1)).is_err());
     }
 
     #[test]
