@@ -344,6 +344,52 @@ fn in_one_chunk() {
 }
 
 #[test]
+fn too_many_recipients_are_put_off() {
+    check(
+        &Setup::to(&["x@next.test", "y@next.test"]),
+        "S: 220 next.test
+         C: EHLO we.test
+         S: 250 next.test
+         C: MAIL FROM:<a@b.test>
+         S: 250 ok
+         C: RCPT TO:<x@next.test>
+         S: 250 ok
+         C: RCPT TO:<y@next.test>
+         S: 552 5.5.3 too many
+         C: DATA
+         S: 550 no",
+        "#1 1:deferred 4.5.3 0:failed 5.0.0",
+    );
+    check(
+        &Setup::default(),
+        "S: 220 next.test
+         C: EHLO we.test
+         S: 250 next.test
+         C: MAIL FROM:<a@b.test>
+         S: 250 ok
+         C: RCPT TO:<x@next.test>
+         S: 552 5.2.2 full",
+        "#1 0:failed 5.2.2",
+    );
+}
+
+#[test]
+fn what_was_refused_at_its_end_is_taken_back() {
+    let mut talk = Talk::new(&Setup::default(), Faults::none());
+    talk.run(STAGES[5].1);
+    talk.run("S: 550 5.7.1 spam");
+    assert_eq!(talk.told(), "#1 0:failed 5.7.1");
+    talk.client.notify(Setup::default().job(2));
+    talk.run(
+        "C: RSET
+         S: 250 ok
+         C: MAIL FROM:<a@b.test>
+         S: 503 5.5.1 nested",
+    );
+    assert_eq!(talk.told(), "#2 Host 4.5.1 gone");
+}
+
+#[test]
 fn what_is_wanted_of_reports_is_passed_on() {
     check(
         &Setup { dsn: true, body: Body::EightBitMime, smtputf8: true, ..Setup::default() },

@@ -12,9 +12,6 @@ use super::{Await, ClientSession, Job, Stage, WINDOW};
 use crate::sending::outcome::{Kind, Outcome, Problem};
 use crate::sending::reply::{Reply, Status};
 
-/// RFC 5321 §4.5.3.1.10: after so many recipients, 552 to RCPT may mean 452.
-const FEW_RECIPIENTS: usize = 100;
-
 /// How much of a message is looked at in one read.
 const PIECE: usize = 64 * 1024;
 
@@ -339,6 +336,10 @@ impl ClientSession {
                 return self.fail(cx, problem);
             }
             (Await::Mail, 2) => {}
+            // We are out of step with it, which says nothing of the message.
+            (Await::Mail, 5) if reply.code == 503 => {
+                return self.fail(cx, Problem::said(Kind::Host, reply, &host));
+            }
             (Await::Mail, 4 | 5) => {
                 self.dirty = false;
                 transaction.refused = Some(Outcome::of(reply, &host, dsn));
@@ -348,7 +349,8 @@ impl ClientSession {
             (Await::Rcpt(place), 2) => transaction.taken.push(place),
             (Await::Rcpt(place), 4 | 5) => {
                 let mut outcome = Outcome::of(reply, &host, dsn);
-                if reply.code == 552 && place >= FEW_RECIPIENTS {
+                // RFC 5321 §4.5.3.1.10: where others were taken, 552 means that they are too many.
+                if reply.code == 552 && !transaction.taken.is_empty() {
                     outcome = Outcome::deferred(Status(4, 5, 3), reply.shown());
                 }
                 transaction.settle(place, outcome);
@@ -363,7 +365,8 @@ impl ClientSession {
             }
             (Await::Data, 4 | 5) => transaction.settle_taken(&Outcome::of(reply, &host, dsn)),
             (Await::End, 2 | 4 | 5) => {
-                self.dirty = false;
+                // A transaction that came to nothing is still open to some.
+                self.dirty = reply.code / 100 != 2;
                 let cut_short = transaction.body == Pour::Under;
                 transaction.settle_taken(&Outcome::of(reply, &host, dsn));
                 transaction.body = Pour::Not;
