@@ -283,6 +283,8 @@ impl Scheduler {
             }
             None => self.items.keys().cloned().collect(),
         };
+        // Of all of them, none is before another.
+        let is_one = id.is_some();
         for id in ids {
             let Some(item) = self.items.get_mut(&id) else { continue };
             item.hurried = item.running > 0;
@@ -290,6 +292,9 @@ impl Scheduler {
                 if let Some(turn) = turn {
                     self.waiting.remove(&turn);
                     self.wait(Parcel { id: Arc::clone(&id), place: Arc::clone(&place) }, now);
+                }
+                if is_one {
+                    self.advance(&id, &place);
                 }
                 if let Some(line) = self.lines.get_mut(&place) {
                     (line.rests, line.pauses) = (None, None);
@@ -345,6 +350,19 @@ impl Scheduler {
     fn place_of(&mut self, parcel: &Parcel) -> Option<&mut (Place, Option<Turn>)> {
         let item = self.items.get_mut(&parcel.id)?;
         item.places.iter_mut().find(|(place, _)| *place == parcel.place)
+    }
+
+    /// Puts a parcel that waits or stands in its destination's line at the front of it.
+    fn advance(&mut self, id: &Id, place: &Place) {
+        let parcel = Parcel { id: Arc::clone(id), place: Arc::clone(place) };
+        if let Some(turn) = self.place_of(&parcel).and_then(|place| place.1.take()) {
+            self.waiting.remove(&turn);
+        } else {
+            let Some(line) = self.lines.get_mut(place) else { return };
+            let Some(at) = line.parcels.iter().position(|one| one == id) else { return };
+            line.parcels.remove(at);
+        }
+        self.lines.entry(Arc::clone(place)).or_default().parcels.push_front(Arc::clone(id));
     }
 
     /// Lines up what is due.
