@@ -257,6 +257,10 @@ impl Trail {
             if let Some(current) = &mut self.current {
                 if let Some(address) = current.addresses.pop_front() {
                     if self.tried >= MOST_TRIED {
+                        // What those say that are left isn't known.
+                        let text = format!("{}: not all of its servers were tried", self.domain);
+                        let unsure = || Outcome::deferred(Status(4, 4, 1), text);
+                        self.hope.get_or_insert_with(unsure);
                         return self.done();
                     }
                     self.tried += 1;
@@ -489,5 +493,25 @@ mod tests {
             fixed = fixed.with(&format!("h{n}.test"), [a(n)]);
         }
         assert_eq!(domain(&fixed, "d.test", 1).0.len(), MOST_TRIED);
+        // Those that say that they take no mail speak for themselves alone.
+        let (mut trail, mut step) = Trail::to_domain("d.test", 25, &"we.test".into(), 1);
+        let mut asked: VecDeque<Question> = VecDeque::new();
+        let outcome = loop {
+            step = match step {
+                Step::Ask(questions) => {
+                    asked.extend(questions);
+                    Step::Wait
+                }
+                Step::Wait => {
+                    let question = asked.pop_front().expect("an answer is awaited");
+                    trail.answered(&question, fixed.look_up(&question))
+                }
+                Step::Connect(..) => {
+                    trail.failed(&Problem::new(Kind::NoMail, Status(5, 3, 2), "no mail here"))
+                }
+                Step::Done(outcome) => break outcome,
+            };
+        };
+        assert_eq!((outcome.fate, outcome.status), (Fate::Deferred, Status(4, 4, 1)));
     }
 }
