@@ -37,6 +37,22 @@ pub trait Directory: Send + Sync {
     fn recipient(&self, local: &str, domain: &str) -> Recipient;
 }
 
+/// Where the postmaster's mail goes if no account has that address: it must go somewhere (RFC 5321 §4.5.1).
+const POSTMASTER: &str = "postmaster";
+
+/// The account that mail for `local@domain`, which is ours, goes to; what is said of it if there is none.
+pub(crate) fn account(
+    directory: &dyn Directory,
+    local: &str,
+    domain: &str,
+) -> Result<String, Recipient> {
+    match directory.recipient(local, domain) {
+        Recipient::Account { identity, .. } => Ok(identity.name().to_owned()),
+        Recipient::Unknown if local.eq_ignore_ascii_case(POSTMASTER) => Ok(POSTMASTER.into()),
+        other => Err(other),
+    }
+}
+
 impl Directory for Accounts {
     fn recipient(&self, local: &str, domain: &str) -> Recipient {
         Accounts::recipient(self, local, domain)

@@ -65,6 +65,14 @@ pub(crate) fn date(at: SystemTime) -> String {
     httpdate::fmt_http_date(at).replace("GMT", "+0000")
 }
 
+/// A text of which nothing is beyond ASCII: for parts of reports that are labelled so.
+pub(crate) fn ascii(text: String) -> String {
+    match text.is_ascii() {
+        true => text,
+        false => text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect(),
+    }
+}
+
 /// A message's id, for logs and replies: when it came, where, and the how manieth of its shard.
 pub(crate) fn id(at: SystemTime, shard: impl std::fmt::Display, count: u64) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

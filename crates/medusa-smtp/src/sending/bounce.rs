@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::SystemTime;
 
-use medusa_accounts::Recipient as Owner;
 use medusa_mail::{Body, EntryId, Envelope, Error, MailStore, Queue, Recipient};
 
 use super::outcome::Outcome;
 use super::route::domain_of;
 use crate::Directory;
 use crate::address;
-use crate::trace::date;
+use crate::service::account;
+use crate::trace::{ascii, date};
 
 /// A message up to this is returned whole where its sender hasn't said what he wants (RFC 3461 §4.3 leaves it
 /// to us; Postfix's `bounce_size_limit` is 50,000).
@@ -93,17 +93,18 @@ impl Poster {
         subject: &Subject<'_>,
         notices: &[Notice],
     ) -> Result<Vec<(EntryId, Envelope)>, Error> {
-        let told: Vec<&Notice> = notices.iter().filter(|notice| notice.is_wanted()).collect();
         let envelope = subject.envelope;
-        if told.is_empty() {
-            return Ok(Vec::new());
-        }
         if envelope.sender.is_empty() {
-            for notice in told {
+            // Whatever NOTIFY says: nobody is to be told, but nothing is lost without a word.
+            for notice in notices.iter().filter(|notice| notice.kind == Kind::Failed) {
                 let (entry, to) = (subject.id, &notice.recipient.address);
                 let why = &notice.outcome.text;
                 tracing::warn!(%entry, %to, %why, "a report can't be delivered, and is dropped");
             }
+            return Ok(Vec::new());
+        }
+        let told: Vec<&Notice> = notices.iter().filter(|notice| notice.is_wanted()).collect();
+        if told.is_empty() {
             return Ok(Vec::new());
         }
         let report = self.compose(queue, subject, &told)?;
@@ -125,9 +126,9 @@ impl Poster {
         let Some(ours) = local.domains.iter().find(same) else { return Home::Elsewhere };
         let mailbox = address::path(&format!("<{sender}>")).and_then(|(mailbox, _)| mailbox);
         let Some(mailbox) = mailbox else { return Home::Nowhere };
-        match local.directory.recipient(&mailbox.local, ours) {
-            Owner::Account { identity, .. } => Home::Here(identity.name().to_owned()),
-            Owner::Disabled | Owner::Unknown => Home::Nowhere,
+        match account(&*local.directory, &mailbox.local, ours) {
+            Ok(account) => Home::Here(account),
+            Err(_) => Home::Nowhere,
         }
     }
 
@@ -161,8 +162,12 @@ impl Poster {
             };
         let mut head = Vec::new();
         (&file).take(HEAD_OCTETS).read_to_end(&mut head).map_err(length)?;
-        file.rewind()
-            .map_err(|error| Error::Io { path: subject.id.to_string().into(), source: error })?;
+        // What was submitted as 7-bit text may be more than that.
+        let beyond = whole
+            && (envelope.body != Body::SevenBit
+                || !head.is_ascii()
+                || holds_more_than_ascii(&file).map_err(length)?);
+        file.rewind().map_err(length)?;
         let end = memchr::memmem::find(&head, b"\r\n\r\n").map_or(head.len(), |at| at + 2);
         head.truncate(end);
         let is_ascii = head.is_ascii();
@@ -172,9 +177,9 @@ impl Poster {
             || !is_ascii
             || told.iter().any(|notice| !notice.recipient.address.is_ascii());
         let boundary = format!("{}/{}", subject.id, self.hostname);
-        let mut front = self.front(subject, told, &boundary, global);
-        let eight_bit = global || (whole && envelope.body != Body::SevenBit);
+        let eight_bit = global || beyond;
         let encoding = if eight_bit { "8bit" } else { "7bit" };
+        let mut front = self.front(subject, told, &boundary, global, encoding);
         let kind = match (whole, global) {
             (true, false) => "message/rfc822",
             (true, true) => "message/global",
@@ -200,6 +205,7 @@ impl Poster {
         told: &[&Notice],
         boundary: &str,
         global: bool,
+        encoding: &str,
     ) -> String {
         let Subject { id, envelope, until, now } = subject;
         let hostname = &self.hostname;
@@ -221,7 +227,7 @@ impl Poster {
              Subject: {title}\r\nDate: {date}\r\nMessage-ID: <{id}.{count}.report@{hostname}>\r\n\
              Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
              Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n\
-             Content-Transfer-Encoding: {transfer}\r\n\r\n\
+             Content-Transfer-Encoding: {encoding}\r\n\r\n\
              This is a message in the format of a delivery status notification (RFC 3464).\r\n\
              \r\n--{boundary}\r\nContent-Type: text/plain; charset={charset}\r\n\
              Content-Transfer-Encoding: {transfer}\r\n\r\n\
@@ -266,7 +272,8 @@ impl Poster {
         for notice in told {
             self.fields(&mut text, subject, notice);
         }
-        text
+        // What servers say, and what xtext stands for, may be anything.
+        if global { text } else { ascii(text) }
     }
 
     /// One recipient's fields (RFC 3464 §2.3).
@@ -361,6 +368,18 @@ fn enqueue(
     let id = queuing.id().clone();
     committed(|then| queuing.commit(then))?;
     Ok((id, envelope))
+}
+
+/// Whether there is anything beyond ASCII in the rest of a file.
+fn holds_more_than_ascii(mut file: &std::fs::File) -> std::io::Result<bool> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(false),
+            count if !buffer[..count].is_ascii() => return Ok(true),
+            _ => {}
+        }
+    }
 }
 
 /// Waits for a commit.

@@ -11,10 +11,7 @@ use crate::address::{self, Domain, Mailbox};
 use crate::commands::{Command, Event};
 use crate::params::{self, RcptParameters};
 use crate::replies::Reply;
-use crate::service::Role;
-
-/// Where the postmaster's mail goes if no account has that address: it must go somewhere (RFC 5321 §4.5.1).
-const POSTMASTER: &str = "postmaster";
+use crate::service::{Role, account};
 
 /// Refusals of further recipients before the connection is ended (Postfix's
 /// `smtpd_recipient_overshoot_limit`).
@@ -189,15 +186,10 @@ impl SmtpSession {
                 false => Err(Reply::NoRelay),
             };
         };
-        match shared.directory.recipient(&mailbox.local, domain) {
-            Recipient::Account { identity, .. } => {
-                Ok(Found { account: Some(identity.name().to_owned()), address })
-            }
-            Recipient::Disabled => Err(Reply::Disabled),
-            Recipient::Unknown if mailbox.local.eq_ignore_ascii_case(POSTMASTER) => {
-                Ok(Found { account: Some(POSTMASTER.into()), address })
-            }
-            Recipient::Unknown => Err(Reply::NoSuchUser),
+        match account(&*shared.directory, &mailbox.local, domain) {
+            Ok(account) => Ok(Found { account: Some(account), address }),
+            Err(Recipient::Disabled) => Err(Reply::Disabled),
+            Err(_) => Err(Reply::NoSuchUser),
         }
     }
 }

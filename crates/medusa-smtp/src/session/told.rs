@@ -7,12 +7,12 @@ use std::fmt::Write;
 use std::sync::{Arc, mpsc};
 use std::time::SystemTime;
 
-use medusa_accounts::Recipient as Owner;
 use medusa_mail::{Body, Envelope, Error, Recipient, Then};
 
 use super::{Shared, same_domain};
 use crate::address;
-use crate::trace::{date, return_path};
+use crate::service::account;
+use crate::trace::{ascii, date, return_path};
 
 /// A message's head that is longer is cut in a report.
 const HEAD_OCTETS: usize = 16 * 1024;
@@ -61,14 +61,13 @@ impl Told {
             _ => "",
         };
         match shared.domains.iter().find(|ours| same_domain(ours, domain)) {
-            Some(ours) => match shared.directory.recipient(&mailbox.local, ours) {
-                Owner::Account { identity, .. } => {
+            Some(ours) => match account(&*shared.directory, &mailbox.local, ours) {
+                Ok(account) => {
                     let mut text = return_path("");
                     text.extend_from_slice(&self.compose());
-                    let accounts = [identity.name().to_owned()];
-                    waited_for(|then| shared.store.deliver(&accounts, text, then))
+                    waited_for(|then| shared.store.deliver(&[account], text, then))
                 }
-                Owner::Disabled | Owner::Unknown => Ok(()),
+                Err(_) => Ok(()),
             },
             None => self.enqueue(),
         }
@@ -149,6 +148,8 @@ impl Told {
             text,
             "\r\n--{boundary}\r\nContent-Type: {headers}\r\nContent-Transfer-Encoding: {transfer}\r\n\r\n"
         );
+        // What xtext stands for may be anything.
+        let text = if self.is_global() { text } else { ascii(text) };
         let mut octets = text.into_bytes();
         octets.extend_from_slice(&self.head);
         octets.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());

@@ -188,6 +188,53 @@ fn a_failure_is_told_with_all_that_belongs_to_it() {
 }
 
 #[test]
+fn a_report_holds_what_its_labels_say() {
+    let book = Book::new();
+    let id = book.enter(TEXT, |envelope| envelope.envid = Some("+C3+A9".into()));
+    let said = Outcome { text: "550 caf\u{e9}".into(), ..failed() };
+    let settled = book.settle(&id, &[(0, said)], 10);
+    let report = book.report(&settled);
+    assert!(report.is_ascii() && !report.contains("8bit"), "{report}");
+    assert!(report.contains("Diagnostic-Code: smtp; 550 caf?\r\n"), "{report}");
+    // A message that came as 7-bit text, and isn't: in its beginning, or far behind it.
+    for text in
+        ["A: b\r\n\r\n\u{e9}\r\n".to_owned(), format!("{TEXT}{}\u{e9}\r\n", "x".repeat(70_000))]
+    {
+        let id = book.enter(&text, |envelope| envelope.ret = Some("FULL".into()));
+        let settled = book.settle(&id, &[(0, failed())], 10);
+        let report = book.report(&settled);
+        assert_eq!(report.matches("Content-Transfer-Encoding: 8bit").count(), 2);
+        assert_eq!(settled.queued[0].1.body, Body::EightBitMime);
+    }
+}
+
+/// Has no accounts.
+struct Nobody;
+
+impl crate::Directory for Nobody {
+    fn recipient(&self, _: &str, _: &str) -> medusa_accounts::Recipient {
+        medusa_accounts::Recipient::Unknown
+    }
+}
+
+#[test]
+fn the_postmaster_is_told_without_an_account() {
+    let mut book = Book::new();
+    let maildrops = tempfile::tempdir().unwrap();
+    let store = Arc::new(medusa_mail::MaildirStore::open(maildrops.path(), "we.test").unwrap());
+    let domains = vec!["b.test".to_owned()];
+    book.ledger.poster.local =
+        Some(crate::sending::bounce::Local { domains, directory: Arc::new(Nobody), store });
+    for (sender, count) in [("nobody@b.test", 0), ("Postmaster@b.test", 1)] {
+        let id = book.enter(TEXT, |envelope| envelope.sender = sender.into());
+        let settled = book.settle(&id, &[(0, failed()), (1, failed())], 10);
+        assert!(settled.ended && settled.queued.is_empty());
+        let new = maildrops.path().join("postmaster/new");
+        assert_eq!(std::fs::read_dir(new).map_or(0, Iterator::count), count, "{sender}");
+    }
+}
+
+#[test]
 fn as_much_is_returned_as_the_sender_wants() {
     let book = Book::new();
     let check =
