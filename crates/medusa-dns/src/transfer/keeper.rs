@@ -3,7 +3,7 @@
 //!
 //! When that is due is said by `secondary` and `notice`; what comes is checked by `incoming`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +32,9 @@ pub(crate) const DUE: TimerKey = TimerKey(0x4B00);
 const MOST_TRANSFERS: usize = 10;
 /// When a transfer that nobody reports is given up: long after it should have ended by itself.
 const GIVEN_UP: Duration = LONGEST.saturating_add(Duration::from_secs(600));
+/// When sockets are asked for again, if none was free for a notice: none of ours need be among those that
+/// are closed.
+const SOCKETS_AGAIN: Duration = Duration::from_secs(3);
 /// The most octets of one transfer, unless `max_transfer` says otherwise.
 const MOST_OCTETS: u64 = 1 << 30;
 
@@ -46,6 +49,9 @@ pub(crate) struct Keeper {
     desk: Desk,
     secondaries: HashMap<Name, Secondary>,
     notices: HashMap<SocketId, Notice>,
+    /// Who is to be told of which zone once there is a socket for it, each of them once.
+    untold: VecDeque<(Name, SocketAddr)>,
+    is_untold: HashSet<(Name, SocketAddr)>,
     random: u64,
     number: u64,
 }
@@ -87,6 +93,8 @@ impl Keeper {
             desk: desk.clone(),
             secondaries: HashMap::new(),
             notices: HashMap::new(),
+            untold: VecDeque::new(),
+            is_untold: HashSet::new(),
             random: random | 1,
             number: 0,
         };
@@ -164,6 +172,7 @@ impl Keeper {
             }
             self.notices.remove(&socket);
             cx.close_socket(socket);
+            self.tell_waiting(cx);
         }
     }
 
@@ -213,6 +222,7 @@ impl Keeper {
             self.ask(cx, &name, true);
         }
         self.repeat_notices(cx);
+        self.tell_waiting(cx);
         // What waits for a place among the transfers is looked at when one ends.
         let waits = |secondary: &Secondary| {
             secondary.schedule.deadline().filter(|at| *at > now || secondary.attempt.is_some())
@@ -220,7 +230,8 @@ impl Keeper {
         let schedules = self.secondaries.values().filter_map(waits);
         let attempts = self.secondaries.values().filter_map(|one| one.attempt.map(|(_, at)| at));
         let notices = self.notices.values().map(Notice::deadline);
-        match schedules.chain(attempts).chain(notices).min() {
+        let untold = (!self.untold.is_empty()).then(|| now + SOCKETS_AGAIN);
+        match schedules.chain(attempts).chain(notices).chain(untold).min() {
             Some(first) => cx.arm(DUE, first.saturating_duration_since(now)),
             None => cx.disarm(DUE),
         }
@@ -352,20 +363,34 @@ impl Keeper {
         let old: Vec<_> =
             self.notices.iter().filter(|(_, one)| one.zone == *name).map(|(id, _)| *id).collect();
         for target in &kept.notify {
-            let id = self.next_random() as u16;
-            match cx.open_socket(ClientSocket::connected(*target)) {
-                Ok(socket) => {
-                    let notice = Notice::new(name.clone(), *target, id, cx.now());
-                    self.notices.insert(socket, notice);
-                }
-                Err(busy) => tracing::warn!(zone = %name, %target, %busy, "a notice isn't sent"),
+            // Who waits already will hear of the zone as it is then.
+            if self.is_untold.insert((name.clone(), *target)) {
+                self.untold.push_back((name.clone(), *target));
             }
         }
-        self.repeat_notices(cx);
+        self.tell_waiting(cx);
         // Behind what was sent by new sockets: closing one sends all that waits, and they aren't open yet.
         for socket in old {
             self.notices.remove(&socket);
             cx.close_socket(socket);
+        }
+        self.tell_waiting(cx);
+    }
+
+    /// Tells those who wait for a socket, as far as there are some.
+    fn tell_waiting(&mut self, cx: &mut DatagramCx<'_>) {
+        let before = self.untold.len();
+        while let Some((_, target)) = self.untold.front()
+            && let Ok(socket) = cx.open_socket(ClientSocket::connected(*target))
+            && let Some(one) = self.untold.pop_front()
+        {
+            self.is_untold.remove(&one);
+            let (name, target) = one;
+            let id = self.next_random() as u16;
+            self.notices.insert(socket, Notice::new(name, target, id, cx.now()));
+        }
+        if self.untold.len() < before {
+            self.repeat_notices(cx);
         }
     }
 

@@ -227,6 +227,28 @@ fn others_are_told_until_they_answer() {
 }
 
 #[test]
+fn who_finds_no_socket_is_told_later() {
+    let most = 1_024;
+    let targets: Vec<SocketAddr> =
+        (0..most + 3).map(|i| at(&format!("192.0.{}.{}:53", i / 250, i % 250))).collect();
+    let (mut datagrams, desk) =
+        keeper(zone(1, &[]), Kept { notify: targets.clone(), ..Kept::default() });
+    let told = datagrams.sent();
+    assert_eq!(told.len(), most);
+    for (one, next) in told.iter().zip(&targets[most..]) {
+        let mut answer = one.bytes.clone();
+        answer[2] |= 0x80;
+        datagrams.answer(one.socket, one.to, &answer);
+        let sent: Vec<_> = datagrams.sent().iter().map(|sent| sent.to).collect();
+        assert_eq!(sent, [*next]);
+    }
+    // A newer change takes the sockets of the older.
+    let kept = desk.kept(&apex()).unwrap();
+    desk.install(&kept, zone(2, &[]), Vec::new());
+    assert_eq!(datagrams.deliver().sent().len(), most);
+}
+
+#[test]
 fn no_zone_names_a_file_elsewhere() {
     let named = |text: &str| file_name(&name_from_text(text).unwrap());
     assert_eq!(named("example.org"), "example.org.zone");
