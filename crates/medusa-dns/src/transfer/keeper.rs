@@ -435,16 +435,19 @@ impl Keeper {
             }
         };
         let is_listed = |member: &Member| listed.contains(member);
-        let mut files = Vec::new();
+        let (mut files, mut gone) = (Vec::new(), Vec::new());
         for (name, one) in self.desk.all_kept() {
             let Some((of, member)) = &one.member_of else { continue };
             if of == catalog && !is_listed(member) {
                 tracing::info!(zone = %name, %catalog, "no longer listed");
                 self.desk.forget(&name);
-                self.desk.zones().remove(&name);
                 self.secondaries.remove(&name);
                 files.extend(one.file.clone());
+                gone.push(name);
             }
+        }
+        if !gone.is_empty() {
+            self.desk.zones().remove_all(&gone);
         }
         let mut come = Vec::new();
         for member in listed {
@@ -470,16 +473,20 @@ impl Keeper {
                     tracing::warn!(%error, file = %file.display(), "a zone's file stays");
                 }
             }
-            let mut names = Vec::new();
+            let (mut names, mut copies, mut members) = (Vec::new(), Vec::new(), Vec::new());
             for (name, mut kept) in come {
                 if let Some(folder) = kept.file.as_ref().and_then(|file| file.parent())
                     && let Err(error) = store::make_folder(folder)
                 {
                     tracing::error!(%error, "the folder of a catalog's zones can't be made");
                 }
-                desk.zones().replace(kept.last_copy(&name));
-                desk.keep(name.clone(), kept);
+                copies.push(kept.last_copy(&name));
+                members.push((name.clone(), kept));
                 names.push(name);
+            }
+            desk.zones().replace_all(copies);
+            for (name, kept) in members {
+                desk.keep(name, kept);
             }
             names
         };

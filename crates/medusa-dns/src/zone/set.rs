@@ -67,6 +67,24 @@ impl Zones {
         });
     }
 
+    /// Adds zones, or puts them in the place of those with their names, all at once: each change costs as
+    /// much as there are zones.
+    pub(crate) fn replace_all(&self, new: Vec<Zone>) {
+        self.change(|zones| {
+            let named = |zone: Zone| (zone.apex().wire().to_vec(), Arc::new(zone));
+            zones.extend(new.into_iter().map(named));
+        });
+    }
+
+    /// Takes zones out, all at once.
+    pub(crate) fn remove_all(&self, names: &[Name]) {
+        self.change(|zones| {
+            for name in names {
+                zones.remove(name.wire());
+            }
+        });
+    }
+
     /// Takes a zone out, and says whether it was there.
     pub fn remove(&self, apex: &Name) -> bool {
         let mut removed = false;
@@ -76,7 +94,7 @@ impl Zones {
 
     /// The zone of this very name.
     pub fn named(&self, apex: &Name) -> Option<Arc<Zone>> {
-        self.current().zones.iter().find(|zone| zone.apex() == apex).cloned()
+        self.current().named(apex).cloned()
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<Vec<u8>, Arc<Zone>>)) {
@@ -98,6 +116,14 @@ impl ZonesSnapshot {
     /// All of them, by name.
     pub fn zones(&self) -> &[Arc<Zone>] {
         &self.zones
+    }
+
+    /// The zone of this very name.
+    fn named(&self, apex: &Name) -> Option<&Arc<Zone>> {
+        let is_it =
+            |number: u32| self.zones.get(number as usize).is_some_and(|zone| zone.apex() == apex);
+        let number = self.index.find(hash_of(apex.wire()), is_it)?;
+        self.zones.get(number as usize)
     }
 
     /// The zone that a name belongs to: the longest that it ends in from label `from` on.
@@ -187,5 +213,25 @@ impl Zone {
                 .map_err(|misfit| misfits(record.owner.wire(), record.rtype, misfit))?;
         }
         builder.build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zone::name_from_text;
+
+    #[test]
+    fn many_zones_come_and_go_at_once() {
+        let names: Vec<_> =
+            (0..300).map(|i| name_from_text(&format!("z{i}.test")).unwrap()).collect();
+        let zones = Zones::default();
+        zones.replace_all(names.iter().cloned().map(Zone::vacant).collect());
+        let is_there = |name: &Name| zones.named(name).is_some_and(|zone| zone.apex() == name);
+        assert!(names.iter().all(is_there));
+        assert!(!is_there(&name_from_text("test").unwrap()));
+        zones.remove_all(&names[100..]);
+        assert_eq!(names.iter().filter(|name| is_there(name)).count(), 100);
+        assert_eq!(zones.current().zones().len(), 100);
     }
 }
