@@ -209,7 +209,9 @@ impl Shared {
         for task in tasks {
             match task {
                 Task::Commit(transaction) => batch.push((transaction, Ok(()))),
-                Task::Prepare(prepare) => batch.extend(prepare().map(|made| (made, Ok(())))),
+                Task::Prepare(prepare) => {
+                    batch.extend(guarded(prepare).flatten().map(|made| (made, Ok(()))));
+                }
                 Task::Discard(paths) => paths.iter().for_each(|path| drop(self.disk.remove(path))),
                 Task::Retire(one) => retiring.push((one, Ok(()))),
             }
@@ -241,17 +243,14 @@ impl Shared {
             if outcome.is_ok() {
                 let _ = self.disk.remove(&content);
             }
-            then(outcome);
+            guarded(|| then(outcome));
         }
         for (transaction, outcome) in batch {
             if outcome.is_err() {
                 transaction.undo(&*self.disk);
             }
-            // One who panics when he is called back must not end everybody's mail.
             let Transaction { then, .. } = transaction;
-            if catch_unwind(AssertUnwindSafe(|| then(outcome))).is_err() {
-                tracing::error!("a commit's owner has panicked");
-            }
+            guarded(|| then(outcome));
         }
     }
 
@@ -276,6 +275,15 @@ impl Shared {
             }
         }
     }
+}
+
+/// One who panics when he is called back must not end everybody's mail.
+fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    let called = catch_unwind(AssertUnwindSafe(call));
+    if called.is_err() {
+        tracing::error!("a commit's owner has panicked");
+    }
+    called.ok()
 }
 
 impl Transaction {
@@ -312,5 +320,28 @@ impl Transaction {
         for path in &self.remains {
             let _ = disk.remove(path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::RealDisk;
+
+    #[test]
+    fn one_who_panics_does_not_end_everybodys_mail() {
+        let folder = tempfile::tempdir().unwrap();
+        let committer = Committer::new(Arc::new(RealDisk), Commits::InThread).unwrap();
+        let retire = |then: Then| {
+            let (name, content) = (folder.path().join("name"), folder.path().join("content"));
+            committer.retire(Retirement { name, content, then });
+        };
+        committer.prepare(|| panic!("as the test wants it"));
+        retire(Box::new(|_| panic!("as the test wants it")));
+        let (tell, told) = channel();
+        retire(Box::new(move |result| tell.send(result).unwrap()));
+        assert!(matches!(told.recv_timeout(Duration::from_secs(20)), Ok(Err(Error::Missing))));
     }
 }
