@@ -76,6 +76,30 @@ pub(crate) struct Opened {
     pub recipients: Vec<usize>,
 }
 
+/// What was said to recipients, until all of it is written down and told.
+#[derive(Debug)]
+pub(crate) struct Record {
+    outcomes: Vec<(usize, Outcome)>,
+    at: SystemTime,
+    random: u64,
+    /// Whether it was logged and counted.
+    begun: bool,
+    /// Whether it stands in the envelope, but for those of whom nobody could be told.
+    written: bool,
+    /// Who is warned.
+    warned: Vec<usize>,
+    /// What has to be told.
+    notices: Vec<(usize, Notice)>,
+}
+
+impl Record {
+    /// What was said at `at`, to recipients by their numbers.
+    pub(crate) fn new(outcomes: Vec<(usize, Outcome)>, at: SystemTime) -> Record {
+        let (warned, notices) = (Vec::new(), Vec::new());
+        Record { outcomes, at, random: 0, begun: false, written: false, warned, notices }
+    }
+}
+
 /// What was written down.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
@@ -88,6 +112,8 @@ pub(crate) struct Settled {
     pub bounced: u64,
     /// Nothing is left to be done: the entry is to be [ended](Ledger::end).
     pub ended: bool,
+    /// Not all of it could be written down or told: it is to be settled again, and nothing sent before.
+    pub again: bool,
 }
 
 /// Writes down.
@@ -119,58 +145,111 @@ impl Ledger {
         let pending = envelope.recipients.iter().enumerate().filter(|(_, one)| !one.done);
         let ours = pending.filter(|(_, one)| ways.place(&one.address) == parcel.place);
         let recipients = ours.map(|(index, _)| index).collect();
-        let file = self.queue.message(&id)?;
+        let file = match self.queue.message(&id) {
+            // It has ended meanwhile, or has lost its message.
+            Err(MailError::Missing) => {
+                self.queue.envelope(&id)?;
+                return Err(MailError::Envelope("its message is gone"));
+            }
+            file => file?,
+        };
         let size = file
             .metadata()
             .map_err(|source| MailError::Io { path: id.to_string().into(), source })?;
         Ok(Opened { envelope, file: Arc::new(file), size: size.len(), recipients })
     }
 
-    /// Writes down what was said to recipients, by their numbers.
-    pub(crate) fn settle(
-        &self,
-        id: &Id,
-        outcomes: &[(usize, Outcome)],
-        now: SystemTime,
-    ) -> Result<Settled, MailError> {
+    /// Writes down what was said to recipients. What has failed of it, and nothing else, is done when it is
+    /// called again with the same record.
+    pub(crate) fn settle(&self, id: &Id, record: &mut Record) -> Result<Settled, MailError> {
         let _guard = self.lock(id);
         let id = EntryId::parse(id)?;
         let mut envelope = self.queue.envelope(&id)?;
         let mut settled = Settled::default();
-        let age = now.duration_since(envelope.accepted).unwrap_or_default();
-        let expired = age >= self.schedule.expire;
-        let random = self.random();
-        let mut notices: Vec<Notice> = Vec::new();
-        let mut next: Option<Duration> = None;
+        if !record.begun {
+            record.begun = true;
+            record.random = self.random();
+            self.begin(&id, &envelope, record, &mut settled);
+        }
+        if !record.notices.is_empty() {
+            let until = envelope.accepted + self.schedule.expire;
+            let subject = Subject { id: &id, envelope: &envelope, until, now: record.at };
+            let notices: Vec<Notice> = record.notices.iter().map(|(_, one)| one.clone()).collect();
+            match self.poster.post(&*self.queue, &subject, &notices) {
+                Ok(queued) => {
+                    settled.queued = queued;
+                    record.notices.clear();
+                }
+                Err(error) => {
+                    tracing::error!(entry = %id, %error, "a report to a sender can't be kept");
+                    settled.again = true;
+                }
+            }
+        }
+        // Nobody has failed or was warned before that is told; what was delivered is never sent again.
+        let is_untold = |index: usize| record.notices.iter().any(|(untold, _)| *untold == index);
         let most = LAST_REPLY.min(LAST_REPLIES / envelope.recipients.len().max(1));
-        for (index, outcome) in outcomes {
+        for (index, outcome) in &record.outcomes {
             let Some(recipient) = envelope.recipients.get_mut(*index).filter(|one| !one.done)
             else {
                 continue;
             };
-            let mut outcome = outcome.clone();
-            if outcome.fate == Fate::Deferred && expired {
-                outcome = outcome.expired();
+            if !record.written {
+                recipient.attempts = recipient.attempts.saturating_add(1);
             }
-            recipient.attempts = recipient.attempts.saturating_add(1);
-            let mut reply = match outcome.said {
-                true => outcome.text.clone(),
-                false => format!("{} {}", outcome.status, outcome.text),
+            recipient.done = match outcome.fate {
+                Fate::Delivered { .. } => true,
+                Fate::Failed => !is_untold(*index),
+                Fate::Deferred => false,
             };
-            let cut = (0..=most).rev().find(|at| reply.is_char_boundary(*at));
-            reply.truncate(cut.unwrap_or_default());
             // Of those who are done with, nobody asks.
-            recipient.last_reply = Some(reply).filter(|_| outcome.fate == Fate::Deferred);
+            recipient.last_reply = Some(kept(outcome, most)).filter(|_| !recipient.done);
+            if outcome.fate == Fate::Deferred {
+                recipient.warned |= record.warned.contains(index) && !is_untold(*index);
+                let wait = self.schedule.wait(recipient.attempts, record.random);
+                settled.next = Some(settled.next.map_or(wait, |before| before.min(wait)));
+            }
+        }
+        if !settled.again && envelope.recipients.iter().all(|recipient| recipient.done) {
+            settled.ended = true;
+            return Ok(settled);
+        }
+        if let Some(next) = settled.next.map(|next| record.at + next) {
+            // Of several destinations, the one that is tried first.
+            let sooner = envelope.next > record.at && envelope.next < next;
+            envelope.next = if sooner { envelope.next } else { next };
+        }
+        match self.queue.update(&id, &envelope) {
+            Ok(()) => record.written = true,
+            Err(error) => {
+                tracing::error!(entry = %id, %error, "what became of a message can't be written down");
+                settled.again = true;
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Logs and counts what was said, and finds what is to be told of it.
+    fn begin(&self, id: &EntryId, envelope: &Envelope, record: &mut Record, settled: &mut Settled) {
+        let age = record.at.duration_since(envelope.accepted).unwrap_or_default();
+        let is_pending =
+            |index: usize| envelope.recipients.get(index).is_some_and(|recipient| !recipient.done);
+        record.outcomes.retain(|(index, _)| is_pending(*index));
+        for (index, outcome) in &mut record.outcomes {
+            let recipient = &envelope.recipients[*index];
+            if outcome.fate == Fate::Deferred && age >= self.schedule.expire {
+                *outcome = outcome.clone().expired();
+            }
             if let Some(sink) = &self.access {
                 let line = Onward {
                     host: outcome.host.as_deref(),
                     submitter: envelope.submitter.as_deref(),
-                    at: now,
+                    at: record.at,
                     sender: &envelope.sender,
                     recipient: &recipient.address,
                     result: result(&outcome.fate),
                     status: outcome.status,
-                    id: &id,
+                    id,
                     trace: envelope.trace.as_deref(),
                     age,
                 };
@@ -178,52 +257,25 @@ impl Ledger {
             }
             let kind = match outcome.fate {
                 Fate::Delivered { dsn } => {
-                    recipient.done = true;
                     settled.delivered += 1;
                     Kind::Relayed { dsn }
                 }
                 Fate::Failed => {
-                    recipient.done = true;
                     settled.bounced += 1;
                     Kind::Failed
                 }
                 Fate::Deferred => {
                     settled.deferred += 1;
-                    let wait = self.schedule.wait(recipient.attempts, random);
-                    next = Some(next.map_or(wait, |before| before.min(wait)));
                     if !self.is_to_be_warned(recipient.notify.as_deref(), age) || recipient.warned {
                         continue;
                     }
-                    recipient.warned = true;
+                    record.warned.push(*index);
                     Kind::Delayed
                 }
             };
-            notices.push(Notice { recipient: recipient.clone(), kind, outcome });
+            let notice = Notice { recipient: recipient.clone(), kind, outcome: outcome.clone() };
+            record.notices.push((*index, notice));
         }
-        if !notices.is_empty() {
-            let until = envelope.accepted + self.schedule.expire;
-            let subject = Subject { id: &id, envelope: &envelope, until, now };
-            match self.poster.post(&*self.queue, &subject, &notices) {
-                Ok(queued) => settled.queued = queued,
-                // Nobody has been told: those who failed are tried again, and told then.
-                Err(error) => {
-                    tracing::error!(entry = %id, %error, "a report to a sender can't be kept");
-                    next = Some(self.put_back(&mut envelope, outcomes, &mut settled, random));
-                }
-            }
-        }
-        settled.next = next;
-        if envelope.recipients.iter().all(|recipient| recipient.done) {
-            settled.ended = true;
-        } else {
-            if let Some(next) = next.map(|next| now + next) {
-                // Of several destinations, the one that is tried first.
-                let sooner = envelope.next > now && envelope.next < next;
-                envelope.next = if sooner { envelope.next } else { next };
-            }
-            self.queue.update(&id, &envelope)?;
-        }
-        Ok(settled)
     }
 
     /// Ends an entry of which nothing is left, and calls `then` once that is certain.
@@ -234,6 +286,19 @@ impl Ledger {
         }
     }
 
+    /// As [`end`](Self::end), where that has failed: a start in between must not send it again.
+    pub(crate) fn end_again(&self, id: &Id, then: Then) {
+        let marked = EntryId::parse(id).and_then(|id| {
+            let mut envelope = self.queue.envelope(&id)?;
+            envelope.recipients.iter_mut().for_each(|recipient| recipient.done = true);
+            self.queue.update(&id, &envelope)
+        });
+        if let Err(error) = marked {
+            tracing::warn!(entry = %id, %error, "an entry that has ended can't be marked as such");
+        }
+        self.end(id, then);
+    }
+
     /// Ends an entry without a word.
     pub(crate) fn drop_entry(&self, id: &Id) -> Result<(), MailError> {
         let _guard = self.lock(id);
@@ -241,27 +306,6 @@ impl Ledger {
     }
 
     // ---- helpers -----------------------------------------------------------------------------
-
-    /// Recipients who failed and whose sender could not be told are to be tried again.
-    fn put_back(
-        &self,
-        envelope: &mut Envelope,
-        outcomes: &[(usize, Outcome)],
-        settled: &mut Settled,
-        random: u64,
-    ) -> Duration {
-        for (index, outcome) in outcomes {
-            if let Some(recipient) = envelope.recipients.get_mut(*index)
-                && !matches!(outcome.fate, Fate::Delivered { .. })
-                && recipient.done
-            {
-                recipient.done = false;
-                settled.bounced -= 1;
-                settled.deferred += 1;
-            }
-        }
-        self.schedule.wait(u32::MAX, random)
-    }
 
     fn is_to_be_warned(&self, notify: Option<&str>, age: Duration) -> bool {
         let after = match notify {
@@ -285,6 +329,17 @@ impl Ledger {
         self.random.store(x, Ordering::Relaxed);
         x
     }
+}
+
+/// What an operator is shown of it.
+fn kept(outcome: &Outcome, most: usize) -> String {
+    let mut reply = match outcome.said {
+        true => outcome.text.clone(),
+        false => format!("{} {}", outcome.status, outcome.text),
+    };
+    let cut = (0..=most).rev().find(|at| reply.is_char_boundary(*at));
+    reply.truncate(cut.unwrap_or_default());
+    reply
 }
 
 fn result(fate: &Fate) -> &'static str {

@@ -16,7 +16,7 @@ use medusa_resolver::{Answer, Asker, LookupError, Question};
 
 use super::client::{Addressee, ClientSession, Job, Outgoing, Profile, Report};
 use super::hosts::{Step, Trail};
-use super::ledger::{Opened, Settled};
+use super::ledger::{Opened, Record, Settled};
 use super::outcome::{Fate, Kind, Outcome, Problem};
 use super::reply::Status;
 use super::route::Security;
@@ -33,6 +33,10 @@ const CONTROL: (TimerKey, Duration) = (TimerKey(3), Duration::from_secs(1));
 const OPEN: (TimerKey, Duration) = (TimerKey(4), Duration::from_secs(10));
 /// Answers of the resolver may have been lost.
 const LOOKUPS: (TimerKey, Duration) = (TimerKey(5), Duration::from_secs(60));
+
+/// What could not be written down is tried again: first after a second, then after twice as long each time.
+const REPEAT: (TimerKey, Duration) = (TimerKey(6), Duration::from_secs(1));
+const MOST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long an answer may take. Resolvers give up far earlier; this is for one that was lost.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -101,6 +105,12 @@ struct Link {
 /// Something for the pool that found it full.
 type Deferred = Box<dyn FnOnce(&mut Worker, &mut DatagramCx<'_>)>;
 
+/// What could not be written down.
+enum Repeat {
+    Settle(Record),
+    End,
+}
+
 /// A shard's worker.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
@@ -108,6 +118,9 @@ pub(crate) struct Worker {
     links: HashMap<u64, Link>,
     count: u64,
     deferred: VecDeque<Deferred>,
+    /// By tickets.
+    repeats: Vec<(u64, Repeat)>,
+    patience: Duration,
     leaving: bool,
     address: Option<Address>,
 }
@@ -120,6 +133,8 @@ impl Worker {
             links: HashMap::new(),
             count: 0,
             deferred: VecDeque::new(),
+            repeats: Vec::new(),
+            patience: REPEAT.1,
             leaving: false,
             address: None,
         }
@@ -291,9 +306,7 @@ impl Worker {
             return;
         }
         if self.leaving {
-            // It is on disk as it was: another time.
-            self.attempts.remove(&ticket);
-            return;
+            return self.leave(cx, ticket);
         }
         if attempt.target.is_some() {
             return self.connect(cx, ticket, false);
@@ -356,8 +369,7 @@ impl Worker {
     fn connect(&mut self, cx: &mut DatagramCx<'_>, ticket: u64, plain: bool) {
         let number = self.number();
         if self.leaving {
-            self.attempts.remove(&ticket);
-            return;
+            return self.leave(cx, ticket);
         }
         let Some(attempt) = self.attempts.get_mut(&ticket) else { return };
         let (Some((target, host)), Some(message)) = (&attempt.target, &attempt.message) else {
@@ -439,20 +451,26 @@ impl Worker {
             return self.conclude(cx, ticket);
         }
         attempt.writing += 1;
+        let record = Record::new(outcomes, cx.wall_clock());
+        self.settle(cx, ticket, record);
+    }
+
+    fn settle(&mut self, cx: &mut DatagramCx<'_>, ticket: u64, mut record: Record) {
+        let Some(attempt) = self.attempts.get(&ticket) else { return };
         let (shared, id) = (Arc::clone(&self.shared), Arc::clone(&attempt.parcel.id));
-        let (now, remote) = (cx.wall_clock(), cx.remote());
+        let remote = cx.remote();
         let work = move || {
-            let settled = shared.ledger.settle(&id, &outcomes, now)?;
-            if settled.ended {
-                let then = move |result| {
-                    // One who doesn't hear it has ended.
-                    let _ = remote.notify(Retired { ticket, result });
-                };
+            let settled = shared.ledger.settle(&id, &mut record);
+            if settled.as_ref().is_ok_and(|settled| settled.ended) {
+                // One who doesn't hear it has ended.
+                let then = move |result| _ = remote.notify(Retired { ticket, result });
                 shared.ledger.end(&id, Box::new(then));
             }
-            Ok(settled)
+            (settled, record)
         };
-        self.offload(cx, work, move |worker, cx, settled| worker.written(cx, ticket, settled));
+        self.offload(cx, work, move |worker, cx, (settled, record)| {
+            worker.written(cx, ticket, settled, record);
+        });
     }
 
     fn written(
@@ -460,15 +478,54 @@ impl Worker {
         cx: &mut DatagramCx<'_>,
         ticket: u64,
         settled: Result<Settled, MailError>,
+        record: Record,
     ) {
+        let is_to_be_repeated = match &settled {
+            Ok(settled) => settled.again,
+            Err(MailError::Missing) => false,
+            Err(error) => {
+                tracing::error!(%error, "what became of a message can't be written down");
+                true
+            }
+        };
         // What is to be ended is over once that is certain.
-        let is_over = !settled.as_ref().is_ok_and(|settled| settled.ended);
+        let is_over = !is_to_be_repeated && !settled.as_ref().is_ok_and(|settled| settled.ended);
         let next = self.count(cx, settled);
         if let Some(attempt) = self.attempts.get_mut(&ticket) {
             attempt.writing -= usize::from(is_over);
             attempt.next = [attempt.next, next].into_iter().flatten().min();
         }
+        match is_to_be_repeated {
+            true => self.repeat_later(cx, ticket, Repeat::Settle(record)),
+            false => self.patience = REPEAT.1,
+        }
         self.conclude(cx, ticket);
+    }
+
+    /// Until then nothing more is done with the parcel: another attempt would be another copy.
+    fn repeat_later(&mut self, cx: &mut DatagramCx<'_>, ticket: u64, repeat: Repeat) {
+        if self.repeats.is_empty() {
+            cx.arm(REPEAT.0, self.patience);
+            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+        }
+        self.repeats.push((ticket, repeat));
+    }
+
+    fn repeat(&mut self, cx: &mut DatagramCx<'_>) {
+        for (ticket, repeat) in std::mem::take(&mut self.repeats) {
+            match repeat {
+                Repeat::Settle(record) => self.settle(cx, ticket, record),
+                Repeat::End => self.end_again(cx, ticket),
+            }
+        }
+    }
+
+    fn end_again(&mut self, cx: &mut DatagramCx<'_>, ticket: u64) {
+        let Some(attempt) = self.attempts.get(&ticket) else { return };
+        let (shared, id) = (Arc::clone(&self.shared), Arc::clone(&attempt.parcel.id));
+        let remote = cx.remote();
+        let then = move |result| _ = remote.notify(Retired { ticket, result });
+        self.offload(cx, move || shared.ledger.end_again(&id, Box::new(then)), |_, _, ()| {});
     }
 
     /// An entry has ended.
@@ -477,7 +534,8 @@ impl Worker {
         match result {
             Ok(()) | Err(MailError::Missing) => self.shared.counts.dequeued.add(1),
             Err(error) => {
-                tracing::error!(%error, "a queue entry can't be removed; it may be sent again");
+                tracing::error!(%error, "a queue entry can't be removed; it is tried again");
+                return self.repeat_later(cx, ticket, Repeat::End);
             }
         }
         if let Some(attempt) = self.attempts.get_mut(&ticket) {
@@ -502,12 +560,17 @@ impl Worker {
                 }
                 settled.next
             }
-            Err(MailError::Missing) => None,
-            Err(error) => {
-                tracing::error!(%error, "a delivery can't be written down; it may be repeated");
-                Some(self.shared.ledger.schedule.wait(1, self.shared.random()))
-            }
+            Err(_) => None,
         }
+    }
+
+    /// What is left of an attempt is on disk as it was: another time.
+    fn leave(&mut self, cx: &mut DatagramCx<'_>, ticket: u64) {
+        if let Some(attempt) = self.attempts.get_mut(&ticket) {
+            attempt.over = true;
+            attempt.next = Some(Duration::ZERO);
+        }
+        self.conclude(cx, ticket);
     }
 
     /// Ends an attempt of which nothing is left.
@@ -667,6 +730,8 @@ impl DatagramService for Worker {
             self.read_requests(cx);
         } else if key == OPEN.0 {
             self.open_queue(cx);
+        } else if key == REPEAT.0 {
+            self.repeat(cx);
         } else {
             self.look_for_lost_answers(cx);
         }

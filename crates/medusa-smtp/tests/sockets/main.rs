@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where something is not as expected")]
 
 mod clients;
+#[path = "../../src/sending/flawed.rs"]
+mod flawed;
 mod relaying;
 mod support;

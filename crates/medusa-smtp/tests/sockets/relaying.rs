@@ -19,6 +19,7 @@ use medusa_smtp::{
     Authorities, Outbound, PlaintextLogin, Relay, Schedule, Security, Sending, SmtpService, Way,
 };
 
+use crate::flawed::Flawed;
 use crate::support::{Everybody, Kind, Line, PATIENCE, messages, serve};
 
 /// Waits until something is so.
@@ -386,6 +387,37 @@ fn what_waits_is_tried_again_and_given_up() {
     until("the queue is empty", || sending.queue_length() == 0);
     let report = &messages(folder.path(), "alice", "new")[0];
     assert!(report.contains("Action: failed\r\nStatus: 5.4.7\r\n"), "{report}");
+    running.handle().stop();
+    running.join().unwrap();
+}
+
+#[test]
+fn what_can_not_be_written_down_is_not_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    let next = scripted(move |_, line| match line {
+        "RCPT TO:<y@elsewhere.test>" => {
+            count += 1;
+            if count == 1 { "450 4.2.0 later\r\n".into() } else { "250 now\r\n".into() }
+        }
+        line => plainly(line),
+    });
+    let disk = Arc::new(RealDisk);
+    let queue = DiskQueue::at(&folder.path().join("queue"), disk, Commits::InThread);
+    let queue = Arc::new(Flawed::new(queue));
+    queue.fail("update", 1);
+    queue.fail("retire", 1);
+    let outbound = Outbound::new(queue.clone(), "out.example.test")
+        .with_relay(next.relay())
+        .with_schedule(retrying(Duration::from_millis(20)));
+    let (running, address, sending) = submission(folder.path(), outbound);
+    let to = ["x@elsewhere.test", "y@elsewhere.test"];
+    assert_eq!(submit(address, &to, "Subject: x\r\n\r\nx"), 250);
+    until("the queue is empty", || sending.queue_length() == 0);
+    assert!(queue.entries().unwrap().is_empty());
+    let heard: Vec<String> = std::iter::from_fn(|| next.heard.try_recv().ok()).collect();
+    let said = |text: &str| heard.iter().filter(|line| *line == text).count();
+    assert_eq!((said("RCPT TO:<x@elsewhere.test>"), said("RCPT TO:<y@elsewhere.test>")), (1, 2));
     running.handle().stop();
     running.join().unwrap();
 }

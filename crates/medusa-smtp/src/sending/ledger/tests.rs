@@ -7,11 +7,13 @@ use medusa_mail::{Body, Commits, DiskQueue, RealDisk, Recipient};
 
 use super::*;
 use crate::sending::Status;
+use crate::sending::flawed::Flawed;
 
 const DAY: u64 = 24 * 60 * 60;
 
 struct Book {
     ledger: Ledger,
+    flaws: Arc<Flawed>,
     _folder: tempfile::TempDir,
 }
 
@@ -46,8 +48,9 @@ impl Book {
             DiskQueue::open(&folder.path().join("queue"), Arc::new(RealDisk), Commits::AtOnce)
                 .unwrap();
         let poster = Poster { hostname: "we.test".into(), local: None };
-        let ledger = Ledger::new(Arc::new(queue), Schedule::default(), poster, None, 7);
-        Book { ledger, _folder: folder }
+        let flaws = Arc::new(Flawed::new(queue));
+        let ledger = Ledger::new(flaws.clone(), Schedule::default(), poster, None, 7);
+        Book { ledger, flaws, _folder: folder }
     }
 
     fn enter(&self, text: &str, change: impl FnOnce(&mut Envelope)) -> Id {
@@ -65,7 +68,8 @@ impl Book {
     }
 
     fn settle(&self, id: &Id, outcomes: &[(usize, Outcome)], seconds: u64) -> Settled {
-        let settled = self.ledger.settle(id, outcomes, at(seconds)).unwrap();
+        let mut record = Record::new(outcomes.to_vec(), at(seconds));
+        let settled = self.ledger.settle(id, &mut record).unwrap();
         if settled.ended {
             self.ledger.end(id, Box::new(|result| result.unwrap()));
         }
@@ -108,7 +112,8 @@ fn each_recipient_has_a_fate_of_its_own() {
     let settled = book.settle(&id, &[(0, failed()), (1, delivered(false))], 100);
     assert_eq!((settled.delivered, settled.bounced, settled.ended), (1, 0, true));
     assert!(book.envelope(&id).is_none());
-    assert!(book.ledger.settle(&id, &[(0, failed())], at(100)).is_err());
+    let mut record = Record::new(vec![(0, failed())], at(100));
+    assert!(book.ledger.settle(&id, &mut record).is_err());
 }
 
 #[test]
@@ -129,6 +134,79 @@ fn no_peer_makes_an_envelope_too_long() {
     assert!(envelope.to_bytes().len() < 4 << 20);
     book.settle(&id, &[(0, delivered(true))], 20);
     assert_eq!(book.envelope(&id).unwrap().recipients[0].last_reply, None);
+}
+
+#[test]
+fn what_can_not_be_written_down_is_done_later_and_once() {
+    let book = Book::new();
+    let id = book.enter(TEXT, |_| {});
+    let outcomes = vec![(0, failed()), (1, deferred())];
+    let mut record = Record::new(outcomes, at(10));
+    book.flaws.fail("update", 1);
+    let first = book.ledger.settle(&id, &mut record).unwrap();
+    assert!(first.again && !first.ended);
+    assert_eq!((first.bounced, first.deferred, first.queued.len()), (1, 1, 1));
+    assert_eq!(book.envelope(&id).unwrap().recipients[1].attempts, 0);
+    let second = book.ledger.settle(&id, &mut record).unwrap();
+    assert!(!second.again && second.next == first.next);
+    assert_eq!((second.bounced, second.deferred, second.queued.len()), (0, 0, 0));
+    let envelope = book.envelope(&id).unwrap();
+    assert!(envelope.recipients[0].done);
+    assert_eq!(envelope.recipients[1].attempts, 1);
+}
+
+#[test]
+fn a_report_that_can_not_be_kept_is_kept_later() {
+    let mut book = Book::new();
+    book.ledger.schedule.warn = Some(Duration::from_secs(3600));
+    let id = book.enter(TEXT, |envelope| {
+        let address = "z@next.test".to_owned();
+        let notify = Some("SUCCESS".to_owned());
+        envelope.recipients.push(Recipient { address, notify, ..Recipient::default() });
+    });
+    let outcomes = vec![(0, failed()), (1, deferred()), (2, delivered(false))];
+    let mut record = Record::new(outcomes, at(7200));
+    book.flaws.fail("begin", 2);
+    for _ in 0..2 {
+        let settled = book.ledger.settle(&id, &mut record).unwrap();
+        assert!(settled.again && !settled.ended && settled.queued.is_empty());
+        let [x, y, z] = &book.envelope(&id).unwrap().recipients[..] else { panic!() };
+        assert!(!x.done && !y.warned && z.done);
+        assert_eq!([x.attempts, y.attempts, z.attempts], [1, 1, 1]);
+    }
+    let settled = book.ledger.settle(&id, &mut record).unwrap();
+    assert!(!settled.again);
+    let told = book.text(&settled.queued[0].0);
+    let all = settled.queued.len();
+    assert!(all == 1 && ["failed", "delayed", "relayed"].iter().all(|what| told.contains(what)));
+    let [x, y, z] = &book.envelope(&id).unwrap().recipients[..] else { panic!() };
+    assert!(x.done && y.warned && z.done && !y.done);
+}
+
+#[test]
+fn an_entry_that_can_not_be_ended_is_marked() {
+    let book = Book::new();
+    let id = book.enter(TEXT, |_| {});
+    book.flaws.fail("retire", 1);
+    book.ledger.end_again(&id, Box::new(|result| assert!(result.is_err())));
+    assert!(book.envelope(&id).unwrap().recipients.iter().all(|one| one.done));
+    book.ledger.end_again(&id, Box::new(|result| result.unwrap()));
+    assert!(book.envelope(&id).is_none());
+}
+
+#[test]
+fn a_message_that_is_gone_is_not_an_entry_that_is_gone() {
+    let book = Book::new();
+    let ways = Ways::new(Vec::new(), None, None);
+    let id = book.enter(TEXT, |_| {});
+    let parcel = Parcel { id: Arc::clone(&id), place: ways.place("x@next.test") };
+    assert_eq!(book.ledger.open(&ways, &parcel).unwrap().recipients, [0, 1]);
+    let messages = book._folder.path().join("queue/messages");
+    std::fs::remove_file(messages.join(&*id)).unwrap();
+    let opened = book.ledger.open(&ways, &parcel);
+    assert!(matches!(opened, Err(MailError::Envelope(_))), "{opened:?}");
+    book.ledger.drop_entry(&id).unwrap();
+    assert!(matches!(book.ledger.open(&ways, &parcel), Err(MailError::Missing)));
 }
 
 #[test]
