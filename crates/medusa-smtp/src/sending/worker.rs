@@ -60,6 +60,8 @@ struct Attempt {
     asked: Option<Instant>,
     /// Connections that ended before they took the job.
     ended: u32,
+    /// Which connection has done a job of ours.
+    served: Option<u64>,
     /// Results that are being written down.
     writing: usize,
     /// Nothing more is tried.
@@ -80,6 +82,7 @@ impl Attempt {
             session: None,
             asked: None,
             ended: 0,
+            served: None,
             writing: 0,
             over: false,
             health: Health::Unknown,
@@ -613,6 +616,8 @@ impl Worker {
         attempt.batch.retain(|one| !told(one));
         if !outcomes.is_empty() {
             attempt.health = Health::Good;
+            attempt.ended = 0;
+            attempt.served = problem.is_none().then_some(session);
         }
         if !outcomes.is_empty() {
             self.write_down(cx, ticket, outcomes);
@@ -655,7 +660,8 @@ impl Worker {
         attempt.ended += 1;
         if attempt.ended > MOST_ENDED {
             let text = "connections end before a message is taken";
-            return self.give_up(cx, ticket, &Outcome::deferred(Status(4, 4, 2), text));
+            // Of the destination that says nothing: connections were there.
+            return self.give_up_softly(cx, ticket, &Outcome::deferred(Status(4, 4, 2), text));
         }
         self.dispatch(cx, ticket);
     }
@@ -673,7 +679,9 @@ impl Worker {
             Kind::Unanswered => self.give_up_softly(cx, ticket, &problem.outcome),
             Kind::Insecure if may_be_plain => self.connect(cx, ticket, true),
             // A connection that stood already has broken: another one to the same place, first.
-            _ if attempt.trail.is_none() => self.again(cx, ticket, session),
+            _ if attempt.trail.is_none() || attempt.served == Some(session) => {
+                self.again(cx, ticket, session)
+            }
             _ => {
                 attempt.target = None;
                 let step = attempt.trail.as_mut().map(|trail| trail.failed(problem));

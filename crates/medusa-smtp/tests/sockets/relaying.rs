@@ -446,6 +446,35 @@ fn many_messages_share_connections() {
 }
 
 #[test]
+fn a_server_may_end_each_connection_behind_one_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut done = std::collections::HashSet::new();
+    let next = scripted(move |count, line| match line {
+        "MAIL FROM:<alice@example.test>" if done.contains(&count) => String::new(),
+        line => {
+            if line.ends_with("\r\n.") {
+                done.insert(count);
+            }
+            plainly(line)
+        }
+    });
+    let mut limits = medusa_smtp::SendingLimits::default();
+    limits.recipients = 1;
+    let outbound = Outbound::new(queue(folder.path()), "out.example.test")
+        .with_relay(next.relay())
+        .with_limits(limits);
+    let (running, _, sending) = submission(folder.path(), outbound);
+    let to = (0..8).map(|number| recipient(&format!("u{number}@elsewhere.test"), None));
+    enqueue(&sending, "alice@example.test", to.collect());
+    // The first wait would be a minute.
+    until("the queue is empty", || sending.queue_length() == 0);
+    let heard: Vec<String> = std::iter::from_fn(|| next.heard.try_recv().ok()).collect();
+    assert_eq!(heard.iter().filter(|line| line.starts_with("RCPT")).count(), 8);
+    running.handle().stop();
+    running.join().unwrap();
+}
+
+#[test]
 fn a_destination_that_is_down_is_probed_once_and_not_by_each_message() {
     let folder = tempfile::tempdir().unwrap();
     let next = scripted(|count, line| match line {
