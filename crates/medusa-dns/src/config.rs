@@ -11,6 +11,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::answer::MAX_NSID;
 use crate::rate::RateLimit;
 use crate::transfer::{KeyConfig, ServerAddress};
 
@@ -48,6 +49,7 @@ pub struct DnsConfig {
     #[serde(default)]
     pub(crate) access: bool,
     /// Who it is among several with one address.
+    #[serde(default, deserialize_with = "nsid")]
     pub(crate) nsid: Option<String>,
     /// What it answers to `version.bind`.
     pub(crate) version: Option<String>,
@@ -95,6 +97,15 @@ struct RateTable {
     except: Option<Vec<Network>>,
 }
 
+/// An id that fits into every answer.
+fn nsid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.len() > MAX_NSID {
+        return Err(D::Error::custom(format!("an id of a server has at most {MAX_NSID} octets")));
+    }
+    Ok(Some(text))
+}
+
 impl Default for RateConfig {
     fn default() -> Self {
         RateConfig(Some(RateLimit::default()))
@@ -132,5 +143,21 @@ impl<'de> Visitor<'de> for RateVisitor {
         limit.slip = table.slip.unwrap_or(limit.slip);
         limit.except = table.except.unwrap_or(limit.except);
         Ok(RateConfig(Some(limit)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::IntoDeserializer;
+    use serde::de::value::{Error as Plain, StringDeserializer};
+
+    use super::*;
+
+    #[test]
+    fn an_id_of_a_server_is_bounded() {
+        for (length, fits) in [(1, true), (128, true), (129, false), (70_000, false)] {
+            let text: StringDeserializer<Plain> = "x".repeat(length).into_deserializer();
+            assert_eq!(nsid(text).is_ok(), fits, "{length}");
+        }
     }
 }

@@ -11,6 +11,10 @@ use crate::wire::{Edns, option};
 /// The octets of an OPT record without options.
 const FIXED: usize = 11;
 
+/// The most octets of a server's id: with it, a question for the longest name and everything else that is
+/// said here still fit into 512 octets.
+pub(crate) const MAX_NSID: usize = 128;
+
 /// An extended error (RFC 8914 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extended(u16);
@@ -39,7 +43,7 @@ impl<'s> Reply<'s> {
         Reply {
             payload: settings.payload,
             dnssec: edns.dnssec,
-            nsid: settings.nsid.as_deref().filter(|_| edns.nsid),
+            nsid: settings.nsid.as_deref().filter(|nsid| edns.nsid && nsid.len() <= MAX_NSID),
             keepalive: (edns.keepalive && connected).then_some(settings.keepalive),
             padding: edns.padding && asker.transport == Transport::Secured,
             cookie: cookie_of(edns, settings, asker),

@@ -21,6 +21,7 @@ use crate::types::{Rcode, RecordType, class};
 use crate::wire::{Edns, Header, Query, Unfit, flag, question_of};
 use crate::zone::{Zone, ZonesSnapshot, below};
 
+pub(crate) use edns::MAX_NSID;
 pub(crate) use passed::Kept;
 pub use program::{Program, Question, Reply};
 pub use resolve::Kind;
@@ -52,7 +53,7 @@ pub struct Asker {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Who it is among several with one address (RFC 5001).
+    /// Who it is among several with one address (RFC 5001). With more than 128 octets it isn't sent by EDNS.
     pub nsid: Option<Box<[u8]>>,
     /// What it answers to `version.bind`; without one it refuses.
     pub version: Option<Box<str>>,

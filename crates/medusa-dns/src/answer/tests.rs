@@ -161,3 +161,18 @@ pub(crate) fn check(zone_text: &str, asked: &str, expected: &str) {
     };
     assert_eq!(lines(&shown(&answer)), lines(expected), "{asked}");
 }
+
+#[test]
+fn an_id_that_is_too_long_is_left_out() {
+    let zones = Zones::new([zone("@ SOA ns admin 1 3600 600 86400 60\n@ NS ns\nns A 192.0.2.1\n")]);
+    let long = format!("{0}.{0}.{0}.example.test A +size=512 +option=3", "a".repeat(60));
+    for (length, is_sent) in [(128, true), (129, false), (70_000, false)] {
+        let id = vec![b'~'; length];
+        let settings = Settings { nsid: Some(id.into()), ..Settings::default() };
+        let answer = ask_over(&zones, &settings, Transport::Udp, &query(&long)).expect("one");
+        assert!(answer.len() <= 512, "{length}");
+        assert!(Message::from_vec(&answer).is_ok_and(|message| message.edns.is_some()));
+        let sent = answer.iter().filter(|octet| **octet == b'~').count();
+        assert_eq!(sent, if is_sent { length } else { 0 });
+    }
+}
