@@ -308,11 +308,21 @@ impl Ledger {
     // ---- helpers -----------------------------------------------------------------------------
 
     fn is_to_be_warned(&self, notify: Option<&str>, age: Duration) -> bool {
-        let after = match notify {
+        self.warned_after(notify).is_some_and(|after| age >= after)
+    }
+
+    fn warned_after(&self, notify: Option<&str>) -> Option<Duration> {
+        match notify {
             None => self.schedule.warn,
             Some(notify) => super::bounce::wants(notify, "DELAY").then_some(WARN_WHO_ASKED),
-        };
-        after.is_some_and(|after| age >= after)
+        }
+    }
+
+    /// When a sender is to be told first that this waits, if at all.
+    pub(crate) fn warns(&self, envelope: &Envelope) -> Option<SystemTime> {
+        let waits = envelope.recipients.iter().filter(|one| !one.done && !one.warned);
+        let after = waits.filter_map(|one| self.warned_after(one.notify.as_deref())).min()?;
+        Some(envelope.accepted + after)
     }
 
     fn lock(&self, id: &Id) -> MutexGuard<'_, ()> {

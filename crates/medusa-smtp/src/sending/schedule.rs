@@ -50,6 +50,8 @@ struct Item {
     /// Where its recipients are that aren't done with; each with its turn in `waiting`, while it has one.
     places: Vec<(Place, Option<Turn>)>,
     expires: Instant,
+    /// When senders are to be told that it waits, and where that is still to be looked after.
+    warns: Option<(Instant, Vec<Place>)>,
     running: usize,
     /// What is under way is to be tried again at once, if it has to be.
     hurried: bool,
@@ -157,6 +159,7 @@ impl Scheduler {
         let item = Item {
             places: places.iter().map(|place| (Arc::clone(place), None)).collect(),
             expires,
+            warns: None,
             running: 0,
             hurried: false,
         };
@@ -165,6 +168,14 @@ impl Scheduler {
             self.wait(Parcel { id: Arc::clone(&id), place }, next);
         }
         true
+    }
+
+    /// Has an entry's parcels handed out as [overdue](Self::overdue) once, if they stand in a line at that time.
+    pub(crate) fn warn(&mut self, id: &str, at: Instant) {
+        if let Some(item) = self.items.get_mut(id) {
+            let places = item.places.iter().map(|(place, _)| Arc::clone(place)).collect();
+            item.warns = Some((at, places));
+        }
     }
 
     /// A parcel that is to be sent now, for whatever destination's turn it is.
@@ -256,12 +267,17 @@ impl Scheduler {
         self.lines.get(place).map_or(0, |line| line.failures)
     }
 
-    /// Takes out of a resting destination's line what has expired: it is to be given up. Each counts as
-    /// under way until it is [finished](Self::finished).
+    /// Takes out of a resting destination's line what has expired and is to be given up, and those whose
+    /// senders are to be told that they wait. Each counts as under way until it is [finished](Self::finished).
     pub(crate) fn overdue(&mut self, place: &Place, now: Instant) -> Vec<Parcel> {
         let Some(line) = self.lines.get_mut(place) else { return Vec::new() };
         let items = &self.items;
-        let is_overdue = |id: &Id| items.get(id).is_some_and(|item| item.expires <= now);
+        let warns = |item: &Item| {
+            let warns = item.warns.as_ref();
+            warns.is_some_and(|(at, places)| *at <= now && places.contains(place))
+        };
+        let is_overdue =
+            |id: &Id| items.get(id).is_some_and(|item| item.expires <= now || warns(item));
         let (late, rest): (VecDeque<Id>, VecDeque<Id>) =
             line.parcels.drain(..).partition(is_overdue);
         line.parcels = rest;
@@ -270,6 +286,9 @@ impl Scheduler {
         for id in &late {
             if let Some(item) = self.items.get_mut(id) {
                 item.running += 1;
+                if let Some((_, places)) = &mut item.warns {
+                    places.retain(|one| one != place);
+                }
             }
         }
         late.into_iter().map(|id| Parcel { id, place: Arc::clone(place) }).collect()

@@ -104,6 +104,7 @@ impl Shared {
         let in_time = |at: SystemTime| at.duration_since(wall).unwrap_or_default();
         let next = now + in_time(envelope.next);
         let expires = now + in_time(envelope.accepted + self.ledger.schedule.expire);
+        let warns = self.ledger.warns(envelope);
         let mut schedule = self.schedule();
         for place in &places {
             let (way, _) = self.ways.way(place);
@@ -112,6 +113,9 @@ impl Shared {
         let is_new = schedule.add(id.into(), places, next, expires);
         if is_new {
             self.counts.queued.add(1);
+            if let Some(at) = warns {
+                schedule.warn(id, now + in_time(at));
+            }
         }
         is_new
     }

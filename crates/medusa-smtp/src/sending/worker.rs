@@ -414,7 +414,8 @@ impl Worker {
             if let Some(attempt) = self.attempts.get_mut(&ticket) {
                 attempt.health = Health::Down(rest);
             }
-            // What stands in its line and has grown too old isn't tried before it is returned.
+            // What stands in its line and has grown too old isn't tried before it is returned, or before its
+            // sender is told that it waits.
             let late = self.shared.schedule().overdue(&place, cx.now());
             for parcel in late {
                 self.expire(cx, parcel, outcome.clone());
@@ -423,7 +424,8 @@ impl Worker {
         self.write_down(cx, ticket, outcomes);
     }
 
-    /// Returns a parcel that has grown too old in its destination's line.
+    /// Returns a parcel that has grown too old in its destination's line, or has its sender told that it waits:
+    /// what is written down knows which.
     fn expire(&mut self, cx: &mut DatagramCx<'_>, parcel: Parcel, outcome: Outcome) {
         let ticket = self.number();
         let shared = Arc::clone(&self.shared);

@@ -286,6 +286,21 @@ fn a_report_holds_what_its_labels_say() {
     }
 }
 
+#[test]
+fn the_first_warning_is_foreseen() {
+    let mut book = Book::new();
+    let mut envelope = Envelope::new("a@b.test", at(0));
+    for notify in [Some("DELAY"), None] {
+        let notify = notify.map(str::to_owned);
+        envelope.recipients.push(Recipient { notify, ..Recipient::default() });
+    }
+    assert_eq!(book.ledger.warns(&envelope), Some(at(4 * 60 * 60)));
+    envelope.recipients[0].warned = true;
+    assert_eq!(book.ledger.warns(&envelope), None);
+    book.ledger.schedule.warn = Some(Duration::from_secs(60));
+    assert_eq!(book.ledger.warns(&envelope), Some(at(60)));
+}
+
 /// Has no accounts.
 struct Nobody;
 

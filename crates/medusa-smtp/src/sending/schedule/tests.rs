@@ -184,6 +184,25 @@ fn what_grows_too_old_in_a_line_is_handed_out() {
 }
 
 #[test]
+fn what_waits_in_a_line_is_handed_out_once_for_its_warning() {
+    let mut clock = Clock::new(CAPS);
+    for id in ["a", "b", "c"] {
+        clock.add(id, &["x", "y"], 0);
+        clock.scheduler.warn(id, clock.at(100));
+    }
+    let (x, down) = (Place::from("x"), Health::Down(Duration::from_secs(500)));
+    let taken = clock.take(0);
+    clock.finish(&taken[0], Some(900), down, 0);
+    let (early, late) = (clock.at(99), clock.at(100));
+    assert!(clock.scheduler.overdue(&x, early).is_empty());
+    let overdue = clock.scheduler.overdue(&x, late);
+    assert_eq!(shown(&overdue), "c@x");
+    clock.finish(&overdue[0], Some(200), Health::Unknown, 100);
+    assert!(clock.take(200).is_empty());
+    assert!(clock.scheduler.overdue(&x, clock.at(300)).is_empty(), "it has been told");
+}
+
+#[test]
 fn operators_hurry_and_drop() {
     let mut clock = Clock::new(CAPS);
     clock.add("a", &["x"], 0);
