@@ -148,7 +148,7 @@ pub(crate) struct Ways {
 }
 
 /// What stands between a way's number and the domain or relay in the name of a destination.
-const MARK: char = ' ';
+pub(super) const MARK: char = ' ';
 
 impl Ways {
     /// Those ways, and `fallback` where none of them fits.

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::route::MARK;
+
 /// An entry's name.
 pub(crate) type Id = Arc<str>;
 /// A destination's name.
@@ -108,8 +110,8 @@ pub(crate) struct Scheduler {
     resting: BTreeMap<Turn, Place>,
     running: usize,
     count: u64,
-    /// Destinations with limits of their own.
-    special: HashMap<Place, (Option<usize>, Option<Duration>)>,
+    /// Ways with limits of their own, which all their destinations have: no more than are configured.
+    special: HashMap<Box<str>, (Option<usize>, Option<Duration>)>,
 }
 
 impl Scheduler {
@@ -127,10 +129,11 @@ impl Scheduler {
         }
     }
 
-    /// Gives a destination limits of its own: parcels at one time, and a pause between two.
+    /// Gives a destination, and all others on its way, limits of their own: parcels at one time, and a pause
+    /// between two.
     pub(crate) fn limit(&mut self, place: &Place, most: Option<usize>, pause: Option<Duration>) {
-        if (most.is_some() || pause.is_some()) && !self.special.contains_key(place) {
-            self.special.insert(Arc::clone(place), (most, pause));
+        if (most.is_some() || pause.is_some()) && !self.special.contains_key(way_of(place)) {
+            self.special.insert(way_of(place).into(), (most, pause));
         }
     }
 
@@ -445,14 +448,17 @@ impl Scheduler {
     /// One that could not be reached is probed by one parcel.
     fn most_at(&self, place: &Place) -> usize {
         match self.failures(place) {
-            0 => self.special.get(place).and_then(|one| one.0).unwrap_or(self.caps.per_place),
+            0 => {
+                self.special.get(way_of(place)).and_then(|one| one.0).unwrap_or(self.caps.per_place)
+            }
             _ => 1,
         }
     }
 
     fn take_at(&mut self, place: &Place, now: Instant) -> Option<Parcel> {
         let most = self.most_at(place);
-        let pause = self.special.get(place).and_then(|one| one.1).unwrap_or(self.caps.pause);
+        let pause =
+            self.special.get(way_of(place)).and_then(|one| one.1).unwrap_or(self.caps.pause);
         let line = self.lines.get_mut(place)?;
         if line.running >= most || line.closed(now).is_some() {
             return None;
@@ -483,10 +489,12 @@ impl Scheduler {
                 }
             }
         }
-        if self.items.is_empty() {
-            self.special.clear();
-        }
     }
+}
+
+/// The part of a destination's name that stands for the way to it.
+fn way_of(place: &Place) -> &str {
+    place.split_once(MARK).map_or(place, |(way, _)| way)
 }
 
 #[cfg(test)]

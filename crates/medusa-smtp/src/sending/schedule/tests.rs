@@ -278,6 +278,19 @@ fn a_destination_may_have_limits_of_its_own() {
 }
 
 #[test]
+fn limits_are_kept_by_way_and_not_by_destination() {
+    let mut clock = Clock::new(CAPS);
+    for number in 0..100 {
+        clock.scheduler.limit(&format!("3 d{number}.test").into(), Some(1), None);
+    }
+    assert_eq!(clock.scheduler.special.len(), 1);
+    for id in ["a", "b"] {
+        clock.add(id, &["3 d7.test"], 0);
+        assert_eq!(clock.take(0).len(), usize::from(id == "a"));
+    }
+}
+
+#[test]
 fn a_hundred_thousand_entries_are_quick_and_small() {
     let mut clock = Clock::new(CAPS);
     for number in 0..100_000_u64 {
