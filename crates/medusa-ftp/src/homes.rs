@@ -93,7 +93,7 @@ impl Homes {
         let listed = access.rights.as_deref().map(Rights::of);
         let mut visit = match identity.files() {
             Some(folder) => {
-                let disk = Disk::new(folder)?.uploads(self.uploads);
+                let disk = Disk::home(folder)?.uploads(self.uploads);
                 let disk = match access.quota {
                     Some(quota) => disk.limited(quota.0)?,
                     None => disk,

@@ -1,6 +1,8 @@
 //! A folder of the disk, which nothing can leave: `medusa-files` sees to that.
 
-use std::io::Write;
+use std::fs::DirBuilder;
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,6 +42,19 @@ impl Disk {
     /// It can't be opened.
     pub fn new(folder: impl AsRef<Path>) -> Result<Disk, Error> {
         Ok(Disk { root: Root::new(folder)?, uploads: Uploads::Direct })
+    }
+
+    /// An account's folder. It is made when it is first wanted, as a mailbox is, but never the folders above
+    /// it: where these are missing, a disk may not be mounted.
+    pub(crate) fn home(folder: &Path) -> Result<Disk, Error> {
+        match Disk::new(folder) {
+            Err(Error::NotFound) => match DirBuilder::new().mode(0o750).create(folder) {
+                // Another login has made it.
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
+                _ => Disk::new(folder),
+            },
+            opened => opened,
+        }
     }
 
     /// The same with another way with uploads.
@@ -358,4 +373,24 @@ fn info_of(metadata: &Metadata) -> Option<Info> {
         mode: Some(metadata.mode & 0o777),
         unique: Some((metadata.device, metadata.inode)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_made_and_what_is_above_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("alice");
+        for _ in 0..2 {
+            Disk::home(&home).unwrap();
+            assert!(home.is_dir());
+        }
+        let below = folder.path().join("missing/alice");
+        assert!(matches!(Disk::home(&below), Err(Error::NotFound)));
+        assert!(!folder.path().join("missing").exists());
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        assert!(Disk::home(&folder.path().join("file")).is_err());
+    }
 }
