@@ -171,6 +171,8 @@ pub(crate) struct DataSession {
     end: Option<End>,
     /// The pool has work of this connection.
     in_pool: bool,
+    /// The pool was full: what it was to do waits on the shelf, and nothing more is taken until then.
+    is_refused: bool,
     is_abandoned: bool,
     /// The socket has taken everything.
     is_sent: Arc<AtomicBool>,
@@ -207,6 +209,7 @@ impl DataSession {
             phase: Phase::Waiting,
             end: None,
             in_pool: false,
+            is_refused: false,
             is_abandoned: false,
             is_sent: Arc::default(),
             has_reported: false,
@@ -276,7 +279,8 @@ impl DataSession {
 
     /// Has the pool do what is to be done, if it isn't at it, and reads as far as there is room.
     fn go_on(&mut self, cx: &mut Cx<'_>) {
-        if self.phase == Phase::Receiving && !self.in_pool && !self.has_reported {
+        let may_work = !self.in_pool && !self.is_refused && !self.has_reported;
+        if self.phase == Phase::Receiving && may_work {
             match self.end {
                 Some(End::Truncated) => self.ended(cx, Failure::Truncated),
                 Some(End::Complete) => self.finish(cx),
@@ -284,7 +288,8 @@ impl DataSession {
                 None => {}
             }
         }
-        match self.is_ahead || self.gathered.len() >= AHEAD * self.piece() {
+        let is_full = self.is_refused || self.gathered.len() >= AHEAD * self.piece();
+        match self.is_ahead || is_full {
             true => cx.pause(),
             false => cx.resume(),
         }
@@ -366,7 +371,9 @@ impl DataSession {
         if cx.offload(work, done).is_err() {
             // What it was to work on is on the shelf still.
             self.in_pool = false;
+            self.is_refused = true;
             self.has_reported = false;
+            cx.pause();
             cx.arm(RETRY_KEY, RETRY);
         }
     }
@@ -428,7 +435,14 @@ impl Session for DataSession {
 
     fn expired(&mut self, cx: &mut Cx<'_>, key: TimerKey) {
         match key {
-            RETRY_KEY => self.go_on(cx),
+            RETRY_KEY => {
+                self.is_refused = false;
+                // What is on the shelf is owed, however little it is.
+                if self.end.is_none() && !self.has_reported {
+                    self.write(cx);
+                }
+                self.go_on(cx);
+            }
             PACE_KEY if self.phase == Phase::Sending => self.granted(cx),
             PACE_KEY => {
                 self.is_ahead = false;
