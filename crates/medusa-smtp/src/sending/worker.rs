@@ -89,6 +89,14 @@ impl Attempt {
             next: None,
         }
     }
+
+    /// Its entry can't be read: it waits, unless somebody has taken it away.
+    fn unread(&mut self, shared: &Shared, error: &MailError) {
+        if !matches!(error, MailError::Missing) {
+            tracing::error!(entry = %self.parcel.id, %error, "a queue entry can't be read");
+            self.next = Some(shared.ledger.schedule.wait(u32::MAX, shared.random()));
+        }
+    }
 }
 
 /// The note that an entry was ended.
@@ -274,13 +282,7 @@ impl Worker {
                     size,
                 }));
             }
-            // Somebody has taken it away.
-            Err(MailError::Missing) => {}
-            Err(error) => {
-                tracing::error!(entry = %attempt.parcel.id, %error, "a queue entry can't be read");
-                let wait = self.shared.ledger.schedule.wait(u32::MAX, ticket);
-                attempt.next = Some(wait);
-            }
+            Err(error) => attempt.unread(&self.shared, &error),
         }
         self.dispatch(cx, ticket);
     }
@@ -436,11 +438,16 @@ impl Worker {
         self.attempts.insert(ticket, attempt);
         let work = move || shared.ledger.open(&shared.ways, &opened);
         self.offload(cx, work, move |worker, cx, opened| {
-            let recipients = opened.map(|opened| opened.recipients).unwrap_or_default();
+            let Some(attempt) = worker.attempts.get_mut(&ticket) else { return };
+            attempt.writing -= 1;
+            let recipients = match opened {
+                Ok(opened) => opened.recipients,
+                Err(error) => {
+                    attempt.unread(&worker.shared, &error);
+                    Vec::new()
+                }
+            };
             let outcomes = recipients.into_iter().map(|one| (one, outcome.clone())).collect();
-            if let Some(attempt) = worker.attempts.get_mut(&ticket) {
-                attempt.writing -= 1;
-            }
             worker.write_down(cx, ticket, outcomes);
         });
     }
@@ -698,6 +705,9 @@ impl Worker {
         let rest = attempt.batch.drain(..).chain(attempt.left.drain(..));
         let outcomes: Vec<_> = rest.map(|one| (one.index, outcome.clone())).collect();
         attempt.over = true;
+        // An answer that comes yet is for nobody.
+        attempt.asked = None;
+        attempt.trail = None;
         self.write_down(cx, ticket, outcomes);
     }
 

@@ -145,7 +145,8 @@ impl SmtpSession {
                 Taker::Account(account) => {
                     let wants_to_know =
                         named.notify.as_deref().is_some_and(|notify| wants(notify, "SUCCESS"));
-                    if wants_to_know {
+                    let is_new = mail.told_of.iter().all(|one| one.address != named.address);
+                    if wants_to_know && is_new {
                         mail.told_of.push(named);
                     }
                     // An account gets a message once, however many of its addresses it is for.
