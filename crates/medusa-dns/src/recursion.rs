@@ -239,7 +239,6 @@ impl To {
             To::Sender(sender, is_known) => cx.reply_if(sender, |out| {
                 let kind = kept.answer(settings, said, out);
                 let verdict = shared.verdict(sender.remote().ip(), kind, is_known, now);
-                shared.ledger.limited(verdict);
                 match verdict {
                     Verdict::Sent => {
                         shared.ledger.answered(rcode_of(out), out, to);

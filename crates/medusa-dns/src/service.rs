@@ -302,7 +302,8 @@ impl DatagramService for DnsDatagrams {
         }
         let wall_clock = cx.wall_clock();
         let DnsDatagrams { shared, answerer, .. } = self;
-        let Shared { settings, rates, ledger, .. } = shared;
+        let shared: &Shared = shared;
+        let Shared { settings, ledger, .. } = shared;
         let mut passed_on = None;
         cx.reply_if(datagram.sender, |out| {
             let zones = shared.zones.current();
@@ -315,24 +316,18 @@ impl DatagramService for DnsDatagrams {
                 passed_on = Some((kept, answered.is_known));
                 return false;
             }
-            let verdict = match rates.as_ref().filter(|_| !answered.is_known) {
-                Some(rates) => rates.count(remote.ip(), answered.kind, microseconds(wall_clock)),
-                None => Verdict::Sent,
-            };
-            let is_sent = match verdict {
+            match shared.verdict(remote.ip(), answered.kind, answered.is_known, wall_clock) {
                 Verdict::Sent => {
                     let to = Receiver { address: asker.address, at: wall_clock };
                     ledger.answered(answered.rcode, out, to);
-                    return true;
+                    true
                 }
                 Verdict::Dropped => false,
                 Verdict::Slipped => {
                     out.clear();
                     answerer.slip(settings, &asker, datagram.bytes, out)
                 }
-            };
-            ledger.limited(verdict);
-            is_sent
+            }
         });
         if let Some((kept, is_known)) = passed_on {
             self.asking.pass_on(cx, shared, kept, To::Sender(datagram.sender, is_known));
@@ -406,7 +401,7 @@ impl Shared {
         Shared { ledger: self.ledger.of_a_shard(), ..self.clone() }
     }
 
-    /// Whether an answer may be sent to who is perhaps not there.
+    /// Whether an answer may be sent to who is perhaps not there; counted, if it may not.
     pub(crate) fn verdict(
         &self,
         address: IpAddr,
@@ -414,10 +409,10 @@ impl Shared {
         is_known: bool,
         now: SystemTime,
     ) -> Verdict {
-        match self.rates.as_ref().filter(|_| !is_known) {
-            Some(rates) => rates.count(address, kind, microseconds(now)),
-            None => Verdict::Sent,
-        }
+        let Some(rates) = self.rates.as_ref().filter(|_| !is_known) else { return Verdict::Sent };
+        let verdict = rates.count(address, kind, microseconds(now));
+        self.ledger.limited(verdict);
+        verdict
     }
 }
 

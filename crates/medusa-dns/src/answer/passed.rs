@@ -43,9 +43,13 @@ struct Alias {
 }
 
 impl Kept {
-    /// What is to be kept of a query: it is in order, since it was answered with REFUSED.
+    /// What is to be kept of a query: it is in order, since it was answered with REFUSED. A signed one stays
+    /// refused: what others say would go out unsigned.
     pub(crate) fn of(message: &[u8], asker: &Asker) -> Option<Kept> {
         let query = Query::read(message, &mut QueryName::default()).ok()?;
+        if query.tsig.is_some() {
+            return None;
+        }
         let cookie = query.edns.and_then(|edns| edns.cookie);
         Some(Kept {
             asker: *asker,
