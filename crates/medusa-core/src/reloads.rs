@@ -4,6 +4,7 @@
 //! it, for the service.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 type Reload = Arc<dyn Fn() + Send + Sync>;
@@ -20,10 +21,15 @@ impl Reloads {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(reload));
     }
 
-    /// Calls all of them, in the order in which they were registered. Blocks: not for a shard.
+    /// Calls all of them, in the order in which they were registered. Blocks: not for a shard. One that
+    /// panics is told of in the log, and keeps the others from nothing.
     pub fn run(&self) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        all.iter().for_each(|reload| reload());
+        for reload in &all {
+            if catch_unwind(AssertUnwindSafe(|| reload())).is_err() {
+                tracing::error!("a service panicked while it read its files again");
+            }
+        }
     }
 }
 
@@ -41,6 +47,7 @@ mod tests {
     fn all_are_called_each_time_and_may_register_others() {
         let (reloads, called) = (Reloads::default(), Arc::new(Mutex::new(String::new())));
         let (same, told) = (reloads.clone(), Arc::clone(&called));
+        reloads.register(|| panic!("on purpose"));
         reloads.clone().register(move || {
             told.lock().unwrap().push('a');
             let told = Arc::clone(&told);
