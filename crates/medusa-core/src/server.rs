@@ -245,7 +245,15 @@ impl Server {
                 report.failed = result.is_err();
                 result
             };
-            threads.push(thread::Builder::new().name(format!("shard-{index}")).spawn(run)?);
+            match thread::Builder::new().name(format!("shard-{index}")).spawn(run) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    // Those that run already would serve on with nobody to end them.
+                    handle.stop();
+                    threads.into_iter().for_each(|thread| drop(thread.join()));
+                    return Err(error);
+                }
+            }
         }
         Ok(Running { handle, threads, ended })
     }
