@@ -433,7 +433,7 @@ impl DatagramCx<'_> {
     /// moves its deadline. Keys are few; who waits for many things keeps them in order and arms one key
     /// for the first.
     pub fn arm(&mut self, key: TimerKey, after: Duration) {
-        let at = self.env.millis_after(after);
+        let at = self.env.deadline_after(after);
         self.state.timers.arm(key, at);
     }
 

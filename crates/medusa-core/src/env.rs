@@ -68,6 +68,11 @@ impl Env {
         Millis::try_from(at.as_nanos().div_ceil(1_000_000)).unwrap_or(Millis::MAX)
     }
 
+    /// The same, for who may be about to arm the timer that runs: later than now.
+    pub(crate) fn deadline_after(&self, after: Duration) -> Millis {
+        self.millis_after(after).max(self.millis + 1)
+    }
+
     pub(crate) fn allocate(&mut self) -> Address {
         Address { shard: self.shard, token: self.ids.allocate() }
     }

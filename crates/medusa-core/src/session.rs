@@ -374,10 +374,10 @@ impl Cx<'_> {
 
     // ---- time --------------------------------------------------------------------------------
 
-    /// Has [`expired`](Session::expired) called with `key` after `after`. Arming a key again moves its
-    /// deadline.
+    /// Has [`expired`](Session::expired) called with `key` after `after`, and never in this moment. Arming
+    /// a key again moves its deadline.
     pub fn arm(&mut self, key: TimerKey, after: Duration) {
-        let at = self.env.millis_after(after);
+        let at = self.env.deadline_after(after);
         self.state.timers.arm(key, at);
     }
 
