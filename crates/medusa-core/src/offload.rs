@@ -94,6 +94,12 @@ impl Pool {
         queue.jobs.len() < self.shared.capacity
     }
 
+    /// Has idle jobs take all the room that is left.
+    #[cfg(feature = "testing")]
+    pub(crate) fn fill(&self) {
+        while self.submit(Box::new(|| {})).is_ok() {}
+    }
+
     /// Runs one waiting job in this thread; false when none waits.
     pub fn run_one(&self) -> bool {
         let job = {

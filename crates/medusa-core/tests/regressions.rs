@@ -10,10 +10,11 @@ use bytes::Bytes;
 use medusa_core::config::Listen;
 use medusa_core::producer::{bytes, generated};
 use medusa_core::server::Running;
+use medusa_core::testing::Client;
 use medusa_core::{
     Acceptor, Address, ClientSocket, Cx, Datagram, DatagramCx, DatagramService, Frame, Framing,
-    Listener, Listening, Note, Outbox, Peer, ProduceError, Produced, ReplySlot, Server, Service,
-    Session, SocketId,
+    Goodbye, Limits, Listener, Listening, Note, Outbox, Peer, ProduceError, Produced, Refusal,
+    Remote, ReplySlot, Server, Service, Session, SocketId, TimerKey,
 };
 
 type Make = fn() -> Box<dyn Session>;
@@ -179,6 +180,175 @@ fn a_failed_reply_looks_truncated() {
     let mut fixture = Fixture::new(|| Box::new(Fail));
     fixture.say("x\r\n");
     assert!(fixture.stream.read_to_end(&mut Vec::new()).is_err(), "a clean end");
+}
+
+/// What a session had sent before it panicked was lost, and the connection ended like a whole one.
+#[test]
+fn a_panic_looks_truncated() {
+    struct Panicking;
+    impl Session for Panicking {
+        fn opened(&mut self, cx: &mut Cx<'_>) {
+            cx.expect(Framing::line(99));
+        }
+        fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+            assert_eq!(frame.bytes, b"x", "a panic on purpose");
+            cx.write(b"half of it");
+        }
+    }
+    let mut fixture = Fixture::new(|| Box::new(Panicking));
+    fixture.say("x\r\npanic\r\n");
+    let error = fixture.stream.read_to_end(&mut Vec::new()).expect_err("a clean end");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// The end of an outbound connection that doesn't stand yet was heeded once it stood, or never did.
+#[test]
+fn a_connection_that_is_being_made_can_be_given_up() {
+    struct Control(Option<Address>);
+    struct Out(Remote);
+    impl Session for Out {
+        fn opened(&mut self, _: &mut Cx<'_>) {}
+        fn received(&mut self, _: &mut Cx<'_>, _: Frame<'_>) {}
+        fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
+            match note.is::<bool>() {
+                true => cx.abort(),
+                false => cx.close(),
+            }
+        }
+        fn closed(&mut self, goodbye: &Goodbye) {
+            self.0.notify(format!("{:?}\n", goodbye.reason)).unwrap();
+        }
+    }
+    impl Session for Control {
+        fn opened(&mut self, cx: &mut Cx<'_>) {
+            cx.expect(Framing::line(99));
+        }
+        fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+            match frame.bytes {
+                b"abort" => cx.notify(self.0.unwrap(), true),
+                b"close" => cx.notify(self.0.unwrap(), ()),
+                target => {
+                    let target = std::str::from_utf8(target).unwrap().parse().unwrap();
+                    self.0 = Some(cx.connect(target, Box::new(Out(cx.remote()))));
+                }
+            }
+        }
+        fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
+            cx.write(note.downcast::<String>().unwrap().as_bytes());
+        }
+    }
+    // One connection fills its queue: the next one's SYN is dropped.
+    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    silent.listen(0).unwrap();
+    let target = silent.local_addr().unwrap().as_socket().unwrap();
+    let _filler = TcpStream::connect(target).unwrap();
+    let mut fixture = Fixture::new(|| Box::new(Control(None)));
+    fixture.say(&format!("{target}\r\nabort\r\n"));
+    assert_eq!(fixture.hear(8), "Aborted\n");
+    fixture.say(&format!("{target}\r\nclose\r\n"));
+    assert_eq!(fixture.hear(7), "Closed\n");
+}
+
+/// Each step of a connection whose work waited for room in the pool wrapped that work once more, until
+/// nothing could run it, or drop it, within a thread's stack.
+#[test]
+fn work_that_waits_for_room_stays_as_it_is() {
+    struct Cold;
+    impl Session for Cold {
+        fn opened(&mut self, cx: &mut Cx<'_>) {
+            cx.expect(Framing::stream());
+        }
+        fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+            if frame.bytes != b"read" {
+                return;
+            }
+            let mut is_asked = false;
+            cx.send(generated(move |out: &mut Outbox| {
+                if !std::mem::replace(&mut is_asked, true) {
+                    out.defer(Box::new(|| {}));
+                    return Ok(Produced::Pending);
+                }
+                out.push_slice(b"done");
+                Ok(Produced::Done)
+            }));
+        }
+    }
+    let mut client = Client::new(Cold);
+    client.fill_pool().send("read");
+    for _ in 0..200_000 {
+        client.send("and a step");
+    }
+    assert_eq!(client.run_jobs().text(), "done");
+}
+
+/// A timer that was armed anew, for no time at all, whenever it ran out kept its shard for itself.
+#[test]
+fn a_timer_for_no_time_at_all_keeps_nobody_waiting() {
+    struct Hasty(u32);
+    impl Session for Hasty {
+        fn opened(&mut self, cx: &mut Cx<'_>) {
+            cx.arm(TimerKey(0), Duration::ZERO);
+        }
+        fn received(&mut self, _: &mut Cx<'_>, _: Frame<'_>) {}
+        fn expired(&mut self, cx: &mut Cx<'_>, key: TimerKey) {
+            self.0 += 1;
+            assert!(self.0 <= 10, "it runs again and again in the same moment");
+            cx.write(b".");
+            cx.arm(key, Duration::ZERO);
+        }
+    }
+    let mut client = Client::new(Hasty(0));
+    assert_eq!(client.advance(Duration::from_millis(10)).text(), "..........");
+}
+
+/// A panic in the words of refusal ended the shard, and with it the server.
+#[test]
+fn a_panic_in_words_of_refusal_harms_nobody() {
+    struct Crowded;
+    struct Words;
+    impl Service for Crowded {
+        fn name(&self) -> &str {
+            "lab.crowded"
+        }
+        fn listeners(&self) -> Vec<Listener> {
+            vec![Listener::new("127.0.0.1:0".parse().unwrap())]
+        }
+        fn limits(&self) -> Limits {
+            let mut limits = Limits::default();
+            limits.connections = Some(1);
+            limits
+        }
+        fn acceptor(&self) -> Box<dyn Acceptor> {
+            Box::new(Words)
+        }
+    }
+    impl Acceptor for Words {
+        fn accepted(&mut self, _: &Peer) -> Box<dyn Session> {
+            struct Echo;
+            impl Session for Echo {
+                fn opened(&mut self, cx: &mut Cx<'_>) {
+                    cx.write(b"hello");
+                }
+                fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+                    cx.write(frame.bytes);
+                }
+            }
+            Box::new(Echo)
+        }
+        fn refused(&mut self, refusal: Refusal) -> Bytes {
+            panic!("on purpose: {refusal:?}");
+        }
+    }
+    let server = Server::builder().mount(Box::new(Crowded)).bind().unwrap();
+    let Listen::Inet(address) = server.bound()[0].address else { panic!("not TCP") };
+    let running = Some(server.start().unwrap());
+    let stream = TcpStream::connect(address).unwrap();
+    let mut fixture = Fixture { running, stream };
+    assert_eq!(fixture.hear(5), "hello");
+    let mut refused = TcpStream::connect(address).unwrap();
+    assert_eq!(refused.read(&mut [0; 9]).unwrap(), 0);
+    assert_eq!(fixture.say("still here").hear(10), "still here");
 }
 
 /// A slot that was fulfilled by `unfinished` waited for something else to happen.

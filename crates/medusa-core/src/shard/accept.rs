@@ -227,8 +227,11 @@ impl Shard {
                     let owner = owner.token;
                     let door = Door::Private { owner, acceptor, surroundings, secured };
                     let inlet = Inlet::new(Socket::Tcp(listener), door, Some(local));
-                    self.insert_inlet(id.token, inlet)?;
-                    return Ok(local);
+                    let inserted = self.insert_inlet(id.token, inlet);
+                    if inserted.is_err() {
+                        self.env.release(id.token);
+                    }
+                    return inserted.map(|()| local);
                 }
                 Err(error) => last = error,
             }
@@ -285,11 +288,7 @@ impl Shard {
             }
             Err(reason) => {
                 self.env.release(id.token);
-                let goodbye = Goodbye { reason, received: 0, sent: 0 };
-                let mut session = session;
-                if catch_unwind(AssertUnwindSafe(|| session.closed(&goodbye))).is_err() {
-                    tracing::error!("a session panicked while it was closed");
-                }
+                never_stood(session, reason);
             }
         }
     }
@@ -416,7 +415,9 @@ impl Shard {
             // To a peer that awaits TLS, words would be garbage.
             let words = match secured {
                 true => Bytes::new(),
-                false => acceptor.refused(refusal),
+                false => catch_unwind(AssertUnwindSafe(|| acceptor.refused(refusal)))
+                    .inspect_err(|_| tracing::error!("an acceptor panicked while it refused"))
+                    .unwrap_or_default(),
             };
             return transport.refuse(&words);
         }
@@ -428,13 +429,19 @@ impl Shard {
             true => transport.reregister(self.poll.registry(), place),
             false => transport.register(self.poll.registry(), place),
         };
-        let (Ok(session), Ok(())) = (session, registered) else {
-            tracing::error!(peer = %peer.remote, "a connection could not be taken");
-            self.env.release(token);
-            if let Some((by, census)) = census {
-                census.left(by, ip, &limits, (0, 0));
+        let session = match (session, registered) {
+            (Ok(session), Ok(())) => session,
+            (session, registered) => {
+                tracing::error!(peer = %peer.remote, "a connection could not be taken");
+                self.env.release(token);
+                if let Some((by, census)) = census {
+                    census.left(by, ip, &limits, (0, 0));
+                }
+                if let (Ok(session), Err(error)) = (session, registered) {
+                    never_stood(session, Reason::Lost(error));
+                }
+                return;
             }
-            return;
         };
         let channel = Channel::new(session, peer, token, limits, self.env.millis());
         let tls = tls.map(Secure::Server);
@@ -448,6 +455,14 @@ impl Shard {
         });
         self.settle(token, connection, step);
         self.carry_out();
+    }
+}
+
+/// Tells a session that there is no connection for it.
+fn never_stood(mut session: Box<dyn Session>, reason: Reason) {
+    let goodbye = Goodbye { reason, received: 0, sent: 0 };
+    if catch_unwind(AssertUnwindSafe(|| session.closed(&goodbye))).is_err() {
+        tracing::error!("a session panicked while it was closed");
     }
 }
 

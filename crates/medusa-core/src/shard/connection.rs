@@ -140,6 +140,13 @@ impl<T: Carrier> Connection<T> {
 
     fn try_step(&mut self, env: &mut Env, scratch: &mut [u8]) -> Result<Step, Reason> {
         if self.connecting {
+            // It may be given up before it stands.
+            if self.channel.is_aborted() {
+                return Err(Reason::Aborted);
+            }
+            if self.channel.is_finished() {
+                return Err(Reason::Closed);
+            }
             if !self.writable {
                 return Ok(Step::Idle);
             }
@@ -287,18 +294,20 @@ impl<T: Carrier> Connection<T> {
     fn submit_deferred(&mut self, env: &mut Env) {
         let Some(job) = self.channel.take_deferred() else { return };
         let (token, mailbox) = (self.channel.token(), Arc::clone(&env.mailbox));
-        let woken = Box::new(move || {
-            // The wake must come even if the job panics: its producer then fails.
-            struct Wake(u64, Arc<crate::mailbox::Mailbox>);
-            impl Drop for Wake {
-                fn drop(&mut self) {
-                    self.1.post(crate::mailbox::Message::Wake(self.0));
+        let submitted = env.pool.submit_made(job, |job| {
+            Box::new(move || {
+                // The wake must come even if the job panics: its producer then fails.
+                struct Wake(u64, Arc<crate::mailbox::Mailbox>);
+                impl Drop for Wake {
+                    fn drop(&mut self) {
+                        self.1.post(crate::mailbox::Message::Wake(self.0));
+                    }
                 }
-            }
-            let _wake = Wake(token, mailbox);
-            job();
+                let _wake = Wake(token, mailbox);
+                job();
+            })
         });
-        if let Err((_, job)) = env.pool.submit(woken) {
+        if let Err(job) = submitted {
             self.channel.put_back(job);
         }
     }
@@ -369,8 +378,10 @@ impl<T: Carrier> Connection<T> {
     /// Closes the socket, uncounts the connection and says goodbye to the session.
     pub(crate) fn part(self, reason: Reason) -> Goodbye {
         let Connection { transport, channel, census, .. } = self;
-        // What isn't whole must not look whole: a reset, and no clean end.
-        let whole = channel.is_drained() && !transport.has_pending();
+        // What isn't whole must not look whole: a reset, and no clean end. What a session that panicked had
+        // sent is lost with it.
+        let whole =
+            channel.is_drained() && !transport.has_pending() && !matches!(reason, Reason::Panicked);
         if !(whole || matches!(reason, Reason::Closed)) {
             transport.reset();
         }

@@ -184,6 +184,12 @@ impl Datagrams {
         self
     }
 
+    /// Leaves no room in the offload pool until [`run_jobs`](Self::run_jobs), which makes it anew.
+    pub fn fill_pool(&mut self) -> &mut Self {
+        self.env.pool.fill();
+        self
+    }
+
     /// Sends the service a note.
     pub fn notify(&mut self, message: impl Any + Send) -> &mut Self {
         let note = Note::new(message);

@@ -212,6 +212,12 @@ impl Client {
         self
     }
 
+    /// Leaves no room in the offload pool until [`run_jobs`](Self::run_jobs), which makes it anew.
+    pub fn fill_pool(&mut self) -> &mut Self {
+        self.env.pool.fill();
+        self
+    }
+
     /// Sends the session a note.
     pub fn notify(&mut self, message: impl Any + Send) -> &mut Self {
         self.with_channel(|channel, env| channel.notify(env, Note::new(message)));
