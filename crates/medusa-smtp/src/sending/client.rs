@@ -1,5 +1,5 @@
 //! One connection to another server: greeting, EHLO, STARTTLS, AUTH, and then one message after the other.
-//! Pure: a session of the core, told what to send by notes and telling its worker by notes.
+//! Pure: a session of the core, told what to send by notes and telling its worker by its inbox.
 //!
 //! | stage | awaited | leads to |
 //! |---|---|---|
@@ -30,13 +30,14 @@ use medusa_accounts::Credentials;
 use medusa_accounts::sasl;
 use medusa_core::tls::ClientTls;
 use medusa_core::{
-    Cx, Deadline, Frame, Framing, Goodbye, Note, Reason, Remote, ReplySlot, Session, TimerKey,
+    Cx, Deadline, Frame, Framing, Goodbye, Note, Reason, ReplySlot, Session, TimerKey,
 };
 use medusa_mail::Body;
 
 use super::outcome::{Kind, Outcome, Problem};
 use super::reply::{Extensions, Gathered, Gathering, Reply, Status};
 use super::route::Security;
+use super::worker::inbox::{Inbox, Word};
 use transaction::Transaction;
 
 /// A reply's line: four times RFC 5321 §4.5.3.1.5's, as Postfix takes it (`line_length_limit`).
@@ -173,7 +174,7 @@ enum Stage {
 /// A connection.
 pub(crate) struct ClientSession {
     number: u64,
-    owner: Remote,
+    owner: Arc<Inbox>,
     profile: Profile,
     stage: Stage,
     offered: Extensions,
@@ -193,7 +194,12 @@ pub(crate) struct ClientSession {
 }
 
 impl ClientSession {
-    pub(crate) fn new(number: u64, owner: Remote, profile: Profile, first: Job) -> ClientSession {
+    pub(crate) fn new(
+        number: u64,
+        owner: Arc<Inbox>,
+        profile: Profile,
+        first: Job,
+    ) -> ClientSession {
         ClientSession {
             number,
             owner,
@@ -248,9 +254,7 @@ impl ClientSession {
     ) {
         let gone = self.stage == Stage::Gone;
         let report = Report { session: self.number, ticket, outcomes, problem, gone };
-        if self.owner.notify(report).is_err() {
-            tracing::error!("too many notes wait for a worker; a delivery's result is lost");
-        }
+        self.owner.put(Word::Reported(report));
     }
 
     /// The connection is of no use any more.
@@ -497,5 +501,15 @@ impl Session for ClientSession {
             _ => self.lost("the connection ended"),
         };
         self.gone(Some(problem));
+    }
+}
+
+impl Drop for ClientSession {
+    /// Its worker hears of its end however it comes, also by a panic.
+    fn drop(&mut self) {
+        if self.stage != Stage::Gone {
+            let problem = self.lost("the connection ended");
+            self.gone(Some(problem));
+        }
     }
 }

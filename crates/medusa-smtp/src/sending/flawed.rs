@@ -1,4 +1,4 @@
-//! A queue whose methods fail when a test says so, for tests of what becomes of mail then.
+//! A queue whose methods fail or panic when a test says so, for tests of what becomes of mail then.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,11 +11,12 @@ use medusa_mail::{DiskQueue, EntryId, Envelope, Error, Queue, Queued, Queuing, R
 pub(crate) struct Flawed {
     queue: DiskQueue,
     failures: Mutex<HashMap<&'static str, usize>>,
+    panics: Mutex<HashMap<&'static str, usize>>,
 }
 
 impl Flawed {
     pub(crate) fn new(queue: DiskQueue) -> Flawed {
-        Flawed { queue, failures: Mutex::default() }
+        Flawed { queue, failures: Mutex::default(), panics: Mutex::default() }
     }
 
     /// The next `count` calls fail.
@@ -23,7 +24,18 @@ impl Flawed {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).insert(method, count);
     }
 
+    /// The next `count` calls panic.
+    pub(crate) fn panic(&self, method: &'static str, count: usize) {
+        self.panics.lock().unwrap_or_else(PoisonError::into_inner).insert(method, count);
+    }
+
     fn step(&self, method: &'static str) -> Result<(), Error> {
+        let mut panics = self.panics.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = panics.get_mut(method).filter(|count| **count > 0) {
+            *count -= 1;
+            drop(panics);
+            panic!("so the test wants it");
+        }
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         match failures.get_mut(method) {
             Some(count) if *count > 0 => {
@@ -42,6 +54,7 @@ impl Queue for Flawed {
     }
 
     fn requests(&self) -> Result<Vec<Request>, Error> {
+        self.step("requests")?;
         self.queue.requests()
     }
 
@@ -51,6 +64,7 @@ impl Queue for Flawed {
     }
 
     fn entries(&self) -> Result<Vec<Queued>, Error> {
+        self.step("entries")?;
         self.queue.entries()
     }
 
@@ -70,6 +84,7 @@ impl Queue for Flawed {
     }
 
     fn hold(&self, id: &EntryId, held: bool) -> Result<(), Error> {
+        self.step("hold")?;
         self.queue.hold(id, held)
     }
 

@@ -5,7 +5,6 @@
 //! anything else is done with its entry: what a crash repeats is at most what was under way (at least once).
 
 use std::fs::File;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +14,7 @@ use medusa_mail::{EntryId, Envelope, Error as MailError, Queue, Then};
 use crate::access::Onward;
 
 use super::bounce::{Kind, Notice, Poster, Subject};
+use super::lot::Lot;
 use super::outcome::{Fate, Outcome};
 use super::route::Ways;
 use super::schedule::{Id, Parcel};
@@ -123,7 +123,8 @@ pub(crate) struct Ledger {
     pub poster: Poster,
     access: Option<Arc<dyn AccessSink>>,
     locks: [Mutex<()>; LOCKS],
-    random: AtomicU64,
+    /// So that what failed together isn't tried again together.
+    pub lot: Lot,
 }
 
 impl Ledger {
@@ -132,10 +133,10 @@ impl Ledger {
         schedule: Schedule,
         poster: Poster,
         access: Option<Arc<dyn AccessSink>>,
-        seed: u64,
+        lot: Lot,
     ) -> Ledger {
         let locks = std::array::from_fn(|_| Mutex::default());
-        Ledger { queue, schedule, poster, access, locks, random: AtomicU64::new(seed | 1) }
+        Ledger { queue, schedule, poster, access, locks, lot }
     }
 
     /// Opens an entry for an attempt at the parcel's destination.
@@ -168,7 +169,7 @@ impl Ledger {
         let mut settled = Settled::default();
         if !record.begun {
             record.begun = true;
-            record.random = self.random();
+            record.random = self.lot.draw();
             self.begin(&id, &envelope, record, &mut settled);
         }
         if !record.notices.is_empty() {
@@ -299,6 +300,12 @@ impl Ledger {
         self.end(id, then);
     }
 
+    /// Sets an entry aside, until an operator has looked at it.
+    pub(crate) fn hold(&self, id: &Id) -> Result<(), MailError> {
+        let _guard = self.lock(id);
+        self.queue.hold(&EntryId::parse(id)?, true)
+    }
+
     /// Ends an entry without a word.
     pub(crate) fn drop_entry(&self, id: &Id) -> Result<(), MailError> {
         let _guard = self.lock(id);
@@ -328,16 +335,6 @@ impl Ledger {
     fn lock(&self, id: &Id) -> MutexGuard<'_, ()> {
         let sum = id.bytes().fold(0_usize, |sum, octet| sum.wrapping_mul(31) + usize::from(octet));
         self.locks[sum % LOCKS].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// No secret: only so that what failed together isn't tried again together (xorshift).
-    fn random(&self) -> u64 {
-        let mut x = self.random.load(Ordering::Relaxed);
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        self.random.store(x, Ordering::Relaxed);
-        x
     }
 }
 

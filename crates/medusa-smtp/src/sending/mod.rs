@@ -11,6 +11,7 @@
 //! | `reply`, `outcome` | what servers say, and what it means (pure) |
 //! | `worker`, `shared` | the part of a shard that does it, and what all shards' have in common |
 //! | `ledger`, `bounce` | what is written down, and told to senders (blocking) |
+//! | `lot` | orders and spreads |
 
 mod bounce;
 mod client;
@@ -18,6 +19,7 @@ mod client;
 mod flawed;
 mod hosts;
 mod ledger;
+mod lot;
 mod outcome;
 mod reply;
 mod route;
@@ -26,7 +28,7 @@ mod shared;
 mod worker;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -44,6 +46,7 @@ pub use route::{Authorities, Host, Relay, Security, Way};
 use crate::Directory;
 use bounce::{Local, Poster};
 use ledger::Ledger;
+use lot::Lot;
 use route::Ways;
 use schedule::{Caps, Scheduler};
 use shared::{Clients, Counts, Shared};
@@ -203,7 +206,7 @@ impl Outbound {
         let poster = Poster { hostname: Arc::clone(&self.hostname), local: self.local };
         let seed = RandomState::new().build_hasher().finish();
         let counts = Counts::of(self.metrics.as_deref());
-        let ledger = Ledger::new(self.queue, self.schedule, poster, self.access, seed);
+        let ledger = Ledger::new(self.queue, self.schedule, poster, self.access, Lot::new(seed));
         Ok(Sending(Arc::new(Shared {
             ledger,
             ways,
@@ -214,7 +217,7 @@ impl Outbound {
             counts,
             scheduler: Mutex::new(Scheduler::new(caps)),
             workers: Mutex::default(),
-            turn: AtomicU64::new(seed),
+            turn: AtomicUsize::new(0),
             begun: AtomicBool::new(false),
             remarks: Mutex::default(),
         })))

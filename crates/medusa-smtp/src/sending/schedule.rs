@@ -338,17 +338,26 @@ impl Scheduler {
             None => return true,
         }
         if let Some(item) = self.items.remove(id) {
-            for (place, turn) in &item.places {
-                if let Some(turn) = turn {
-                    self.waiting.remove(turn);
-                }
-                if let Some(line) = self.lines.get_mut(place) {
-                    line.parcels.retain(|one| &**one != id);
-                }
-                self.tidy(place);
-            }
+            self.take_out(id, &item.places);
         }
         true
+    }
+
+    /// Sends nothing more of an entry that was set aside: what is under way is the last. Says whether it was
+    /// to be sent until now.
+    pub(crate) fn withdraw(&mut self, id: &str) -> bool {
+        let Some(item) = self.items.get_mut(id) else { return false };
+        let places = std::mem::take(&mut item.places);
+        if item.running == 0 {
+            self.items.remove(id);
+        }
+        self.take_out(id, &places);
+        !places.is_empty()
+    }
+
+    /// Whether an entry isn't done with, or something of it is under way still.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.items.contains_key(id)
     }
 
     /// When there may be something to take, if not before.
@@ -366,6 +375,19 @@ impl Scheduler {
         if let Some(place) = self.place_of(&parcel) {
             place.1 = Some(turn);
             self.waiting.insert(turn, parcel);
+        }
+    }
+
+    /// Takes an entry's parcels out of whatever they wait in.
+    fn take_out(&mut self, id: &str, places: &[(Place, Option<Turn>)]) {
+        for (place, turn) in places {
+            if let Some(turn) = turn {
+                self.waiting.remove(turn);
+            }
+            if let Some(line) = self.lines.get_mut(place) {
+                line.parcels.retain(|one| &**one != id);
+            }
+            self.tidy(place);
         }
     }
 
@@ -482,12 +504,12 @@ impl Scheduler {
         item.hurried &= item.running > 0;
         match next {
             Some(next) => self.wait(parcel.clone(), if hurried { now } else { next }),
-            None => {
-                item.places.retain(|(place, _)| *place != parcel.place);
-                if item.places.is_empty() {
-                    self.items.remove(&parcel.id);
-                }
-            }
+            None => item.places.retain(|(place, _)| *place != parcel.place),
+        }
+        // Of one that was withdrawn, nothing waits.
+        let is_over = |item: &Item| item.places.is_empty() && item.running == 0;
+        if self.items.get(&parcel.id).is_some_and(is_over) {
+            self.items.remove(&parcel.id);
         }
     }
 }

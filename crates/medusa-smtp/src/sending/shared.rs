@@ -1,7 +1,7 @@
 //! What the workers of all shards share: the schedule, the ledger, who the workers are, counters and TLS towards
 //! servers; and what is done with the queue as a whole. Methods that say so block.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -30,8 +30,8 @@ pub(super) struct Shared {
     pub counts: Counts,
     pub scheduler: Mutex<Scheduler>,
     pub workers: Mutex<Vec<Remote>>,
-    /// Whose turn it is, and a seed.
-    pub turn: AtomicU64,
+    /// Which worker's turn it is.
+    pub turn: AtomicUsize,
     /// Whether somebody reads the queue.
     pub begun: AtomicBool,
     /// What was last said to operators.
@@ -62,7 +62,7 @@ impl Shared {
         let workers = self.workers();
         if !workers.is_empty() {
             // One that can't be told has more to do than it can.
-            let _ = workers[(turn % workers.len() as u64) as usize].notify(Woken(0));
+            let _ = workers[turn % workers.len()].notify(Woken(0));
         }
     }
 
@@ -120,14 +120,30 @@ impl Shared {
         is_new
     }
 
-    /// No secret: for orders and waits.
+    /// For orders and waits.
     pub(super) fn random(&self) -> u64 {
-        let count = self.turn.fetch_add(1, Ordering::Relaxed);
-        count.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) | 1
+        self.ledger.lot.draw()
     }
 
-    /// Does what an operator has asked for. Blocks.
-    pub(super) fn carry_out(&self, request: &Request, now: Instant, wall: SystemTime) {
+    /// Does what operators have asked for. Blocks.
+    pub(super) fn read_requests(&self, now: Instant, wall: SystemTime) -> Result<(), MailError> {
+        for request in self.ledger.queue.requests()? {
+            self.carry_out(&request, now, wall);
+        }
+        Ok(())
+    }
+
+    /// Sets an entry aside that can't be worked. What is under way of it comes to its end. Blocks.
+    pub(super) fn set_aside(&self, id: &Id) -> Result<(), MailError> {
+        self.ledger.hold(id)?;
+        if self.schedule().withdraw(id) {
+            // What is held isn't waiting to be sent.
+            self.counts.dequeued.add(1);
+        }
+        Ok(())
+    }
+
+    fn carry_out(&self, request: &Request, now: Instant, wall: SystemTime) {
         let id = request.id.as_ref().map(AsRef::as_ref);
         match (request.action, id) {
             (Action::Retry, id) => {
@@ -137,6 +153,7 @@ impl Shared {
                 self.schedule().hurry(id, now);
             }
             (Action::Drop, Some(id)) => {
+                let was_known = self.schedule().knows(id);
                 if !self.schedule().forget(id) {
                     tracing::warn!(
                         entry = id,
@@ -146,7 +163,7 @@ impl Shared {
                 }
                 match self.ledger.drop_entry(&Id::from(id)) {
                     Ok(()) => {
-                        self.counts.dequeued.add(1);
+                        self.counts.dequeued.add(u64::from(was_known));
                         tracing::info!(entry = id, "the entry is dropped");
                     }
                     Err(error) => {
@@ -222,6 +239,10 @@ impl Shared {
             None => queue.entries()?.into_iter().filter(|one| one.held).map(|one| one.id).collect(),
         };
         for id in ids {
+            if self.schedule().knows(id.as_ref()) {
+                // It isn't held, or what was under way when it was set aside isn't over.
+                continue;
+            }
             let released = queue.message(&id).and_then(|_| queue.envelope(&id));
             let released = released.and_then(|envelope| {
                 queue.hold(&id, false)?;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where something is not as expected")]
 
 mod clients;
+#[allow(dead_code, reason = "some of its flaws are for other tests")]
 #[path = "../../src/sending/flawed.rs"]
 mod flawed;
 mod relaying;

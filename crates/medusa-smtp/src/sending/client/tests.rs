@@ -1,18 +1,15 @@
 //! Conversations with servers of all kinds: what is said to them, and what is reported.
 
-use std::cell::RefCell;
 use std::io::Write;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use medusa_accounts::{Credentials, Password};
 use medusa_core::testing::{Client, Faults};
 use medusa_core::tls::{ClientTls, Facts, Roots};
-use medusa_core::{Cx, Frame, Note, Remote, Session};
 use medusa_mail::Body;
 
-use super::{Addressee, ClientSession, Job, Outgoing, Profile, Report};
+use super::{Addressee, ClientSession, Inbox, Job, Outgoing, Profile, Word};
 use crate::default_limits;
 use crate::sending::outcome::Fate;
 use crate::sending::route::Security;
@@ -20,19 +17,6 @@ use crate::sending::route::Security;
 mod stages;
 
 use stages::STAGES;
-
-type Reports = Rc<RefCell<Vec<Report>>>;
-
-/// Plays the worker.
-struct Owner(Reports);
-
-impl Session for Owner {
-    fn opened(&mut self, _: &mut Cx<'_>) {}
-    fn received(&mut self, _: &mut Cx<'_>, _: Frame<'_>) {}
-    fn notified(&mut self, _: &mut Cx<'_>, note: Note) {
-        self.0.borrow_mut().extend(note.downcast::<Report>().ok());
-    }
-}
 
 /// What is sent, by whom, to whom.
 #[derive(Clone)]
@@ -92,7 +76,7 @@ impl Setup {
         }
     }
 
-    fn session(&self, owner: Remote) -> ClientSession {
+    fn session(&self, owner: Arc<Inbox>) -> ClientSession {
         let login = self.login.then(|| Credentials {
             name: "user".into(),
             authzid: None,
@@ -114,18 +98,16 @@ impl Setup {
 /// A connection and its worker.
 struct Talk {
     client: Client,
-    owner: Client,
-    reports: Reports,
+    inbox: Arc<Inbox>,
     script: String,
 }
 
 impl Talk {
     fn new(setup: &Setup, faults: Faults) -> Talk {
-        let reports = Reports::default();
-        let owner = Client::new(Owner(Rc::clone(&reports)));
-        let session = setup.session(owner.remote().unwrap());
+        let inbox = Arc::<Inbox>::default();
+        let session = setup.session(Arc::clone(&inbox));
         let client = Client::with(Box::new(session), default_limits(), faults);
-        Talk { client, owner, reports, script: String::new() }
+        Talk { client, inbox, script: String::new() }
     }
 
     /// Lines of the server (`S: `) and of the client (`C: `), in turn. What the client says must be as
@@ -168,9 +150,9 @@ impl Talk {
 
     /// What the worker was told: a line for each report.
     fn told(&mut self) -> String {
-        self.owner.deliver();
         let mut told = Vec::new();
-        for report in self.reports.borrow_mut().drain(..) {
+        for word in self.inbox.take() {
+            let Word::Reported(report) = word else { panic!("{word:?}") };
             assert_eq!(report.session, 7);
             let mut words = Vec::new();
             if let Some(ticket) = report.ticket {

@@ -49,7 +49,7 @@ impl Book {
                 .unwrap();
         let poster = Poster { hostname: "we.test".into(), local: None };
         let flaws = Arc::new(Flawed::new(queue));
-        let ledger = Ledger::new(flaws.clone(), Schedule::default(), poster, None, 7);
+        let ledger = Ledger::new(flaws.clone(), Schedule::default(), poster, None, Lot::new(7));
         Book { ledger, flaws, _folder: folder }
     }
 
