@@ -70,6 +70,8 @@ pub(crate) struct State {
     pub(crate) timers: Deadlines,
     pub(crate) paused: bool,
     pub(crate) closing: bool,
+    /// The session has been told that its service is to end.
+    pub(crate) draining: bool,
     /// Once it closes, the peer's end needn't be waited for.
     pub(crate) unheard: bool,
     pub(crate) aborted: bool,
@@ -147,6 +149,7 @@ impl Channel {
                 timers: Deadlines::default(),
                 paused: false,
                 closing: false,
+                draining: false,
                 unheard: false,
                 aborted: false,
                 owns_listeners: false,
@@ -230,6 +233,7 @@ impl Channel {
             self.state.closing = true;
             return;
         }
+        self.state.draining = true;
         self.call(env, |session, cx| session.draining(cx));
     }
 

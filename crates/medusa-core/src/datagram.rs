@@ -51,7 +51,8 @@ pub trait DatagramService: Any {
         let _ = (cx, note);
     }
 
-    /// The server is shutting down. Datagrams are received until it ends.
+    /// The server is shutting down, or the service leaves it. Datagrams are received until it ends, unless
+    /// another service has taken its listeners over.
     fn draining(&mut self, cx: &mut DatagramCx<'_>) {
         let _ = cx;
     }
@@ -309,6 +310,8 @@ pub(crate) struct DatagramState {
     pub(crate) clients: HashSet<SocketId>,
     pub(crate) timers: Deadlines,
     pub(crate) closing: bool,
+    /// The service has been told that it is to end.
+    pub(crate) draining: bool,
     pub(crate) counts: Arc<DatagramCounts>,
 }
 
@@ -348,9 +351,9 @@ impl DatagramCx<'_> {
         Remote { address: self.address(), mailbox: Arc::clone(&self.env.mailbox) }
     }
 
-    /// Whether the server is shutting down.
+    /// Whether the server is shutting down, or the service is leaving it.
     pub fn is_draining(&self) -> bool {
-        self.env.draining
+        self.env.draining || self.state.draining
     }
 
     /// The sockets that others send to, with the addresses that they are bound to.

@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::mailbox::{Note, ResumeDatagrams};
 use crate::metrics::DatagramCounts;
 use crate::peer_rates::PeerRates;
+use crate::server::roster::Number;
 use crate::timer::{Deadlines, Millis};
 
 /// The longest UDP datagram that there can be (RFC 768), with a little to spare.
@@ -31,6 +32,8 @@ pub(crate) struct Desk {
     pub(crate) limits: Arc<Limits>,
     /// The connection whose own it is.
     pub(crate) owner: Option<u64>,
+    /// The service that it belongs to otherwise.
+    pub(crate) number: Option<Number>,
     /// Its earliest entry in the shard's timers.
     pub(crate) wakes_at: Option<Millis>,
 }
@@ -52,9 +55,10 @@ impl Desk {
             clients: HashSet::new(),
             timers: Deadlines::default(),
             closing: false,
+            draining: false,
             counts,
         };
-        Desk { service, state, rates: None, limits, owner, wakes_at: None }
+        Desk { service, state, rates: None, limits, owner, number: None, wakes_at: None }
     }
 
     /// Holds those who send to its listeners to a rate, which it may share with other shards.
@@ -65,6 +69,11 @@ impl Desk {
     /// Adds a socket that others send to.
     pub(crate) fn add_listener(&mut self, socket: SocketId, local: SocketAddr) {
         self.state.listeners.push((socket, local));
+    }
+
+    /// Takes a socket away that others send to.
+    pub(crate) fn remove_listener(&mut self, socket: SocketId) {
+        self.state.listeners.retain(|(id, _)| *id != socket);
     }
 
     pub(crate) fn counts(&self) -> Arc<DatagramCounts> {
@@ -129,6 +138,7 @@ impl Desk {
     }
 
     pub(crate) fn drain(&mut self, env: &mut Env, outgoing: &mut Outgoing) {
+        self.state.draining = true;
         self.call(env, outgoing, |service, cx| service.draining(cx));
     }
 

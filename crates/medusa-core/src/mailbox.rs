@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::datagram::{DatagramCx, DatagramService};
 use crate::offload::Busy;
+use crate::server::roster::Change;
 use crate::session::{Cx, Session};
 
 /// How many notes from outside may wait for a shard. Finished jobs and wakes are not counted: the
@@ -72,6 +73,8 @@ pub(crate) enum Message {
     /// The connection's job panicked: it alone is closed.
     Abort(u64),
     Control(Control),
+    /// Services come and go.
+    Change(Box<Change>),
 }
 
 /// What the server tells all of its shards.

@@ -12,32 +12,26 @@
 //! }
 //! ```
 
+mod binding;
+pub(crate) mod roster;
+
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mio::net::UdpSocket;
 use mio::{Poll, Waker};
-use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::config::Listen;
-use crate::limits::Census;
 use crate::mailbox::{Control, Mailbox, Message};
 use crate::metrics::Metrics;
 use crate::offload::Pool;
-use crate::peer_rates::PeerRates;
 use crate::service::{Listener, Service};
-use crate::shard::{Gate, MAILBOX, Shard, Socket, bind_datagrams};
-
-/// Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn.
-const BACKLOG: i32 = 4096;
+use crate::shard::{MAILBOX, Shard};
+use roster::{Change, Roster};
 
 /// Jobs that may wait for the offload pool before sessions are told [`Busy`](crate::Busy).
 const OFFLOAD_CAPACITY: usize = 1024;
@@ -56,13 +50,10 @@ pub struct Builder {
 
 /// A server whose sockets are bound and that does not run yet: the moment to give up privileges.
 pub struct Server {
-    metrics: Metrics,
-    services: Vec<Arc<dyn Service>>,
+    roster: Roster,
     bound: Vec<Bound>,
-    /// By shard, the listening sockets, the number of their service and whether they are secured.
-    sockets: Vec<Vec<(usize, Socket, bool)>>,
-    /// By shard, the sockets for datagrams with the number of their service.
-    datagram_sockets: Vec<Vec<(usize, UdpSocket)>>,
+    /// By shard, the services and sockets that it begins with.
+    changes: Vec<Change>,
     offload_threads: NonZeroUsize,
     offload_capacity: usize,
 }
@@ -149,6 +140,7 @@ pub struct Running {
 #[derive(Clone)]
 pub struct Handle {
     mailboxes: Arc<[Arc<Mailbox>]>,
+    roster: Arc<Mutex<Roster>>,
 }
 
 impl Server {
@@ -175,7 +167,7 @@ impl Server {
     /// The system can't give another thread, epoll instance or eventfd.
     pub fn start(self) -> io::Result<Running> {
         let polls: Vec<Poll> =
-            self.sockets.iter().map(|_| Poll::new()).collect::<Result<_, _>>()?;
+            self.changes.iter().map(|_| Poll::new()).collect::<Result<_, _>>()?;
         let mut mailboxes = Vec::new();
         for poll in &polls {
             let waker = Waker::new(poll.registry(), MAILBOX)?;
@@ -187,53 +179,17 @@ impl Server {
         }
         let mailboxes: Arc<[Arc<Mailbox>]> = mailboxes.into();
         let pool = Arc::new(Pool::new(self.offload_threads, self.offload_capacity)?);
-        let census = |service: &Arc<dyn Service>| {
-            Arc::new(Census::new(self.metrics.service(service.name())))
-        };
-        let censuses: Vec<_> = self.services.iter().map(census).collect();
-        let rates = |service: &Arc<dyn Service>| {
-            let rate = service.limits().datagram_rate?;
-            Some(Arc::new(PeerRates::new(rate, Instant::now())))
-        };
-        let rates: Vec<_> = self.services.iter().map(rates).collect();
-        let handle = Handle { mailboxes: Arc::clone(&mailboxes) };
+        let roster = Arc::new(Mutex::new(self.roster));
+        let handle = Handle { mailboxes: Arc::clone(&mailboxes), roster };
         let mut threads = Vec::new();
         let (ends, ended) = mpsc::channel();
-        let sockets = self.sockets.into_iter().zip(self.datagram_sockets);
-        for (index, (poll, (sockets, datagrams))) in polls.into_iter().zip(sockets).enumerate() {
+        for (index, (poll, change)) in polls.into_iter().zip(self.changes).enumerate() {
             let mailboxes = Arc::clone(&mailboxes);
             let pool = Arc::clone(&pool);
-            let services = self.services.clone();
-            let (censuses, rates) = (censuses.clone(), rates.clone());
-            let metrics = self.metrics.clone();
             let run = move || {
                 let mut shard = Shard::new(index as u16, poll, mailboxes, pool);
-                for (service, census) in services.iter().zip(censuses) {
-                    shard.add_gate(Gate {
-                        name: service.name().into(),
-                        acceptor: service.acceptor(),
-                        limits: Arc::new(service.limits()),
-                        census,
-                        tls: service.tls(),
-                        proxies: service.proxies(),
-                    });
-                }
-                for (gate, socket, secured) in sockets {
-                    shard.listen(socket, gate, secured)?;
-                }
-                let mut datagrams = datagrams.into_iter().peekable();
-                for (number, service) in services.iter().enumerate() {
-                    let theirs = std::iter::from_fn(|| datagrams.next_if(|(of, _)| *of == number));
-                    let theirs: Vec<_> = theirs.map(|(_, socket)| socket).collect();
-                    if let Some(datagrams) = service.datagram_service() {
-                        let limits = Arc::new(service.limits());
-                        let counts = Arc::clone(&metrics.service(service.name()).datagrams);
-                        let rates = rates[number].clone();
-                        shard.serve_datagrams(datagrams, limits, counts, rates, theirs)?;
-                    } else if !theirs.is_empty() {
-                        let message = "a service listens for datagrams and doesn't serve them";
-                        return Err(io::Error::other(message));
-                    }
+                for mounting in change.mountings {
+                    shard.mount(mounting)?;
                 }
                 shard.run()
             };
@@ -304,44 +260,15 @@ impl Builder {
     ///
     /// All addresses that can't be bound.
     pub fn bind(self) -> Result<Server, BindErrors> {
-        let mut server = Server {
-            metrics: self.metrics,
-            services: self.services.into_iter().map(Arc::from).collect(),
-            bound: Vec::new(),
-            sockets: (0..self.shards).map(|_| Vec::new()).collect(),
-            datagram_sockets: (0..self.shards).map(|_| Vec::new()).collect(),
+        let mut roster = Roster::new(self.shards, self.metrics);
+        let changes = roster.change(&[], self.services, None)?;
+        Ok(Server {
+            bound: roster.bound(),
+            roster,
+            changes,
             offload_threads: self.offload_threads,
             offload_capacity: self.offload_capacity,
-        };
-        let mut errors = Vec::new();
-        for (number, service) in server.services.clone().iter().enumerate() {
-            for listener in service.listeners() {
-                match bind_all(&listener.address, self.shards) {
-                    Ok((address, sockets)) => {
-                        let secured = listener.secured;
-                        let bound = Bound::new(&**service, address);
-                        server.bound.push(Bound { secured, ..bound });
-                        for (shard, socket) in server.sockets.iter_mut().zip(sockets) {
-                            shard.push((number, socket, secured));
-                        }
-                    }
-                    Err(error) => errors.push(BindError::new(&**service, listener, false, error)),
-                }
-            }
-            for listener in service.datagram_listeners() {
-                match bind_all_datagrams(&listener.address, self.shards) {
-                    Ok((address, sockets)) => {
-                        let bound = Bound::new(&**service, address);
-                        server.bound.push(Bound { datagrams: true, ..bound });
-                        for (shard, socket) in server.datagram_sockets.iter_mut().zip(sockets) {
-                            shard.push((number, socket));
-                        }
-                    }
-                    Err(error) => errors.push(BindError::new(&**service, listener, true, error)),
-                }
-            }
-        }
-        if errors.is_empty() { Ok(server) } else { Err(BindErrors(errors)) }
+        })
     }
 }
 
@@ -385,6 +312,29 @@ impl Handle {
         self.tell(Control::Stop);
     }
 
+    /// Takes services in while the server runs, each in place of the one with its name, and gives up those
+    /// named in `without`. An address that stays keeps its socket, so that nobody who waits to be accepted is
+    /// lost. Sessions of services that leave are told that they are draining, and closed after `within`.
+    /// Gives every bound address.
+    ///
+    /// # Errors
+    ///
+    /// All addresses that can't be bound. Nothing has changed then.
+    pub fn change(
+        &self,
+        without: &[&str],
+        services: Vec<Box<dyn Service>>,
+        within: Option<Duration>,
+    ) -> Result<Vec<Bound>, BindErrors> {
+        // Held until all shards are told: two changes reach each of them in the same order.
+        let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = roster.change(without, services, within)?;
+        for (mailbox, change) in self.mailboxes.iter().zip(changes) {
+            mailbox.post(Message::Change(Box::new(change)));
+        }
+        Ok(roster.bound())
+    }
+
     fn tell(&self, control: Control) {
         for mailbox in self.mailboxes.iter() {
             mailbox.post(Message::Control(control));
@@ -403,84 +353,4 @@ impl Drop for Report {
         // Nobody may be listening any more.
         let _ = self.ended.send(self.failed);
     }
-}
-
-/// Binds one listener for each shard.
-fn bind_all(address: &Listen, shards: usize) -> io::Result<(Listen, Vec<Socket>)> {
-    match address {
-        Listen::Inet(address) => {
-            // SO_REUSEPORT would let a second server of the same user share the port unnoticed.
-            drop(bind_tcp(*address, false)?);
-            let first = bind_tcp(*address, shards > 1)?;
-            let bound = first.local_addr()?;
-            let mut sockets = vec![Socket::Tcp(mio::net::TcpListener::from_std(first))];
-            for _ in 1..shards {
-                let next = bind_tcp(bound, true)?;
-                sockets.push(Socket::Tcp(mio::net::TcpListener::from_std(next)));
-            }
-            Ok((Listen::Inet(bound), sockets))
-        }
-        Listen::Unix(path) => {
-            let listener = bind_unix(path)?;
-            let mut sockets = Vec::new();
-            for _ in 1..shards {
-                sockets.push(Socket::Unix(mio::net::UnixListener::from_std(listener.try_clone()?)));
-            }
-            sockets.push(Socket::Unix(mio::net::UnixListener::from_std(listener)));
-            Ok((address.clone(), sockets))
-        }
-    }
-}
-
-/// Binds one socket for datagrams for each shard.
-fn bind_all_datagrams(address: &Listen, shards: usize) -> io::Result<(Listen, Vec<UdpSocket>)> {
-    let Listen::Inet(address) = address else {
-        let message = "datagrams over Unix sockets are not supported";
-        return Err(io::Error::new(io::ErrorKind::Unsupported, message));
-    };
-    // As above: without sharing first, so that a port in use is told.
-    drop(bind_datagrams(*address, false)?);
-    let first = bind_datagrams(*address, shards > 1)?;
-    let bound = first.local_addr()?;
-    let mut sockets = vec![first];
-    for _ in 1..shards {
-        sockets.push(bind_datagrams(bound, true)?);
-    }
-    Ok((Listen::Inet(bound), sockets))
-}
-
-fn bind_tcp(address: SocketAddr, share: bool) -> io::Result<std::net::TcpListener> {
-    let socket = socket2::Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking(),
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    if share {
-        socket.set_reuse_port(true)?;
-    }
-    if address.is_ipv6() {
-        // `[::]` and `0.0.0.0` may be listed side by side.
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&SockAddr::from(address))?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    let listener = match UnixListener::bind(path) {
-        // A socket that nobody answers is what an earlier run has left.
-        Err(error)
-            if error.kind() == io::ErrorKind::AddrInUse
-                && std::os::unix::net::UnixStream::connect(path)
-                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) =>
-        {
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)?
-        }
-        result => result?,
-    };
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }

@@ -75,8 +75,8 @@ pub trait Session: Any {
         let _ = cx;
     }
 
-    /// The server is shutting down: finish soon. By default what is owed is sent and the connection
-    /// closed.
+    /// The server is shutting down, or the service leaves it: finish soon. By default what is owed is sent
+    /// and the connection closed.
     fn draining(&mut self, cx: &mut Cx<'_>) {
         cx.close();
     }
@@ -233,9 +233,9 @@ impl Cx<'_> {
         &self.state.limits
     }
 
-    /// Whether the server is shutting down.
+    /// Whether the server is shutting down, or the service of this connection is leaving it.
     pub fn is_draining(&self) -> bool {
-        self.env.draining
+        self.env.draining || self.state.draining
     }
 
     /// Whether this session has called [`close`](Cx::close) or [`abort`](Cx::abort).

@@ -22,6 +22,7 @@ use super::{Address, Shard};
 use crate::channel::Channel;
 use crate::limits::{By, Census, Limits, Refusal};
 use crate::network::Network;
+use crate::server::roster::Number;
 use crate::service::{Acceptor, Endpoint, Peer};
 use crate::session::{Goodbye, Reason, Session};
 use crate::tls::{Secure, ServerTls, TlsError};
@@ -60,8 +61,8 @@ pub(crate) struct Gate {
 
 /// Who makes an inlet's sessions.
 pub(super) enum Door {
-    /// The shard's gate of this number; whether it speaks TLS from the first octet.
-    Public { gate: usize, secured: bool },
+    /// The gate of the service of this number; whether it speaks TLS from the first octet.
+    Public { gate: Number, secured: bool },
     /// One session's own acceptor.
     Private { owner: u64, acceptor: Box<dyn Acceptor>, surroundings: Surroundings, secured: bool },
 }
@@ -71,6 +72,8 @@ pub(crate) struct Inlet {
     socket: Socket,
     door: Option<Door>,
     owner: Option<u64>,
+    /// Its number among the server's listeners, if it is public.
+    number: Option<Number>,
     /// Its own address, where every connection has it: not a wildcard.
     local: Option<SocketAddr>,
     pub(super) queued: bool,
@@ -95,6 +98,7 @@ impl Inlet {
             socket,
             door: Some(door),
             owner,
+            number: None,
             local: local.filter(|address| !address.ip().is_unspecified()),
             queued: false,
             readable: false,
@@ -114,6 +118,16 @@ impl Inlet {
     /// The token of the connection whose private listener this is.
     pub(super) fn owner(&self) -> Option<u64> {
         self.owner
+    }
+
+    /// Whether it is a listener of this service.
+    pub(super) fn leads_to(&self, service: Number) -> bool {
+        matches!(self.door, Some(Door::Public { gate, .. }) if gate == service)
+    }
+
+    /// Its number, if it is public.
+    pub(super) fn number(&self) -> Option<Number> {
+        self.number
     }
 
     /// Folds an event into the flags. Says whether the listener must be queued.
@@ -168,20 +182,22 @@ impl Default for Spare {
 }
 
 impl Shard {
-    /// Adds a public gate; its number is for [`listen`](Self::listen).
-    pub(crate) fn add_gate(&mut self, gate: Gate) -> usize {
-        self.gates.push(gate);
-        self.gates.len() - 1
-    }
-
-    /// Adds a public listener.
-    pub(crate) fn listen(&mut self, socket: Socket, gate: usize, secured: bool) -> io::Result<()> {
+    /// Adds a public listener with its number.
+    pub(super) fn listen(
+        &mut self,
+        socket: Socket,
+        number: Number,
+        gate: Number,
+        secured: bool,
+    ) -> io::Result<()> {
         let token = self.env.allocate().token;
         let local = match &socket {
             Socket::Tcp(listener) => listener.local_addr().ok(),
             Socket::Unix(_) => None,
         };
-        self.insert_inlet(token, Inlet::new(socket, Door::Public { gate, secured }, local))
+        let mut inlet = Inlet::new(socket, Door::Public { gate, secured }, local);
+        inlet.number = Some(number);
+        self.insert_inlet(token, inlet)
     }
 
     fn insert_inlet(&mut self, token: u64, mut inlet: Inlet) -> io::Result<()> {
@@ -190,8 +206,16 @@ impl Shard {
         Ok(())
     }
 
-    fn is_proxy(&self, gate: usize, peer: &Peer) -> bool {
-        let proxies = &self.gates[gate].proxies;
+    /// Has what comes in by a listener go to another gate from now on.
+    pub(super) fn reopen(&mut self, number: Number, gate: Number, secured: bool) {
+        let inlet = self.table.inlet(number).and_then(|token| self.table.get_mut(token));
+        if let Some(Entry::Inlet(inlet)) = inlet {
+            inlet.door = Some(Door::Public { gate, secured });
+        }
+    }
+
+    fn is_proxy(&self, gate: Number, peer: &Peer) -> bool {
+        let Some(Gate { proxies, .. }) = self.gates.get(&gate) else { return false };
         peer.remote.ip().is_some_and(|ip| Network::any_contains(proxies, ip))
     }
 
@@ -390,7 +414,10 @@ impl Shard {
                 (&mut **acceptor, None, surroundings.clone(), *secured)
             }
             Door::Public { gate, secured } => {
-                let gate = &mut self.gates[*gate];
+                // A gate stands as long as a listener leads to it.
+                let Some(gate) = self.gates.get_mut(gate) else {
+                    return token.into_iter().for_each(|token| self.env.release(token));
+                };
                 let surroundings = Surroundings {
                     limits: Arc::clone(&gate.limits),
                     tls: gate.tls.clone(),

@@ -20,9 +20,7 @@ use crate::datagram::{
 };
 use crate::desk::Desk;
 use crate::env::Env;
-use crate::limits::Limits;
-use crate::metrics::DatagramCounts;
-use crate::peer_rates::PeerRates;
+use crate::server::roster::{Entrance, Number};
 use crate::sys::{Arrivals, Departures};
 use crate::timer::Millis;
 
@@ -69,29 +67,40 @@ impl Post {
 impl Shard {
     // ---- beginnings and ends -----------------------------------------------------------------
 
-    /// Adds a service with the sockets that others send to.
-    pub(crate) fn serve_datagrams(
+    /// Adds a service with the sockets that others send to: new ones, and those that another service had.
+    pub(super) fn serve_datagrams(
         &mut self,
-        service: Box<dyn DatagramService>,
-        limits: Arc<Limits>,
-        counts: Arc<DatagramCounts>,
-        rates: Option<Arc<PeerRates>>,
-        listeners: Vec<UdpSocket>,
+        mut desk: Box<Desk>,
+        entrances: Vec<Entrance<UdpSocket>>,
     ) -> io::Result<()> {
-        let address = self.env.allocate();
-        let mut desk = Box::new(Desk::new(service, address.token, limits, None, counts));
-        desk.limit_peers(rates);
-        for socket in listeners {
+        let (token, limits, counts) = (desk.state.token, desk.state.limits, desk.counts());
+        for Entrance { number, socket, .. } in entrances {
+            let Some(socket) = socket else {
+                self.take_over(number, &mut desk);
+                continue;
+            };
             let id = SocketId(self.env.allocate());
-            let (limits, counts) = (desk.state.limits, desk.counts());
-            let mut wire = Wire::new(socket, id, address.token, None, limits, counts)?;
-            wire.is_listener = true;
+            let mut wire = Wire::new(socket, id, token, None, limits, Arc::clone(&counts))?;
+            wire.listener = Some(number);
             wire.register(self.poll.registry())?;
             desk.add_listener(id, wire.local());
             self.table.insert(id.0.token, Entry::Wire(Box::new(wire)));
         }
         self.open_desk(desk);
         Ok(())
+    }
+
+    /// Has a listening socket belong to `desk` from now on. What its earlier owner has yet to answer may
+    /// still leave by it.
+    fn take_over(&mut self, number: Number, desk: &mut Desk) {
+        let wire = self.table.wire(number).and_then(|token| self.table.get_mut(token));
+        let Some(Entry::Wire(wire)) = wire else { return };
+        let (id, before) = (wire.id(), wire.owner);
+        wire.hand_to(desk.state.token, desk.state.limits, desk.counts());
+        desk.add_listener(id, wire.local());
+        if let Some(Entry::Desk(before)) = self.table.get_mut(before) {
+            before.remove_listener(id);
+        }
     }
 
     /// Adds a service that is one connection's own.
@@ -175,12 +184,39 @@ impl Shard {
 
     /// Whether no public service owes anything.
     pub(super) fn desks_are_idle(&mut self) -> bool {
-        self.table.public_desks().into_iter().all(|token| match self.table.get_mut(token) {
+        self.table.public_desks().into_iter().all(|token| self.is_idle(token))
+    }
+
+    /// Whether a service owes nothing.
+    pub(super) fn is_idle(&mut self, token: u64) -> bool {
+        match self.table.get_mut(token) {
             Some(Entry::Desk(desk)) => {
                 catch_unwind(AssertUnwindSafe(|| desk.is_idle())).unwrap_or(true)
             }
             _ => true,
-        })
+        }
+    }
+
+    /// Answers what has come to the listeners that a service has, and closes them.
+    pub(super) fn read_out(&mut self, desk: u64) {
+        for token in self.table.listening_wires_of(desk) {
+            self.read_last(token);
+            let Some(Entry::Wire(wire)) = self.table.get_mut(token) else { continue };
+            let id = wire.id();
+            if let Some(Entry::Desk(desk)) = self.table.get_mut(desk) {
+                desk.remove_listener(id);
+            }
+            self.close_socket(id);
+        }
+    }
+
+    /// Reads a listener out before it is closed: what has come by now would reach nobody else.
+    fn read_last(&mut self, token: u64) {
+        for _ in 0..LAST_STEPS {
+            if !self.step_wire(token, true) {
+                break;
+            }
+        }
     }
 
     /// Ends all services. After a drain, listeners are read out first: what has come by now is
@@ -188,11 +224,7 @@ impl Shard {
     pub(super) fn close_desks(&mut self) {
         if self.env.draining {
             for token in self.table.listening_wires() {
-                for _ in 0..LAST_STEPS {
-                    if !self.step_wire(token, true) {
-                        break;
-                    }
-                }
+                self.read_last(token);
             }
         }
         for token in self.table.desks() {
@@ -221,7 +253,8 @@ impl Shard {
             match wire.receive(self.post.arrivals.get_or_insert_with(Box::default)) {
                 Ok(0) => {}
                 Ok(count) => {
-                    let post = Handover { id, local: wire.local(), listens: wire.is_listener };
+                    let post =
+                        Handover { id, local: wire.local(), listens: wire.listener.is_some() };
                     self.hand_over(owner, &post, count);
                 }
                 Err(failure) => self.post.failures.push(owner, id, failure),

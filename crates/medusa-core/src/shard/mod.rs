@@ -7,11 +7,12 @@
 mod accept;
 pub(crate) mod connection;
 mod datagrams;
+mod mounting;
 mod prologue;
 mod table;
 mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use accept::Spare;
 pub(crate) use accept::{Gate, Socket};
 use connection::{Connection, Step};
 use datagrams::Post;
+use mounting::Leaving;
 use table::{Entry, Table};
 pub(crate) use wire::bind as bind_datagrams;
 
@@ -30,6 +32,7 @@ use crate::channel::Channel;
 use crate::env::Env;
 use crate::mailbox::{Address, Control, Mailbox, Message, Note};
 use crate::offload::Pool;
+use crate::server::roster::Number;
 use crate::session::{Command, Listening, Reason};
 use crate::timer::{Millis, TimerQueue};
 use crate::transport::SCRATCH;
@@ -51,7 +54,11 @@ pub(crate) struct Shard {
     table: Table,
     /// Tokens that are owed a step.
     queue: VecDeque<u64>,
-    gates: Vec<Gate>,
+    /// By the number of their service.
+    gates: BTreeMap<Number, Gate>,
+    /// Services whose sessions may still finish, and when they are looked at next.
+    leaving: Vec<Leaving>,
+    look_at: Option<Millis>,
     /// Private listeners that may have more to accept, if they aren't closed in this turn.
     owed: Vec<u64>,
     spare: Spare,
@@ -85,7 +92,9 @@ impl Shard {
             env: Env::new(index, Instant::now(), SystemTime::now(), mailbox, pool),
             table: Table::default(),
             queue: VecDeque::new(),
-            gates: Vec::new(),
+            gates: BTreeMap::new(),
+            leaving: Vec::new(),
+            look_at: None,
             owed: Vec::new(),
             spare: Spare::default(),
             post: Post::default(),
@@ -153,6 +162,9 @@ impl Shard {
         }
         let table = &self.table;
         self.queue.extend(self.owed.drain(..).filter(|&token| table.has(token)));
+        if self.look_at.is_some_and(|at| at <= self.env.millis()) {
+            self.look_after_leaving();
+        }
         let late = self.stop_at.is_some_and(|at| at <= self.env.millis());
         let draining = self.env.draining;
         if late || draining && self.table.connections() == 0 && self.desks_are_idle() {
@@ -166,7 +178,7 @@ impl Shard {
             return Some(Duration::ZERO);
         }
         // Whole milliseconds, as the kernel takes them: what has passed of this one is rounded up.
-        let next = [self.timers.next(), self.stop_at].into_iter().flatten().min();
+        let next = [self.timers.next(), self.look_at, self.stop_at].into_iter().flatten().min();
         let next = next.map(|at| Duration::from_millis(at.saturating_sub(self.env.millis())));
         // A full offload pool says nothing when it has room again.
         let retry = (!self.deferred.is_empty()).then_some(Duration::from_millis(1));
@@ -292,6 +304,7 @@ impl Shard {
                         self.end(token, connection, Reason::Panicked);
                     }
                 }
+                Message::Change(change) => self.change(*change),
                 Message::Control(Control::Drain { within }) => self.drain(within),
                 Message::Control(Control::Stop) => self.stopped = true,
             }
@@ -451,19 +464,20 @@ mod tests {
         let mailboxes: Arc<[Arc<Mailbox>]> = Arc::new([Arc::new(Mailbox::new(|| {}))]);
         let pool = Arc::new(Pool::new(NonZeroUsize::MIN, 1).unwrap());
         let mut shard = Shard::new(0, poll, mailboxes, pool);
-        let gate = shard.add_gate(Gate {
+        let gate = Gate {
             name: "lab".into(),
             acceptor,
             limits: Arc::new(Limits::default()),
             census: Arc::new(Census::default()),
             tls: None,
             proxies: Vec::new(),
-        });
+        };
+        shard.gates.insert(1, gate);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let socket = Socket::Tcp(mio::net::TcpListener::from_std(listener));
-        shard.listen(socket, gate, false).unwrap();
+        shard.listen(socket, 2, 1, false).unwrap();
         (shard, address)
     }
 

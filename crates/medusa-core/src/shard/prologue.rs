@@ -9,13 +9,14 @@ use super::Shard;
 use super::accept::Door;
 use super::table::Entry;
 use crate::proxy::{self, Header};
+use crate::server::roster::Number;
 use crate::service::{Endpoint, Peer};
 use crate::timer::Millis;
 use crate::transport::{Carrier, Transport};
 
 /// A connection that owes its header.
 pub(super) struct Prologue {
-    gate: usize,
+    pub(super) gate: Number,
     secured: bool,
     transport: Transport,
     peer: Peer,
@@ -33,7 +34,7 @@ impl Prologue {
 impl Shard {
     pub(super) fn await_prologue(
         &mut self,
-        gate: usize,
+        gate: Number,
         secured: bool,
         mut transport: Transport,
         peer: Peer,
@@ -42,7 +43,7 @@ impl Shard {
         if transport.register(self.poll.registry(), Token(token as usize)).is_err() {
             return self.env.release(token);
         }
-        let limit = self.gates[gate].limits.handshake;
+        let limit = self.gates.get(&gate).and_then(|gate| gate.limits.handshake);
         let until = limit.map(|limit| self.env.millis_after(limit));
         if let Some(until) = until {
             self.timers.push(until, token);

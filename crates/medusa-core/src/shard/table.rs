@@ -1,11 +1,15 @@
 //! What lives on a shard, by token. A token is given out once: an event, note or timer for an entry
 //! that has gone finds nothing.
 
+use std::sync::Arc;
+
 use super::accept::Inlet;
 use super::connection::Connection;
 use super::prologue::Prologue;
 use super::wire::Wire;
 use crate::desk::Desk;
+use crate::limits::Census;
+use crate::server::roster::Number;
 
 /// Something with a token.
 pub(super) enum Entry {
@@ -93,6 +97,51 @@ impl Table {
         self.tokens(|entry| matches!(entry, Entry::Inlet(inlet) if inlet.owner().is_none()))
     }
 
+    /// Those that lead to a service.
+    pub(super) fn inlets_at(&self, service: Number) -> Vec<u64> {
+        self.tokens(|entry| matches!(entry, Entry::Inlet(inlet) if inlet.leads_to(service)))
+    }
+
+    /// The public listener of this number.
+    pub(super) fn inlet(&self, number: Number) -> Option<u64> {
+        let is_it =
+            |entry: &Entry| matches!(entry, Entry::Inlet(inlet) if inlet.number() == Some(number));
+        self.tokens(is_it).pop()
+    }
+
+    pub(super) fn prologues_at(&self, service: Number) -> Vec<u64> {
+        self.tokens(|entry| matches!(entry, Entry::Prologue(prologue) if prologue.gate == service))
+    }
+
+    /// Those that are counted in this census.
+    pub(super) fn connections_of(&self, census: &Arc<Census>) -> Vec<u64> {
+        let counted = |entry: &Entry| match entry {
+            Entry::Connection(connection) => {
+                connection.census().is_some_and(|other| Arc::ptr_eq(&other, census))
+            }
+            _ => false,
+        };
+        self.tokens(counted)
+    }
+
+    /// A service's desk.
+    pub(super) fn desk_at(&self, service: Number) -> Option<u64> {
+        self.tokens(|entry| matches!(entry, Entry::Desk(desk) if desk.number == Some(service)))
+            .pop()
+    }
+
+    /// The listening wire of this number.
+    pub(super) fn wire(&self, number: Number) -> Option<u64> {
+        self.tokens(|entry| matches!(entry, Entry::Wire(wire) if wire.listener == Some(number)))
+            .pop()
+    }
+
+    /// The listening wires of a desk.
+    pub(super) fn listening_wires_of(&self, desk: u64) -> Vec<u64> {
+        let theirs = |wire: &Wire| wire.listener.is_some() && wire.owner == desk;
+        self.tokens(|entry| matches!(entry, Entry::Wire(wire) if theirs(wire)))
+    }
+
     pub(super) fn inlets_of(&self, owner: u64) -> Vec<u64> {
         self.tokens(|entry| matches!(entry, Entry::Inlet(inlet) if inlet.owner() == Some(owner)))
     }
@@ -110,7 +159,7 @@ impl Table {
     }
 
     pub(super) fn listening_wires(&self) -> Vec<u64> {
-        self.tokens(|entry| matches!(entry, Entry::Wire(wire) if wire.is_listener))
+        self.tokens(|entry| matches!(entry, Entry::Wire(wire) if wire.listener.is_some()))
     }
 
     fn place(&mut self, token: u64) -> &mut Option<(u64, Option<Entry>)> {

@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::datagram::{ClientSocket, DatagramLimits, Failure, Letter, Outgoing, SocketId};
 use crate::metrics::DatagramCounts;
+use crate::server::roster::Number;
 use crate::sys::{Arrivals, BATCH, Departure, Departures, tell_local_addresses};
 
 /// The receive buffer asked for; the kernel caps it at net.core.rmem_max. NSD asks for 1 MiB as well.
@@ -26,8 +27,8 @@ pub(super) struct Wire {
     id: SocketId,
     /// The token of the service that it belongs to.
     pub(super) owner: u64,
-    /// Whether it is one of the service's listeners.
-    pub(super) is_listener: bool,
+    /// Its number among the server's listeners, if it is one.
+    pub(super) listener: Option<Number>,
     local: SocketAddr,
     remote: Option<SocketAddr>,
     pub(super) queued: bool,
@@ -53,7 +54,7 @@ impl Wire {
             socket,
             id,
             owner,
-            is_listener: false,
+            listener: None,
             remote,
             queued: false,
             readable: false,
@@ -78,6 +79,20 @@ impl Wire {
 
     pub(super) fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Has it belong to another service from now on.
+    pub(super) fn hand_to(
+        &mut self,
+        owner: u64,
+        limits: DatagramLimits,
+        counts: Arc<DatagramCounts>,
+    ) {
+        self.owner = owner;
+        self.datagram_bytes = limits.datagram_bytes;
+        self.backlog.most_bytes = limits.unsent_bytes;
+        self.backlog.counts = Arc::clone(&counts);
+        self.counts = counts;
     }
 
     /// Registers it for what comes in alone: with both directions, the kernel would wake the shard for

@@ -337,7 +337,7 @@ impl Client {
                     self.with_channel(|channel, env| channel.resume(env, then));
                 }
                 Message::Abort(_) => self.part(Reason::Panicked),
-                Message::ResumeDatagrams(..) | Message::Control(_) => {}
+                Message::ResumeDatagrams(..) | Message::Control(_) | Message::Change(_) => {}
             }
         }
     }
