@@ -350,26 +350,26 @@ fn is_reserved(name: &HeaderName) -> bool {
 }
 
 /// Appends a line. Names get their capitals: they don't matter, but people expect them.
+#[inline]
 fn push_field(out: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    out.reserve(name.as_str().len() + value.len() + 4);
     match name.as_str() {
         "content-type" => out.extend_from_slice(b"Content-Type: "),
         "etag" => out.extend_from_slice(b"ETag: "),
         "www-authenticate" => out.extend_from_slice(b"WWW-Authenticate: "),
-        name => {
-            let start = out.len();
-            out.extend_from_slice(name.as_bytes());
-            let written = &mut out[start..];
-            written[0].make_ascii_uppercase();
-            for at in 1..written.len() {
-                if written[at - 1] == b'-' {
-                    written[at].make_ascii_uppercase();
-                }
-            }
-            out.extend_from_slice(b": ");
-        }
+        name => push_name(out, name.as_bytes()),
     }
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+fn push_name(out: &mut Vec<u8>, name: &[u8]) {
+    let mut before = b'-';
+    out.extend(name.iter().map(|&octet| {
+        let is_first = std::mem::replace(&mut before, octet) == b'-';
+        if is_first { octet.to_ascii_uppercase() } else { octet }
+    }));
+    out.extend_from_slice(b": ");
 }
 
 #[cfg(test)]

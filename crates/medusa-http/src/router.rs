@@ -7,7 +7,6 @@ use http::{Method, StatusCode};
 
 use crate::error::Fault;
 use crate::handler::{Answer, Exchange, Handler};
-use crate::head::Authority;
 use crate::request::Request;
 use crate::response::Response;
 
@@ -80,9 +79,9 @@ impl Route {
     }
 
     #[inline]
-    fn takes_host(&self, asked: Option<Authority<'_>>) -> bool {
+    fn takes_host(&self, request: &Request<'_>) -> bool {
         let Some(host) = &self.host else { return true };
-        let Some(asked) = asked else { return false };
+        let Some(asked) = request.host() else { return false };
         match host {
             Host::Is(name) => asked.is(name),
             Host::Below(suffix) => {
@@ -91,6 +90,11 @@ impl Route {
                     && name[name.len() - suffix.len()..].eq_ignore_ascii_case(suffix.as_bytes())
             }
         }
+    }
+
+    #[inline]
+    fn takes_method(&self, method: &Method) -> bool {
+        self.methods.as_ref().is_none_or(|methods| methods.contains(method))
     }
 
     #[inline]
@@ -127,9 +131,20 @@ impl Router {
         self
     }
 
+    /// No route takes it, or those that would but for its method.
     #[cold]
-    fn not_taken(&self, request: &Request<'_>, allowed: Vec<Method>) -> Answer {
-        if allowed.is_empty() {
+    fn not_taken(&self, request: &Request<'_>) -> Answer {
+        let mut allowed = vec![Method::OPTIONS];
+        for (route, _) in &self.routes {
+            if route.takes_host(request) && route.takes_path(request.path()) == Taken::Yes {
+                for method in route.methods.iter().flatten() {
+                    if !allowed.contains(method) {
+                        allowed.push(method.clone());
+                    }
+                }
+            }
+        }
+        if allowed.len() == 1 {
             return Response::error(StatusCode::NOT_FOUND).into();
         }
         if *request.method() == Method::OPTIONS {
@@ -144,34 +159,20 @@ impl Router {
 
 impl Handler for Router {
     fn requested(&self, request: &Request<'_>, exchange: &mut Exchange<'_, '_>) -> Answer {
-        let path = request.path();
-        let mut allowed = Vec::new();
         for (route, handler) in &self.routes {
-            if !route.takes_host(request.host()) {
+            if !route.takes_host(request) {
                 continue;
             }
-            match route.takes_path(path) {
-                Taken::No => continue,
+            match route.takes_path(request.path()) {
+                Taken::No => {}
+                Taken::Yes if route.takes_method(request.method()) => {
+                    return handler.requested(&request.below(route.path.len()), exchange);
+                }
                 Taken::Yes => {}
                 Taken::WithSlash => return with_slash(request),
             }
-            match &route.methods {
-                Some(methods) if !methods.contains(request.method()) => {
-                    if allowed.is_empty() {
-                        allowed.push(Method::OPTIONS);
-                    }
-                    allowed.extend(
-                        methods
-                            .iter()
-                            .filter(|m| !allowed.contains(m))
-                            .cloned()
-                            .collect::<Vec<_>>(),
-                    );
-                }
-                _ => return handler.requested(&request.below(route.path.len()), exchange),
-            }
         }
-        self.not_taken(request, allowed)
+        self.not_taken(request)
     }
 
     fn methods(&self) -> Vec<Method> {

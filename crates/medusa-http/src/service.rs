@@ -13,7 +13,6 @@ use medusa_core::{
     Acceptor, AccessSink, Limits, Listener, Network, Peer, Refusal, Service, Session,
 };
 
-use crate::compose::decimal;
 use crate::date::DateCache;
 use crate::error::Fault;
 use crate::handler::Handler;
@@ -201,7 +200,7 @@ fn too_busy() -> Bytes {
     out.extend_from_slice(&response.parts.fields);
     if let Body::Bytes(page) = response.content() {
         out.extend_from_slice(b"Content-Length: ");
-        decimal(&mut out, page.len() as u64);
+        out.extend_from_slice(page.len().to_string().as_bytes());
         out.extend_from_slice(b"\r\nConnection: close\r\n\r\n");
         out.extend_from_slice(page);
     }

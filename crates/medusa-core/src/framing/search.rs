@@ -1,57 +1,43 @@
 //! The search for a delimiter. It knows nothing of frames, and remembers nothing.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
-/// Finds `delimiter` in `input`, knowing that none begins before `from`. The rarest byte of a text
-/// delimiter is its last, so the search is for that.
+#[cfg(target_arch = "aarch64")]
+use memchr::arch::aarch64::neon::packedpair::Finder;
+#[cfg(target_arch = "x86_64")]
+use memchr::arch::x86_64::sse2::packedpair::Finder;
+
+/// Finds `delimiter` in `input`, knowing that none begins before `from`.
 #[inline]
 pub(super) fn find_from(input: &[u8], delimiter: &[u8], from: usize) -> Option<usize> {
-    /// So many octets are looked at here, eight at a time: lines are short, and a call of memchr costs as
-    /// much as that. It does the rest.
-    const NEAR: usize = 64;
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const LOW: u64 = 0x7f * ONES;
-    let (&last, rest) = delimiter.split_last()?;
-    let four: Option<[u8; 4]> = delimiter.try_into().ok();
-    let begins = |end: usize| {
-        let start = end - rest.len();
-        let is_there = match four {
-            // That of a request's head, in one comparison.
-            Some(four) => input[start..].first_chunk() == Some(&four),
-            // From the back, octet by octet: delimiters are short, and a call of memcmp costs more.
-            None => input[start..end].iter().rev().eq(rest.iter().rev()),
-        };
-        is_there.then_some(start)
+    let rest = input.get(from..)?;
+    let found = match delimiter {
+        [] => None,
+        [octet] => memchr(*octet, rest),
+        _ => find(rest, delimiter),
     };
-    let mut at = from + rest.len();
-    let far = at + NEAR;
-    while at < far
-        && let Some(eight) = input.get(at..).and_then(|input| input.first_chunk::<8>())
-    {
-        let differs = u64::from_le_bytes(*eight) ^ (u64::from(last) * ONES);
-        // The highest bit of each octet that doesn't differ.
-        let mut marks = !(((differs & LOW) + LOW) | differs | LOW);
-        while marks != 0 {
-            let found = begins(at + marks.trailing_zeros() as usize / 8);
-            if found.is_some() {
-                return found;
-            }
-            marks &= marks - 1;
-        }
-        at += 8;
+    found.map(|at| from + at)
+}
+
+/// Sixteen octets at a time, by the delimiter's first octet and its last: both where they belong is the whole
+/// of it, nearly always. What `memmem` does to choose a way costs more than a request's head is long.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline]
+fn find(input: &[u8], delimiter: &[u8]) -> Option<usize> {
+    use memchr::arch::all::packedpair::Pair;
+    let ends = u8::try_from(delimiter.len() - 1).ok();
+    let pair = ends.and_then(|last| Pair::with_indices(delimiter, 0, last));
+    match pair.and_then(|pair| Finder::with_pair(delimiter, pair)) {
+        Some(finder) if input.len() >= finder.min_haystack_len() => finder.find(input, delimiter),
+        // Too short to be looked at so.
+        Some(_) => input.windows(delimiter.len()).position(|window| window == delimiter),
+        None => memmem::find(input, delimiter),
     }
-    loop {
-        let rest = input.get(at..)?;
-        let found = match rest.len() {
-            0..8 => rest.iter().position(|octet| *octet == last)?,
-            _ => memchr(last, rest)?,
-        };
-        let begin = begins(at + found);
-        if begin.is_some() {
-            return begin;
-        }
-        at += found + 1;
-    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn find(input: &[u8], delimiter: &[u8]) -> Option<usize> {
+    memmem::find(input, delimiter)
 }
 
 #[cfg(test)]

@@ -93,6 +93,7 @@ const BY_LENGTH: [(u8, u8); LONGEST + 1] = {
 
 /// A known name as words of eight octets, with the bit of each letter that its case is.
 struct Spelling {
+    of: Known,
     words: [u64; WORDS],
     cases: [u64; WORDS],
 }
@@ -100,10 +101,11 @@ struct Spelling {
 const WORDS: usize = LONGEST.div_ceil(8);
 
 const SPELLINGS: [Spelling; COUNT] = {
-    const NONE: Spelling = Spelling { words: [0; WORDS], cases: [0; WORDS] };
+    const NONE: Spelling = Spelling { of: KNOWN[0].0, words: [0; WORDS], cases: [0; WORDS] };
     let mut all = [NONE; COUNT];
     let mut i = 0;
     while i < COUNT {
+        all[i].of = KNOWN[i].0;
         let text = KNOWN[i].1.as_bytes();
         let mut at = 0;
         while at < text.len() {
@@ -141,13 +143,12 @@ impl Known {
     #[inline]
     fn spelled(words: &[u64; WORDS], length: usize) -> Option<Known> {
         let &(from, to) = BY_LENGTH.get(length)?;
-        let range = usize::from(from)..usize::from(to);
-        let is_it = |spelling: &Spelling| {
+        let alike = SPELLINGS.get(usize::from(from)..usize::from(to))?;
+        let is_it = |spelling: &&Spelling| {
             let differ = |at: usize| (words[at] ^ spelling.words[at]) & !spelling.cases[at];
             differ(0) | differ(1) | differ(2) == 0
         };
-        let at = SPELLINGS[range.clone()].iter().position(is_it)?;
-        Some(KNOWN[range.start + at].0)
+        alike.iter().find(is_it).map(|spelling| spelling.of)
     }
 
     /// The known name that this one equals, whatever its case.

@@ -66,7 +66,6 @@ pub struct Head<'a> {
     target: Target<'a>,
     /// The target is a path in its canonical form; many that are aren't known to be.
     has_plain_path: bool,
-    host: Option<Authority<'a>>,
     old_version: bool,
     close: bool,
     keep_alive: bool,
@@ -100,7 +99,6 @@ impl<'a> Head<'a> {
             request_line: b"",
             target: Target::Asterisk,
             has_plain_path: false,
-            host: None,
             old_version: false,
             close: false,
             keep_alive: false,
@@ -181,7 +179,11 @@ impl<'a> Head<'a> {
     /// The host that is asked: the target's, where it has one, or the Host field's (RFC 9112 §3.3).
     /// `None` where there is neither, or an empty one.
     pub fn host(&self) -> Option<Authority<'a>> {
-        self.host
+        match self.target {
+            // RFC 9112 §3.2.2: what the Host field says is then ignored.
+            Target::Absolute { authority, .. } | Target::Authority(authority) => Some(authority),
+            _ => Authority::parse(self.known(Known::Host)?).filter(|field| !field.host.is_empty()),
+        }
     }
 
     /// The first value of the field, without white space around it.
@@ -275,18 +277,11 @@ fn scan<const WHOLE: bool>(head: &mut Head<'_>, limits: &HeadLimits) -> Result<(
         }
         _ => (Target::parse(head.method, target)?, false),
     };
-    let field = head.known(Known::Host);
-    if field.is_none() && !old_version {
-        return Err(Fault::HostMissing.into());
+    match head.known(Known::Host) {
+        None if !old_version => return Err(Fault::HostMissing.into()),
+        Some(field) if !Authority::is_one(field) => return Err(Fault::Host.into()),
+        _ => {}
     }
-    let Some(field) = Authority::parse(field.unwrap_or_default()) else {
-        return Err(Fault::Host.into());
-    };
-    head.host = match head.target {
-        // RFC 9112 §3.2.2: what the Host field says is then ignored.
-        Target::Absolute { authority, .. } | Target::Authority(authority) => Some(authority),
-        _ => (!field.host.is_empty()).then_some(field),
-    };
     Ok(())
 }
 
@@ -354,7 +349,7 @@ fn fields<const WHOLE: bool>(head: &mut Head<'_>, limits: &HeadLimits) -> Result
 }
 
 /// Notes a known field's place, and refuses what may not be said twice.
-#[inline]
+#[inline(always)]
 fn remember(
     head: &mut Head<'_>,
     known: Known,
@@ -362,26 +357,34 @@ fn remember(
     start: usize,
     end: usize,
 ) -> Result<(), Fault> {
-    let untrimmed = &head.bytes[start..end];
-    let value = octets::trim_start(untrimmed);
-    let lead = untrimmed.len() - value.len();
-    let value = octets::trim_end(value);
-    match known {
-        Known::Host if again => return Err(Fault::Host),
-        Known::ContentLength if again => return Err(Fault::ContentLength),
-        Known::ContentLength => {
-            head.content_length = Some(decimal(value).ok_or(Fault::ContentLength)?);
+    const HEEDED: KnownSet = KnownSet::of(&[Known::ContentLength, Known::Connection]);
+    let (start, end) = octets::trimmed(head.bytes, start, end);
+    if again {
+        match known {
+            Known::Host => return Err(Fault::Host),
+            Known::ContentLength => return Err(Fault::ContentLength),
+            _ => {}
         }
-        Known::Connection => {
-            for option in tokens(value) {
-                head.close |= option.eq_ignore_ascii_case(b"close");
-                head.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-            }
-        }
-        _ => {}
+    } else {
+        head.known[known as usize] = Span::new(start, end - start);
     }
-    if !again {
-        head.known[known as usize] = Span::new(start + lead, value.len());
+    if HEEDED.overlaps(KnownSet::of(&[known])) {
+        return heed(head, known, start, end);
+    }
+    Ok(())
+}
+
+/// Takes over what the fields say that decide about the connection.
+#[inline(never)]
+fn heed(head: &mut Head<'_>, known: Known, start: usize, end: usize) -> Result<(), Fault> {
+    let value = &head.bytes[start..end];
+    if known == Known::ContentLength {
+        head.content_length = Some(decimal(value).ok_or(Fault::ContentLength)?);
+        return Ok(());
+    }
+    for option in tokens(value) {
+        head.close |= option.eq_ignore_ascii_case(b"close");
+        head.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
     }
     Ok(())
 }

@@ -101,13 +101,14 @@ pub(crate) fn run(octets: &[u8], at: usize, class: u8) -> usize {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Marks, by its highest bit, each octet of a word that is below an ASCII one.
+/// Marks, by its highest bit, the first octet of a word that is below an ASCII one. Octets behind it may be
+/// marked wrongly, for a borrow: a search from the front doesn't meet them, and nothing is ever left unmarked.
 #[inline]
 const fn below(word: u64, octet: u8) -> u64 {
-    !(((word & !HIGH) + (0x80 - octet as u64) * ONES) | word) & HIGH
+    word.wrapping_sub(octet as u64 * ONES) & !word & HIGH
 }
 
-/// Marks each octet of a word that equals an ASCII one.
+/// The same for the first octet that equals an ASCII one.
 #[inline]
 pub(super) const fn equal(word: u64, octet: u8) -> u64 {
     below(word ^ (octet as u64 * ONES), 1)
@@ -118,12 +119,13 @@ pub(super) const fn equal(word: u64, octet: u8) -> u64 {
 #[inline]
 pub(crate) fn target_run(octets: &[u8], at: usize) -> (usize, bool) {
     let (mut end, mut odd, mut before) = (at, 0, 0);
-    // Eight octets at a time, as long as there is nothing to see in them.
+    // Eight octets at a time, as long as there is nothing to see in them. What is taken for odd and isn't is
+    // looked at again, octet by octet.
     let mut slash_before = 0;
     while let Some(eight) = octets.get(end..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*eight);
-        // DEL or `?`, which differ in one bit, or `#`, or `%`.
-        let odd = equal(word | (0x40 * ONES), 0x7f) | equal(word, b'#') | equal(word, b'%');
+        // DEL or `?`, which differ in one bit, or `#` or `%`, which differ in two.
+        let odd = equal(word | (0x40 * ONES), 0x7f) | equal(word | (0x06 * ONES), b'#' | 0x06);
         // A slash, or a dot, which differs in one bit, behind a slash.
         let slashes = equal(word, b'/');
         let behind = (slashes << 8 | slash_before) & equal(word | ONES, b'/');
@@ -183,7 +185,7 @@ pub(crate) fn trim(octets: &[u8]) -> &[u8] {
 }
 
 #[inline]
-pub(super) fn trim_start(mut octets: &[u8]) -> &[u8] {
+fn trim_start(mut octets: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = octets {
         octets = rest;
     }
@@ -191,11 +193,31 @@ pub(super) fn trim_start(mut octets: &[u8]) -> &[u8] {
 }
 
 #[inline]
-pub(super) fn trim_end(mut octets: &[u8]) -> &[u8] {
+fn trim_end(mut octets: &[u8]) -> &[u8] {
     while let [rest @ .., b' ' | b'\t'] = octets {
         octets = rest;
     }
     octets
+}
+
+/// Where what lies from `start` to `end` begins and ends without that white space. One space before a value and
+/// none behind it is what everybody sends.
+#[inline]
+pub(super) fn trimmed(octets: &[u8], start: usize, end: usize) -> (usize, usize) {
+    let is_blank = |at: usize| matches!(octets.get(at), Some(b' ' | b'\t'));
+    let begin = start + usize::from(start < end && octets.get(start) == Some(&b' '));
+    if begin < end && (is_blank(begin) || is_blank(end - 1)) {
+        return trimmed_slowly(octets, begin, end);
+    }
+    (begin, end)
+}
+
+#[cold]
+fn trimmed_slowly(octets: &[u8], start: usize, end: usize) -> (usize, usize) {
+    let untrimmed = octets.get(start..end).unwrap_or_default();
+    let value = trim_start(untrimmed);
+    let begin = start + untrimmed.len() - value.len();
+    (begin, begin + trim_end(value).len())
 }
 
 #[cfg(test)]
@@ -238,18 +260,33 @@ mod tests {
     }
 
     #[test]
-    fn octets_of_a_word_are_told_apart() {
+    fn the_first_octet_of_a_word_is_found_and_none_is_missed() {
+        let marked = |marks: u64| (0..8).filter(move |at| marks >> (8 * at) & 0x80 != 0);
         for (at, octet) in (0..8).flat_map(|at| (0..=255u8).map(move |octet| (at, octet))) {
-            for beside in [0, 1, 0x20, 0x7f, 0x80, 0xff] {
+            for beside in [0, 1, 0x20, b'/', b'%', 0x7f, 0x80, 0xff] {
                 let mut eight = [beside; 8];
                 eight[at] = octet;
                 let word = u64::from_le_bytes(eight);
+                let check = |marks: u64, wanted: &dyn Fn(u8) -> bool| {
+                    let true_ones: Vec<_> = (0..8).filter(|at| wanted(eight[*at])).collect();
+                    assert_eq!(marked(marks).next(), true_ones.first().copied(), "{eight:?}");
+                    assert!(true_ones.iter().all(|at| marked(marks).any(|found| found == *at)));
+                };
                 for wanted in [b'/', b'%', 0x7f] {
-                    let marked = equal(word, wanted) >> (8 * at) & 0x80 != 0;
-                    assert_eq!(marked, octet == wanted, "{eight:?}");
+                    check(equal(word, wanted), &|octet| octet == wanted);
                 }
-                assert_eq!(below(word, 0x21) >> (8 * at) & 0x80 != 0, octet < 0x21, "{eight:?}");
+                check(below(word, 0x21), &|octet| octet < 0x21);
             }
+        }
+    }
+
+    #[test]
+    fn white_space_is_trimmed_in_place() {
+        for text in ["", " ", "  ", "\t", " a", "a", " a ", "\ta", "a\t ", "  a b\t", "   ", " \t "]
+        {
+            let line = format!("x:{text}\r\n");
+            let (start, end) = trimmed(line.as_bytes(), 2, 2 + text.len());
+            assert_eq!(&line.as_bytes()[start..end], trim(text.as_bytes()), "{text:?}");
         }
     }
 

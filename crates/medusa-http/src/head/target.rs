@@ -109,17 +109,16 @@ impl<'a> Authority<'a> {
     /// `None` where the octets aren't `host [":" port]`. An empty host is one.
     #[inline]
     pub fn parse(octets: &'a [u8]) -> Option<Authority<'a>> {
-        let end = match octets {
-            [b'[', ..] => address_end(octets)?,
-            _ => octets::run(octets, 0, octets::REG_NAME),
-        };
-        let port = match &octets[end..] {
-            // RFC 3986 §3.2.3 lets the port be empty behind its colon.
-            b"" | b":" => None,
-            [b':', digits @ ..] => Some(port(digits)?),
-            _ => return None,
-        };
-        Some(Authority { host: &octets[..end], port })
+        let (host, digits) = split_port(octets)?;
+        let number = |port: u32, digit: &u8| port * 10 + u32::from(digit - b'0');
+        let port = digits.iter().fold(0, number) as u16;
+        Some(Authority { host, port: (!digits.is_empty()).then_some(port) })
+    }
+
+    /// Whether the octets can be parsed, which is cheaper to know.
+    #[inline]
+    pub(super) fn is_one(octets: &[u8]) -> bool {
+        split_port(octets).is_some()
     }
 
     /// Whether this is the host of that name. Case and a dot at the end don't matter.
@@ -139,20 +138,22 @@ fn address_end(octets: &[u8]) -> Option<usize> {
     Some(end)
 }
 
-/// One to five digits, and none but digits.
+/// The host, and the digits of a port: none, or up to 65535.
 #[inline]
-fn port(digits: &[u8]) -> Option<u16> {
-    if digits.len() > 5 {
-        return None;
-    }
-    let mut port: u32 = 0;
-    for digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        port = port * 10 + u32::from(digit - b'0');
-    }
-    u16::try_from(port).ok()
+fn split_port(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = match octets {
+        [b'[', ..] => address_end(octets)?,
+        _ => octets::run(octets, 0, octets::REG_NAME),
+    };
+    let (host, digits) = match octets.split_at_checked(end)? {
+        (host, [b':', digits @ ..]) => (host, digits),
+        // RFC 3986 §3.2.3 lets the port be empty, also behind its colon.
+        (host, []) => (host, &[][..]),
+        _ => return None,
+    };
+    let is_number = digits.iter().all(u8::is_ascii_digit);
+    let is_port = digits.len() < 5 || digits.len() == 5 && digits <= &b"65535"[..];
+    (is_port && is_number).then_some((host, digits))
 }
 
 /// The path by which routes are matched and files are found: percent-decoded once, without dot
