@@ -21,6 +21,7 @@ mod params;
 mod plugin;
 mod policy;
 mod replies;
+mod report;
 mod sending;
 mod service;
 mod session;

@@ -12,8 +12,9 @@ use medusa_core::AccessSink;
 use medusa_mail::{EntryId, Envelope, Error as MailError, Queue, Then};
 
 use crate::access::Onward;
+use crate::report::{Kind, Notice, wants};
 
-use super::bounce::{Kind, Notice, Poster, Subject};
+use super::bounce::{Poster, Subject};
 use super::lot::Lot;
 use super::outcome::{Fate, Outcome};
 use super::route::Ways;
@@ -321,7 +322,7 @@ impl Ledger {
     fn warned_after(&self, notify: Option<&str>) -> Option<Duration> {
         match notify {
             None => self.schedule.warn,
-            Some(notify) => super::bounce::wants(notify, "DELAY").then_some(WARN_WHO_ASKED),
+            Some(notify) => wants(notify, "DELAY").then_some(WARN_WHO_ASKED),
         }
     }
 

@@ -40,7 +40,9 @@ use medusa_mail::{EntryId, Envelope, MailStore, Queue};
 use medusa_resolver::Resolver;
 
 pub use ledger::Schedule;
+pub(crate) use outcome::{Fate, Outcome};
 pub(crate) use reply::Status;
+pub(crate) use route::domain_of;
 pub use route::{Authorities, Host, Relay, Security, Way};
 
 use crate::Directory;

@@ -5,12 +5,12 @@ use medusa_core::Cx;
 use medusa_mail::{Error as MailError, Recipient as Named};
 
 use super::message::Mail;
-use super::told::wants;
 use super::{SmtpSession, Verdict, same_domain};
 use crate::address::{self, Domain, Mailbox};
 use crate::commands::{Command, Event};
 use crate::params::{self, RcptParameters};
 use crate::replies::Reply;
+use crate::report::wants;
 use crate::service::{Role, account};
 
 /// Refusals of further recipients before the connection is ended (Postfix's

@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use medusa_mail::{Envelope, Error, Incoming, MailStore, Queuing, Then};
 
+use super::told::{Told, Written};
 use crate::sending::Sending;
+
+/// Commits a part, and calls back.
+type Commit = Box<dyn FnOnce(Then) + Send>;
 
 /// Whom a message is for.
 pub(super) struct Plan {
@@ -24,6 +28,8 @@ pub(super) struct Keeping {
     /// What goes in front of it there, until it has.
     preface: Vec<u8>,
     queuing: Option<(Box<dyn Queuing>, Sending, Envelope)>,
+    /// What its sender is told of that.
+    report: Option<Written>,
 }
 
 impl Plan {
@@ -37,7 +43,7 @@ impl Plan {
         if let Some((sending, envelope)) = self.onward {
             queuing = Some((sending.queue().begin()?, sending, envelope));
         }
-        Ok(Keeping { incoming, preface: self.preface, queuing })
+        Ok(Keeping { incoming, preface: self.preface, queuing, report: None })
     }
 }
 
@@ -59,9 +65,15 @@ impl Keeping {
         }
     }
 
+    /// Writes what its sender is told. That is kept with it, or nothing is.
+    pub(super) fn tell(&mut self, told: Told) -> Result<(), Error> {
+        self.report = told.write()?;
+        Ok(())
+    }
+
     /// Has it reach the disk, all of it, and calls `then` once that is certain. Writes the envelope first.
     pub(super) fn commit(self, then: Then) -> Result<(), Error> {
-        let onward: Option<Box<dyn FnOnce(Then) + Send>> = match self.queuing {
+        let onward: Option<Commit> = match self.queuing {
             None => None,
             Some((mut queuing, sending, envelope)) => {
                 queuing.seal(&envelope)?;
@@ -76,18 +88,19 @@ impl Keeping {
                 }))
             }
         };
-        match (self.incoming, onward) {
-            (None, None) => then(Ok(())),
-            (Some(incoming), None) => incoming.commit(then),
-            (None, Some(onward)) => onward(then),
-            // If the second fails, the client sends the whole again: twice here rather than never there.
-            (Some(incoming), Some(onward)) => {
-                incoming.commit(Box::new(move |result| match result {
-                    Ok(()) => onward(then),
-                    Err(error) => then(Err(error)),
-                }))
-            }
-        }
+        let incoming =
+            self.incoming.map(|incoming| -> Commit { Box::new(|then| incoming.commit(then)) });
+        let report = self.report.map(|report| -> Commit { Box::new(|then| report.commit(then)) });
+        // One after the other. If a later one fails, the client sends the whole again: twice here rather than
+        // never there, and nobody is told of what isn't so.
+        let steps = [incoming, onward, report].into_iter().flatten();
+        let first = steps.rev().fold(then, |then, step| {
+            Box::new(move |result| match result {
+                Ok(()) => step(then),
+                Err(error) => then(Err(error)),
+            })
+        });
+        first(Ok(()));
         Ok(())
     }
 }

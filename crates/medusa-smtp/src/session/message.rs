@@ -416,12 +416,13 @@ impl SmtpSession {
         if is_for_nobody {
             return self.committed(cx, Ok(()));
         }
+        let told = self.told(cx);
         self.wait(cx);
         cx.arm(COMMIT.0, COMMIT.1);
         let remote = cx.remote();
         let store = self.shard.shared.store.clone();
         if let Some(Plan { accounts, preface: mut message, onward: None, .. }) =
-            plan.take_if(|plan| plan.onward.is_none() && store.delivers_aside())
+            plan.take_if(|plan| told.is_none() && plan.onward.is_none() && store.delivers_aside())
         {
             // It came in one piece, and needs nobody else's thread.
             message.extend_from_slice(&gathered);
@@ -434,6 +435,9 @@ impl SmtpSession {
             move || -> Result<(), MailError> {
                 let mut keeping = begun(keeping, plan)?;
                 keeping.write(&gathered)?;
+                if let Some(told) = told {
+                    keeping.tell(told)?;
+                }
                 keeping.commit(Box::new(move |result| {
                     // One who can't be told says so itself in a while, or has left.
                     let _ = remote.notify(Committed(result));
@@ -458,20 +462,15 @@ impl SmtpSession {
             tracing::warn!(service = &*self.shared().service, %error, "a message can't be kept");
             return self.refuse_message(cx, Failure::Reply(Reply::stored(&error)));
         }
-        if let Some(report) = self.report(cx) {
-            // Before 250: the sender is told, or sends it again.
-            let reported = |session: &mut SmtpSession, cx: &mut Cx<'_>, ()| session.taken(cx);
-            if cx.offload(move || report.post(), reported).is_ok() {
-                return self.wait(cx);
-            }
-            tracing::warn!("too busy to tell a sender that a message was delivered");
-        }
-        self.taken(cx);
+        let id = self.receiving().map(|receiving| receiving.id.clone()).unwrap_or_default();
+        cx.compose(|out| code::enhanced(out, 250, "2.0.0", &format!("Taken as {id}")));
+        self.message_ended(cx, 250);
+        self.settled(cx);
     }
 
     /// What the sender wants to know of the deliveries here.
-    fn report(&mut self, cx: &Cx<'_>) -> Option<Told> {
-        let mail = self.mail.as_mut().filter(|mail| !mail.is_for_nobody())?;
+    fn told(&mut self, cx: &Cx<'_>) -> Option<Told> {
+        let mail = self.mail.as_mut()?;
         if mail.told_of.is_empty() || mail.sender.is_empty() {
             return None;
         }
@@ -481,17 +480,11 @@ impl SmtpSession {
             id: receiving.id.clone(),
             sender: mail.sender.clone(),
             envid: mail.parameters.envid.clone(),
+            smtputf8: mail.parameters.smtputf8,
             recipients: std::mem::take(&mut mail.told_of),
             head: std::mem::take(&mut receiving.head),
             at: cx.wall_clock(),
         })
-    }
-
-    fn taken(&mut self, cx: &mut Cx<'_>) {
-        let id = self.receiving().map(|receiving| receiving.id.clone()).unwrap_or_default();
-        cx.compose(|out| code::enhanced(out, 250, "2.0.0", &format!("Taken as {id}")));
-        self.message_ended(cx, 250);
-        self.settled(cx);
     }
 
     fn refuse_message(&mut self, cx: &mut Cx<'_>, failure: Failure) {

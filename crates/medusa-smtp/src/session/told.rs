@@ -1,26 +1,20 @@
-//! Senders who want to know that a message was delivered here are told (RFC 3461 §5.2.3): a delivery status
-//! notification (RFC 3464) with the head of the message, into the sender's maildrop or into the queue.
+//! Senders who want to know that a message was delivered here are told (RFC 3461 §5.2.3), with the head of the
+//! message: into the sender's maildrop, or into the queue.
 //!
-//! What becomes of mail for elsewhere is told by whoever sends it on.
+//! **The report is part of the acceptance**: it is written before the message is committed and committed right
+//! behind it, and 250 is said to both. What becomes of mail for elsewhere is told by whoever sends it on.
 
-use std::fmt::Write;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use medusa_mail::{Body, Envelope, Error, Recipient, Then};
+use medusa_mail::{Error, Recipient, Then};
 
-use super::{Shared, same_domain};
-use crate::address;
-use crate::service::account;
-use crate::trace::{ascii, date, return_path};
+use super::Shared;
+use crate::report::{self, Home, Kind, Notice, Posted, Returned, Subject};
+use crate::sending::{Fate, Outcome, Sending, Status};
 
 /// A message's head that is longer is cut in a report.
 const HEAD_OCTETS: usize = 16 * 1024;
-
-/// Whether a NOTIFY names this (RFC 3461 §4.1).
-pub(super) fn wants(notify: &str, what: &str) -> bool {
-    notify.split(',').any(|word| word.eq_ignore_ascii_case(what))
-}
 
 /// The head of a message, as far as it stands at its beginning, in whole lines.
 pub(super) fn head(text: &[u8]) -> &[u8] {
@@ -37,147 +31,70 @@ pub(super) struct Told {
     pub id: String,
     pub sender: String,
     pub envid: Option<String>,
+    pub smtputf8: bool,
     pub recipients: Vec<Recipient>,
     pub head: Vec<u8>,
     pub at: SystemTime,
 }
 
+/// One that is written. Dropped, it was never there.
+pub(super) struct Written {
+    posted: Posted,
+    sending: Sending,
+}
+
 impl Told {
-    /// Has it kept, and waits for that. One that can't be is a line in the log: the message itself is delivered.
-    pub(super) fn post(self) {
-        if let Err(error) = self.keep() {
-            let (id, sender) = (&self.id, &self.sender);
-            tracing::error!(%id, %sender, %error, "can't tell a sender that a message was delivered");
-        }
+    /// Writes it. Blocks. `None` where there is nobody to be told.
+    pub(super) fn write(self) -> Result<Option<Written>, Error> {
+        let Some(sending) = &self.shared.sending else { return Ok(None) };
+        let delivered = Outcome::ours(Fate::Delivered { dsn: false }, Status(2, 0, 0), "");
+        let notices: Vec<Notice> = self
+            .recipients
+            .iter()
+            .map(|one| Notice {
+                recipient: one.clone(),
+                kind: Kind::Delivered,
+                outcome: delivered.clone(),
+            })
+            .collect();
+        let subject = Subject {
+            hostname: &self.shared.hostname,
+            id: &self.id,
+            is_queued: false,
+            number: 0,
+            sender: &self.sender,
+            envid: self.envid.as_deref(),
+            accepted: self.at,
+            until: None,
+            now: self.at,
+        };
+        let international = self.smtputf8 || !self.head.is_ascii();
+        let returned = Returned { whole: false, international, eight_bit: false };
+        let report = report::compose(&subject, &notices.iter().collect::<Vec<_>>(), returned);
+        let home = Home {
+            domains: &self.shared.domains,
+            directory: &*self.shared.directory,
+            store: &*self.shared.store,
+        };
+        let (queue, head) = (&**sending.queue(), &self.head);
+        let mut write = |out: &mut dyn FnMut(&[u8]) -> Result<(), Error>| out(head);
+        let posted = report::post(Some(home), queue, &self.sender, &report, self.at, &mut write)?;
+        Ok(posted.map(|posted| Written { posted, sending: sending.clone() }))
     }
+}
 
-    fn keep(&self) -> Result<(), Error> {
-        let shared = &self.shared;
-        let Some((Some(mailbox), _)) = address::path(&format!("<{}>", self.sender)) else {
-            return Ok(());
-        };
-        let domain = match &mailbox.domain {
-            Some(address::Domain::Name(name)) => name.as_str(),
-            _ => "",
-        };
-        match shared.domains.iter().find(|ours| same_domain(ours, domain)) {
-            Some(ours) => match account(&*shared.directory, &mailbox.local, ours) {
-                Ok(account) => {
-                    let mut text = return_path("");
-                    text.extend_from_slice(&self.compose());
-                    waited_for(|then| shared.store.deliver(&[account], text, then))
+impl Written {
+    /// Has it reach the disk, and calls `then` once that is certain. Doesn't block.
+    pub(super) fn commit(self, then: Then) {
+        let Written { posted, sending } = self;
+        posted.commit(move |result| {
+            then(result.map(|entry| {
+                if let Some((id, envelope)) = entry {
+                    sending.queued(&id, &envelope);
                 }
-                Err(_) => Ok(()),
-            },
-            None => self.enqueue(),
-        }
-    }
-
-    fn enqueue(&self) -> Result<(), Error> {
-        let Some(sending) = &self.shared.sending else { return Ok(()) };
-        let mut envelope = Envelope::new("", self.at);
-        if self.is_global() {
-            (envelope.body, envelope.smtputf8) = (Body::EightBitMime, true);
-        }
-        envelope.recipients.push(Recipient {
-            address: self.sender.clone(),
-            // RFC 3461 §5.2.9: nobody is told of a report's fate.
-            notify: Some("NEVER".into()),
-            ..Recipient::default()
+            }));
         });
-        let mut queuing = sending.queue().begin()?;
-        queuing.write(&self.compose())?;
-        queuing.seal(&envelope)?;
-        let id = queuing.id().clone();
-        waited_for(|then| queuing.commit(then))?;
-        sending.queued(&id, &envelope);
-        Ok(())
     }
-
-    /// Whether it needs the types of RFC 6533.
-    fn is_global(&self) -> bool {
-        !self.head.is_ascii()
-            || !self.sender.is_ascii()
-            || self.recipients.iter().any(|one| !one.address.is_ascii())
-    }
-
-    fn compose(&self) -> Vec<u8> {
-        let (hostname, id, at) = (&self.shared.hostname, &self.id, date(self.at));
-        let (charset, transfer, status, headers) = match self.is_global() {
-            true => ("utf-8", "8bit", "message/global-delivery-status", "message/global-headers"),
-            false => ("us-ascii", "7bit", "message/delivery-status", "text/rfc822-headers"),
-        };
-        let boundary = format!("{id}/{hostname}");
-        let mut text = format!(
-            "Received: by {hostname} (Medusa)\r\n\tid {id}-report; {at}\r\n\
-             From: Mail Delivery System <MAILER-DAEMON@{hostname}>\r\nTo: <{sender}>\r\n\
-             Subject: Successful Mail Delivery Report\r\nDate: {at}\r\n\
-             Message-ID: <{id}.report@{hostname}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
-             Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n\
-             Content-Transfer-Encoding: {transfer}\r\n\r\n\
-             --{boundary}\r\nContent-Type: text/plain; charset={charset}\r\n\
-             Content-Transfer-Encoding: {transfer}\r\n\r\n\
-             This is the mail system at {hostname}.\r\n\r\nYour message was delivered to:\r\n\r\n",
-            sender = self.sender,
-        );
-        // A String takes everything.
-        for one in &self.recipients {
-            let _ = write!(text, "  <{}>\r\n", one.address);
-        }
-        let _ = write!(
-            text,
-            "\r\n--{boundary}\r\nContent-Type: {status}\r\nContent-Transfer-Encoding: {transfer}\r\n\r\n"
-        );
-        if let Some(envid) = &self.envid {
-            let _ = write!(text, "Original-Envelope-Id: {}\r\n", plain(envid));
-        }
-        let _ = write!(text, "Reporting-MTA: dns; {hostname}\r\nArrival-Date: {at}\r\n");
-        for one in &self.recipients {
-            let kind = if one.address.is_ascii() { "rfc822" } else { "utf-8" };
-            text.push_str("\r\n");
-            if let Some((kind, address)) = one.orcpt.as_deref().and_then(|o| o.split_once(';')) {
-                let _ = write!(text, "Original-Recipient: {kind}; {}\r\n", plain(address));
-            }
-            let _ = write!(
-                text,
-                "Final-Recipient: {kind}; {}\r\nAction: delivered\r\nStatus: 2.0.0\r\n",
-                one.address
-            );
-        }
-        let _ = write!(
-            text,
-            "\r\n--{boundary}\r\nContent-Type: {headers}\r\nContent-Transfer-Encoding: {transfer}\r\n\r\n"
-        );
-        // What xtext stands for may be anything.
-        let text = if self.is_global() { text } else { ascii(text) };
-        let mut octets = text.into_bytes();
-        octets.extend_from_slice(&self.head);
-        octets.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
-        octets
-    }
-}
-
-/// What xtext stands for; left as it is where that is nothing that a field may hold.
-fn plain(xtext: &str) -> String {
-    let mut parts = xtext.split('+');
-    let mut octets = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(octet) => octets.push(octet),
-            None => return xtext.to_owned(),
-        }
-        octets.extend_from_slice(part.get(2..).unwrap_or_default().as_bytes());
-    }
-    match String::from_utf8(octets) {
-        Ok(text) if !text.contains(char::is_control) => text,
-        _ => xtext.to_owned(),
-    }
-}
-
-fn waited_for(commit: impl FnOnce(Then)) -> Result<(), Error> {
-    let (tell, told) = mpsc::channel();
-    commit(Box::new(move |result| drop(tell.send(result))));
-    told.recv().unwrap_or(Err(Error::Closing))
 }
 
 #[cfg(test)]
@@ -185,15 +102,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_and_escapes() {
+    fn heads() {
         assert_eq!(head(b"A: b\r\nC: d\r\n\r\nbody\r\n"), b"A: b\r\nC: d\r\n");
         assert_eq!(head(b"A: b\r\nC: d"), b"A: b\r\n");
         assert_eq!(head(&[b'x'; 20_000]), b"");
-        for (xtext, text) in
-            [("QQ+3D1", "QQ=1"), ("a+2Bb@c", "a+b@c"), ("x+0D+0Ay", "x+0D+0Ay"), ("a+", "a+")]
-        {
-            assert_eq!(plain(xtext), text);
-        }
-        assert!(wants("FAILURE,success", "SUCCESS") && !wants("NEVER", "SUCCESS"));
     }
 }

@@ -9,5 +9,6 @@ mod logins;
 mod messages;
 mod policies;
 mod recipients;
+mod reports;
 mod smuggling;
 mod splits;
