@@ -31,6 +31,9 @@ pub(crate) enum Posted {
     Onward(Box<dyn Queuing>, Envelope),
 }
 
+/// Takes the next octets.
+pub(crate) type Write<'w> = dyn FnMut(&[u8]) -> Result<(), Error> + 'w;
+
 /// Writes a report to a sender, with what it returns of the message. `None` where the sender can't be told: that
 /// is a line in the log.
 pub(crate) fn post(
@@ -39,9 +42,9 @@ pub(crate) fn post(
     to: &str,
     report: &Report,
     now: SystemTime,
-    returned: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error>,
+    returned: &mut dyn FnMut(&mut Write<'_>) -> Result<(), Error>,
 ) -> Result<Option<Posted>, Error> {
-    let mut write_all = |write: &mut dyn FnMut(&[u8]) -> Result<(), Error>| {
+    let mut write_all = |write: &mut Write<'_>| {
         write(&report.front)?;
         returned(write)?;
         write(&report.back)
