@@ -7,12 +7,12 @@
 
 mod post;
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use medusa_mail::{Body, Envelope, Recipient};
 
-pub(crate) use post::{Home, Posted, post};
+pub(crate) use post::{Home, Posted, Write, post};
 
 use crate::sending::Outcome;
 use crate::trace::{ascii, date};

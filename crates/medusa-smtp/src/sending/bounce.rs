@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use medusa_mail::{Body, EntryId, Envelope, Error, MailStore, Queue};
 
 use crate::Directory;
-use crate::report::{self, Home, Kind, Notice, Report, Returned};
+use crate::report::{self, Home, Kind, Notice, Report, Returned, Write};
 
 /// A message up to this is returned whole where its sender hasn't said what he wants (RFC 3461 §4.3 leaves it
 /// to us; Postfix's `bounce_size_limit` is 50,000).
@@ -73,7 +73,7 @@ impl Poster {
             directory: &*local.directory,
             store: &*local.store,
         });
-        let mut write = |out: &mut dyn FnMut(&[u8]) -> Result<(), Error>| content.write(out);
+        let mut write = |out: &mut Write<'_>| content.write(out);
         let posted = report::post(home, queue, sender, &report, subject.now, &mut write)?;
         let Some(posted) = posted else { return Ok(Vec::new()) };
         let (tell, told) = mpsc::channel();
@@ -134,7 +134,7 @@ enum Content {
 }
 
 impl Content {
-    fn write(&self, out: &mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+    fn write(&self, out: &mut Write<'_>) -> Result<(), Error> {
         let mut reader = match self {
             Content::Head(head) => return out(head),
             Content::Whole(file) => file,

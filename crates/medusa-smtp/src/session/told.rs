@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use medusa_mail::{Error, Recipient, Then};
 
 use super::Shared;
-use crate::report::{self, Home, Kind, Notice, Posted, Returned, Subject};
+use crate::report::{self, Home, Kind, Notice, Posted, Returned, Subject, Write};
 use crate::sending::{Fate, Outcome, Sending, Status};
 
 /// A message's head that is longer is cut in a report.
@@ -77,7 +77,7 @@ impl Told {
             store: &*self.shared.store,
         };
         let (queue, head) = (&**sending.queue(), &self.head);
-        let mut write = |out: &mut dyn FnMut(&[u8]) -> Result<(), Error>| out(head);
+        let mut write = |out: &mut Write<'_>| out(head);
         let posted = report::post(Some(home), queue, &self.sender, &report, self.at, &mut write)?;
         Ok(posted.map(|posted| Written { posted, sending: sending.clone() }))
     }
