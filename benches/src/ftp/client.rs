@@ -67,6 +67,12 @@ impl Control {
         Ok(())
     }
 
+    /// Hears of something that the server does when all before it is done.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        self.ask("NOOP", "200")?;
+        Ok(())
+    }
+
     /// The data connection of a command.
     fn open(&mut self, command: &str) -> Result<TcpStream> {
         let told = self.ask("EPSV", "229")?;

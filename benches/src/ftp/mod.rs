@@ -85,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("{}", machine::facts(cores));
     let missing = || "vsftpd: not installed or not root, and so not measured".to_owned();
     println!("- {}", Kind::Vsftpd.version().unwrap_or_else(missing));
-    let workshop = Workshop { cores, medusa, connections: idle + SPARE };
+    let workshop = Workshop { cores, medusa, other: options.other(), connections: idle + SPARE };
     let how = if workshop.is_accounted() { "control groups" } else { "/proc, which forgets some" };
     println!("- processor time by {how}");
     println!("- medians of {} rounds of some {} s\n", effort.rounds, effort.seconds);
@@ -123,7 +123,7 @@ impl Work {
         interrupt: &Interrupt,
     ) -> Result<Vec<Measured>> {
         let mut servers = Vec::new();
-        for kind in [Kind::Medusa, Kind::Vsftpd] {
+        for kind in [Kind::Medusa, Kind::Other, Kind::Vsftpd] {
             interrupt.check()?;
             servers.extend(workshop.start(kind, LARGE)?);
         }
@@ -153,7 +153,7 @@ impl Work {
         };
         let before = server.spent()?;
         let begun = Instant::now();
-        let mut done = 0.0;
+        let (mut done, mut uploads) = (0.0, 0);
         while done == 0.0 || begun.elapsed() < Duration::from_secs(seconds.into()) {
             done += match &mut control {
                 None => {
@@ -165,18 +165,31 @@ impl Work {
                     LARGE as f64
                 }
                 Some(control) => {
-                    control.store("up/new", LARGE)?;
-                    server.remove("up/new")?;
+                    control.store(&format!("up/{uploads}"), LARGE)?;
+                    // Not the newest: vsftpd tells that it is there before it has closed it, and who lets go
+                    // of a file last pays for its removal.
+                    if let Some(before) = u32::checked_sub(uploads, 1) {
+                        server.remove(&format!("up/{before}"))?;
+                    }
+                    uploads += 1;
                     LARGE as f64
                 }
             };
         }
         let took = begun.elapsed();
+        if let Some(control) = &mut control {
+            // It has closed what it had open.
+            control.settle()?;
+        }
         if self.drive == Drive::Sessions {
             // What the processes of sessions spend on ending is a part of it.
             server.process.settle()?;
         }
-        Ok(Sample { done, took, spent: server.spent()?.since(before) })
+        let spent = server.spent()?.since(before);
+        if let Some(last) = u32::checked_sub(uploads, 1) {
+            server.remove(&format!("up/{last}"))?;
+        }
+        Ok(Sample { done, took, spent })
     }
 
     fn table(&self, measured: &[Measured]) -> String {

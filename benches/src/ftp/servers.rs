@@ -26,6 +26,8 @@ pub(super) const SMALL: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Medusa,
+    /// Another build of it, to compare with.
+    Other,
     Vsftpd,
 }
 
@@ -33,6 +35,7 @@ impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Kind::Medusa => "medusa",
+            Kind::Other => "medusa, the other build",
             Kind::Vsftpd => "vsftpd",
         }
     }
@@ -40,7 +43,7 @@ impl Kind {
     /// Its version, where it can be measured.
     pub(super) fn version(self) -> Option<String> {
         match self {
-            Kind::Medusa => Some(self.name().to_owned()),
+            Kind::Medusa | Kind::Other => Some(self.name().to_owned()),
             // It becomes another user.
             Kind::Vsftpd if rustix::process::geteuid().is_root() => {
                 // It says so where a connection would be: on its standard input.
@@ -71,6 +74,7 @@ pub(super) struct Server {
 pub(super) struct Workshop {
     pub(super) cores: Cores,
     pub(super) medusa: PathBuf,
+    pub(super) other: Option<PathBuf>,
     /// Connections that it must be able to hold.
     pub(super) connections: usize,
 }
@@ -78,9 +82,12 @@ pub(super) struct Workshop {
 impl Workshop {
     /// Starts a server of a small file and one of so many MiB; `None` where there is none of its kind.
     pub(super) fn start(&self, kind: Kind, large: u64) -> Result<Option<Server>> {
-        if kind.version().is_none() {
-            return Ok(None);
-        }
+        let program = match kind {
+            Kind::Medusa => Some(self.medusa.as_path()),
+            Kind::Other => self.other.as_deref(),
+            Kind::Vsftpd => kind.version().map(|_| Path::new("vsftpd")),
+        };
+        let Some(program) = program else { return Ok(None) };
         let folder = tempfile::tempdir()?;
         let path = folder.path();
         // Whoever they become must come in.
@@ -88,7 +95,7 @@ impl Workshop {
         fill(&path.join("files"), large)?;
         let address = free_address()?;
         let mut command = match kind {
-            Kind::Medusa => self.medusa(path, address)?,
+            Kind::Medusa | Kind::Other => self.medusa(program, path, address)?,
             Kind::Vsftpd => vsftpd(path, address)?,
         };
         let log = path.join("said");
@@ -114,7 +121,7 @@ impl Workshop {
         account.is_some()
     }
 
-    fn medusa(&self, folder: &Path, address: SocketAddr) -> Result<Command> {
+    fn medusa(&self, program: &Path, folder: &Path, address: SocketAddr) -> Result<Command> {
         let configuration = format!(
             r#"[server]
 shards = 1
@@ -137,7 +144,7 @@ rights = ["list", "read", "write", "delete"]
         );
         let path = folder.join("medusa.toml");
         fs::write(&path, configuration)?;
-        let mut command = Command::new(&self.medusa);
+        let mut command = Command::new(program);
         command.arg("serve").arg(path);
         Ok(command)
     }

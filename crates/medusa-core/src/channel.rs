@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use self::clock::{Clock, Due, Phase};
 use crate::env::Env;
-use crate::framing::{Cut, Delivery, Frame, Framer, Framing};
+use crate::framing::{Cut, Delivery, Frame, Framer, Framing, Terminator};
 use crate::limits::Limits;
 use crate::mailbox::{Note, Resume};
 use crate::outbox::{Job, Outbox};
@@ -319,6 +319,23 @@ impl Channel {
         self.settle(env);
     }
 
+    /// Where the session wants what comes next to be read, if that needn't be cut.
+    pub(crate) fn room(&mut self) -> Option<&mut Vec<u8>> {
+        let is_buffered = self.flow.as_ref().is_some_and(|flow| flow.start < flow.input.len());
+        if is_buffered || self.state.framer.framing().terminator != Terminator::None {
+            return None;
+        }
+        self.session.room().filter(|room| room.len() < room.capacity())
+    }
+
+    /// So many bytes have been read there.
+    pub(crate) fn filled(&mut self, env: &mut Env, count: usize) {
+        self.received += count as u64;
+        self.clock.touched(env.millis());
+        self.clock.framed();
+        self.call(env, |session, cx| session.filled(cx, count));
+    }
+
     /// Goes on with input that is buffered already, and tells the session when the peer has ended and
     /// nothing more is buffered.
     pub(crate) fn cut_buffered(&mut self, env: &mut Env) {
@@ -484,6 +501,11 @@ impl Channel {
     /// Everything owed has been sent and the session wants to close.
     pub(crate) fn is_finished(&self) -> bool {
         self.state.closing && self.is_drained()
+    }
+
+    /// Whether the session wants to close and all that it owes is in the outbox.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.state.closing && self.flow.as_ref().is_none_or(|flow| flow.replies.is_empty())
     }
 
     pub(crate) fn is_aborted(&self) -> bool {

@@ -35,6 +35,19 @@ pub trait Session: Any {
     /// A frame, or a piece of one, has come.
     fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>);
 
+    /// Room of the session's own for the bytes of a [stream](Framing::stream), where it gathers them anyway:
+    /// they are read straight into what is left of its capacity, which should be much, and
+    /// [`filled`](Self::filled) tells of them. By default, and always over TLS or where something was
+    /// buffered before, they come as frames.
+    fn room(&mut self) -> Option<&mut Vec<u8>> {
+        None
+    }
+
+    /// So many bytes were added to the [`room`](Self::room).
+    fn filled(&mut self, cx: &mut Cx<'_>, count: usize) {
+        let _ = (cx, count);
+    }
+
     /// A whole frame has begun and isn't complete. `so_far[fresh..]` was not shown before. A chance to
     /// refuse what can't become right any more; nothing needs to be kept.
     fn unfinished(&mut self, cx: &mut Cx<'_>, so_far: &[u8], fresh: usize) {
@@ -439,7 +452,8 @@ impl Cx<'_> {
     }
 
     /// Listens on the first address of `bind` that is free (port 0: any), for this session's own use: an
-    /// FTP data connection, say. The session is sent a [`Listening`] note. The listener is closed by
+    /// FTP data connection, say: what is accepted carries data in bulk, so that a packet which isn't full
+    /// waits for the next octets or the end (RFC 9293 §3.7.4). The session is sent a [`Listening`] note. The listener is closed by
     /// [`unlisten`](Cx::unlisten) or when this connection ends. If `secured`, connections have TLS
     /// from the first octet, with the certificates of this connection's service.
     pub fn listen_private(

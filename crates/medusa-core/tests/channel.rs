@@ -293,3 +293,65 @@ fn a_full_pool_hands_back_what_must_not_be_lost() {
     client.advance(Duration::from_secs(1));
     assert_eq!(client.run_jobs().text(), "kept upload\r\n");
 }
+
+/// Gathers a stream in room of its own behind a line that says how much room there is.
+#[derive(Default)]
+struct Gatherer {
+    gathered: Vec<u8>,
+    /// What came by frames.
+    lent: usize,
+    counted: usize,
+}
+
+impl Session for Gatherer {
+    fn opened(&mut self, cx: &mut Cx<'_>) {
+        cx.expect(Framing::line(1000));
+    }
+
+    fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+        if self.gathered.capacity() == 0 {
+            let room = std::str::from_utf8(frame.bytes).unwrap().parse().unwrap();
+            self.gathered.reserve_exact(room);
+            return cx.expect(Framing::stream());
+        }
+        self.gathered.extend_from_slice(frame.bytes);
+        self.lent += frame.bytes.len();
+    }
+
+    fn room(&mut self) -> Option<&mut Vec<u8>> {
+        Some(&mut self.gathered)
+    }
+
+    fn filled(&mut self, _: &mut Cx<'_>, count: usize) {
+        self.counted += count;
+    }
+
+    fn half_closed(&mut self, cx: &mut Cx<'_>) {
+        let Gatherer { gathered, lent, counted } = self;
+        assert_eq!(gathered.len(), *lent + *counted);
+        cx.write(format!("{lent} {counted} ").as_bytes());
+        cx.write(gathered);
+        cx.close();
+    }
+}
+
+#[test]
+fn a_stream_is_read_into_the_room_that_a_session_has_for_it() {
+    let text: String = ('a'..='z').cycle().take(5000).collect();
+    let splits: [&[usize]; 4] = [&[1_000_000], &[1], &[6, 1000], &[3, 2, 7]];
+    for (reads, lent) in splits.into_iter().zip([5000, 0, 0, 6]) {
+        let faults = Faults::none().reads(reads);
+        let mut client = Client::with(Box::<Gatherer>::default(), Limits::default(), faults);
+        client.send(format!("8000\r\n{text}"));
+        client.end();
+        // What came behind the line in the same read was buffered already, and is lent.
+        let said = client.text();
+        assert!(said == format!("{lent} {} {text}", 5000 - lent), "{reads:?}: {}", &said[..20]);
+        assert!(client.is_closed());
+    }
+    // Where there is no room left, nothing is lost.
+    let mut client = Client::new(Gatherer::default());
+    client.send("8\r\n").send(&text).end();
+    let said = client.text();
+    assert!(said.ends_with(&text) && !said.starts_with("0 "), "{}", &said[..20]);
+}

@@ -245,7 +245,7 @@ impl DataSession {
                 self.moved = moved;
                 self.moved.fetch_add(self.gathered.len() as u64, Ordering::Relaxed);
                 // Bytes as they come, with the minimum rate of a body: a stream has none.
-                cx.expect(Framing::length(u64::MAX));
+                cx.expect_in_body(Framing::stream());
                 self.go_on(cx);
             }
         }
@@ -297,7 +297,9 @@ impl DataSession {
 
     fn piece(&self) -> usize {
         let moved = usize::try_from(self.moved.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-        (moved / 16).clamp(PIECE.0, PIECE.1)
+        // One of a few lengths, so that the buffers seldom grow.
+        let share = (moved / 16).clamp(PIECE.0, PIECE.1) / PIECE.0;
+        PIECE.0 << share.ilog2()
     }
 
     /// Writes what was gathered.
@@ -400,8 +402,24 @@ impl Session for DataSession {
 
     fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
         self.gathered.extend_from_slice(frame.bytes);
-        self.moved.fetch_add(frame.bytes.len() as u64, Ordering::Relaxed);
-        self.pay(cx, frame.bytes.len());
+        self.filled(cx, frame.bytes.len());
+    }
+
+    fn room(&mut self) -> Option<&mut Vec<u8>> {
+        let is_large = self.moved.load(Ordering::Relaxed) >= PIECE.0 as u64;
+        if self.phase != Phase::Receiving || !is_large || self.pace.grant().is_some() {
+            return None;
+        }
+        let most = AHEAD * self.piece();
+        if self.gathered.is_empty() || self.gathered.len() == self.gathered.capacity() {
+            self.gathered.reserve_exact(most.saturating_sub(self.gathered.len()));
+        }
+        Some(&mut self.gathered)
+    }
+
+    fn filled(&mut self, cx: &mut Cx<'_>, count: usize) {
+        self.moved.fetch_add(count as u64, Ordering::Relaxed);
+        self.pay(cx, count);
         self.go_on(cx);
     }
 

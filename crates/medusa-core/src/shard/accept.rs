@@ -85,15 +85,16 @@ pub(crate) struct Inlet {
 
 impl Inlet {
     fn new(socket: Socket, door: Door, local: Option<SocketAddr>) -> Self {
-        if let Socket::Tcp(listener) = &socket {
-            // Replies are whole when they are written: waiting for more only delays them. On Linux what
-            // is accepted has it from its listener.
-            let _ = rustix::net::sockopt::set_tcp_nodelay(listener, true);
-        }
         let owner = match &door {
             Door::Private { owner, .. } => Some(*owner),
             Door::Public { .. } => None,
         };
+        if let (Socket::Tcp(listener), None) = (&socket, owner) {
+            // Replies are whole when they are written: waiting for more only delays them. On Linux what
+            // is accepted has it from its listener. What goes through a private one is data in bulk, of
+            // which packets are to be full; the last one leaves with the end.
+            let _ = rustix::net::sockopt::set_tcp_nodelay(listener, true);
+        }
         Inlet {
             socket,
             door: Some(door),
@@ -244,8 +245,10 @@ impl Shard {
         };
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for &address in bind {
-            let bound = TcpListener::bind(address)
-                .and_then(|listener| Ok((listener.local_addr()?, listener)));
+            let bound = TcpListener::bind(address).and_then(|listener| {
+                let local = if address.port() == 0 { listener.local_addr()? } else { address };
+                Ok((local, listener))
+            });
             match bound {
                 Ok((local, listener)) => {
                     let owner = owner.token;

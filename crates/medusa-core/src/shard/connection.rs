@@ -209,7 +209,14 @@ impl<T: Carrier> Connection<T> {
     }
 
     fn read(&mut self, env: &mut Env, scratch: &mut [u8]) -> Result<(), Reason> {
-        let intake = match self.transport.read(scratch) {
+        let room = if self.handshaking { None } else { self.channel.room() };
+        let filled = room.and_then(|room| self.transport.read_into(room));
+        let in_room = filled.is_some();
+        let read = match filled {
+            Some(filled) => filled.map_err(TransportError::Io),
+            None => self.transport.read(scratch),
+        };
+        let intake = match read {
             Ok(intake) => intake,
             Err(TransportError::Tls(error)) => return Err(Reason::Insecure(error)),
             Err(TransportError::Io(error)) => match error.kind() {
@@ -239,8 +246,10 @@ impl<T: Carrier> Connection<T> {
                 // A short read means that the socket is drained: no second one to hear EAGAIN. Only
                 // the peer's end is still to be read.
                 self.readable = !drained || self.hung_up;
-                if count > 0 {
-                    self.channel.receive(env, &mut scratch[..count]);
+                match count {
+                    0 => {}
+                    _ if in_room => self.channel.filled(env, count),
+                    _ => self.channel.receive(env, &mut scratch[..count]),
                 }
             }
         }
@@ -268,8 +277,9 @@ impl<T: Carrier> Connection<T> {
                 }
                 continue;
             }
+            let last = self.channel.is_ending();
             let outbox = self.channel.outbox(env);
-            let wrote = self.transport.write(outbox, budget).map_err(Reason::Lost)?;
+            let wrote = self.transport.write(outbox, budget, last).map_err(Reason::Lost)?;
             let empty = outbox.is_empty();
             self.channel.wrote(env, wrote.bytes);
             self.writable = !wrote.blocked;

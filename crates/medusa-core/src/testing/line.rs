@@ -131,11 +131,28 @@ impl Carrier for Line {
         Ok(Intake::Bytes { count, drained: state.sent.is_empty() && !state.ended })
     }
 
+    fn read_into(&mut self, room: &mut Vec<u8>) -> Option<io::Result<Intake>> {
+        let state = &mut *self.state_mut();
+        if state.facts.is_some() || state.agreed {
+            return None;
+        }
+        Some(match (state.sent.is_empty(), state.ended) {
+            (true, true) => Ok(Intake::Ended { truncated: state.truncated }),
+            (true, false) => Err(io::ErrorKind::WouldBlock.into()),
+            _ => {
+                let most = state.sent.len().min(room.capacity() - room.len());
+                let count = state.faults.read_size(most);
+                room.extend(state.sent.drain(..count));
+                Ok(Intake::Bytes { count, drained: state.sent.is_empty() && !state.ended })
+            }
+        })
+    }
+
     fn has_pending(&self) -> bool {
         false
     }
 
-    fn write(&mut self, outbox: &mut Outbox, budget: u64) -> io::Result<Wrote> {
+    fn write(&mut self, outbox: &mut Outbox, budget: u64, _: bool) -> io::Result<Wrote> {
         let state = &mut *self.state_mut();
         if state.stalled || state.handshaking {
             return Ok(Wrote { bytes: 0, blocked: state.stalled });

@@ -77,11 +77,16 @@ pub(crate) trait Carrier {
     /// Reads once into the front of `scratch`.
     fn read(&mut self, scratch: &mut [u8]) -> Result<Intake, TransportError>;
 
+    /// Reads once into what `room` has left of its capacity. `None` where bytes don't come as they are: over
+    /// TLS.
+    fn read_into(&mut self, room: &mut Vec<u8>) -> Option<io::Result<Intake>>;
+
     /// Whether there is something to write that isn't in the outbox.
     fn has_pending(&self) -> bool;
 
-    /// Writes until the outbox is empty, `budget` bytes are gone or nothing more is taken.
-    fn write(&mut self, outbox: &mut Outbox, budget: u64) -> io::Result<Wrote>;
+    /// Writes until the outbox is empty, `budget` bytes are gone or nothing more is taken. If they are the
+    /// `last`, our end of the stream follows at once.
+    fn write(&mut self, outbox: &mut Outbox, budget: u64, last: bool) -> io::Result<Wrote>;
 
     /// Tells the peer that no more will come.
     fn shut_down(&mut self) -> io::Result<()>;
@@ -205,17 +210,34 @@ impl Carrier for Transport {
         Ok(Intake::Bytes { count, drained: drained && !tls.peer_has_closed() })
     }
 
+    fn read_into(&mut self, room: &mut Vec<u8>) -> Option<io::Result<Intake>> {
+        if self.tls.is_some() {
+            return None;
+        }
+        let spare = room.capacity() - room.len();
+        let buffer = rustix::buffer::spare_capacity(room);
+        let read = match &self.socket {
+            Socket::Tcp(stream) => rustix::io::read(stream, buffer),
+            Socket::Unix(stream) => rustix::io::read(stream, buffer),
+        };
+        Some(match read {
+            Ok(0) => Ok(Intake::Ended { truncated: false }),
+            Ok(count) => Ok(Intake::Bytes { count, drained: count < spare }),
+            Err(error) => Err(error.into()),
+        })
+    }
+
     fn has_pending(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_ciphertext())
     }
 
-    fn write(&mut self, outbox: &mut Outbox, budget: u64) -> io::Result<Wrote> {
+    fn write(&mut self, outbox: &mut Outbox, budget: u64, last: bool) -> io::Result<Wrote> {
         if let Some(tls) = &mut self.tls {
             return write_secured(&mut **tls, &mut self.socket, outbox, budget);
         }
         match &self.socket {
-            Socket::Tcp(socket) => write_all(socket, outbox, budget),
-            Socket::Unix(socket) => write_all(socket, outbox, budget),
+            Socket::Tcp(socket) => write_all(socket, outbox, budget, last),
+            Socket::Unix(socket) => write_all(socket, outbox, budget, last),
         }
     }
 
@@ -332,17 +354,23 @@ fn write_secured(
 fn send_slices<S: stream::Stream, const MOST: usize>(
     socket: &S,
     outbox: &Outbox,
+    last: bool,
 ) -> (u64, io::Result<usize>) {
     let mut slices = [IoSlice::new(&[]); MOST];
     let count = outbox.gather(&mut slices);
     let slices = &slices[..count];
     let wanted = slices.iter().map(|slice| slice.len() as u64).sum();
-    // With a file behind it, the head travels in the file's first packet.
-    let more = outbox.has_file() && wanted < outbox.len();
+    // With a file behind it, the head travels in the file's first packet, and the last octets with the end.
+    let more = if wanted < outbox.len() { outbox.has_file() } else { last };
     (wanted, socket.send(slices, more))
 }
 
-fn write_all<S: stream::Stream>(socket: &S, outbox: &mut Outbox, budget: u64) -> io::Result<Wrote> {
+fn write_all<S: stream::Stream>(
+    socket: &S,
+    outbox: &mut Outbox,
+    budget: u64,
+    last: bool,
+) -> io::Result<Wrote> {
     let mut bytes = 0;
     while !outbox.is_empty() {
         if bytes >= budget {
@@ -355,11 +383,9 @@ fn write_all<S: stream::Stream>(socket: &S, outbox: &mut Outbox, budget: u64) ->
                 (wanted, socket.send_file(file, offset, wanted))
             }
             None => match (outbox.sole(), outbox.pieces()) {
-                (Some(bytes), _) => {
-                    (bytes.len() as u64, socket.send(&[IoSlice::new(bytes)], false))
-                }
-                (None, ..=FEW) => send_slices::<S, FEW>(socket, outbox),
-                _ => send_slices::<S, SLICES>(socket, outbox),
+                (Some(bytes), _) => (bytes.len() as u64, socket.send(&[IoSlice::new(bytes)], last)),
+                (None, ..=FEW) => send_slices::<S, FEW>(socket, outbox, last),
+                _ => send_slices::<S, SLICES>(socket, outbox, last),
             },
         };
         match result {

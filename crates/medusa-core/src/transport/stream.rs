@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 pub(super) trait Stream {
-    /// Sends slices with one system call; `more` says that a file follows at once.
+    /// Sends slices with one system call; `more` says that a file or the end follows at once.
     fn send(&self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
 
     /// Sends a part of a file without bringing it into memory.

@@ -121,7 +121,7 @@ impl FtpSession {
         let peer = cx.peer().remote.ip();
         let next = Name { serial: self.serial, index: 0 };
         let acceptor = DataAcceptor { control: cx.remote(), next, peer };
-        let bind = vec![SocketAddr::new(ip, lease.port)];
+        let bind = lease.ports().iter().map(|&port| SocketAddr::new(ip, port)).collect();
         let inlet = cx.listen_private(bind, Box::new(acceptor), self.is_protected);
         self.channel = Channel::Binding { inlet, lease, tries: tries - 1, extended };
         self.is_busy = true;

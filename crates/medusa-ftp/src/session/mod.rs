@@ -36,7 +36,7 @@ use crate::telnet;
 
 pub(crate) use crate::home::Rights;
 use channel::Channel;
-use transfer::Transfer;
+use transfer::{Announce, Transfer};
 
 /// The longest line: a path of 4,095 octets, each of which may be doubled.
 const LINE: usize = 8 * 1024 + 64;
@@ -225,7 +225,8 @@ impl FtpSession {
             Command::Smnt => say(cx, 502, "Nothing can be mounted"),
             Command::Quit => {
                 say(cx, 221, "Goodbye");
-                cx.close();
+                // Who has said QUIT has nothing more to say.
+                cx.close_unheard();
             }
             Command::Noop => say(cx, 200, "Here I am"),
             Command::Clnt => say(cx, 200, "Noted"),
@@ -412,8 +413,12 @@ impl Session for FtpSession {
             Ok(listening) => return self.listening(cx, listening),
             Err(note) => note,
         };
-        match note.downcast::<Report>() {
-            Ok(report) => self.reported(cx, report),
+        let note = match note.downcast::<Report>() {
+            Ok(report) => return self.reported(cx, report),
+            Err(note) => note,
+        };
+        match note.downcast::<Announce>() {
+            Ok(announce) => self.announced(cx, announce),
             Err(_) => debug_assert!(false, "a control connection hears of its data connections"),
         }
     }

@@ -27,8 +27,22 @@ use crate::telnet::push_name;
 /// So many names are tried for STOU.
 const NAMES: u32 = 1000;
 
+/// A file up to this length may be gone before its 150 is said, which then leaves with the last reply.
+const SHORT: u64 = 64 * 1024;
+/// So often a session tells itself to say 150, until it does: in the same turn of its shard the data
+/// connection reports that it stands, begins, and reports that all is sent.
+const HOPS: u8 = 3;
+
+/// Said to oneself: that 150 is due after so many more of these.
+pub(super) struct Announce {
+    serial: u64,
+    hops: u8,
+}
+
 /// A transfer under way.
 pub(super) struct Transfer {
+    /// The 150, until it is said.
+    announcement: Option<(ReplySlot, Bytes)>,
     slot: ReplySlot,
     /// What the data connection is to do, until it stands.
     work: Option<Work>,
@@ -72,7 +86,8 @@ impl FtpSession {
                     false => format!("Here it comes ({length} bytes)"),
                 };
                 let work = |moved| Work::Send { make, moved, pace };
-                session.start(cx, work, text.as_bytes(), record);
+                let is_short = length <= SHORT;
+                session.start(cx, work, text.as_bytes(), is_short, record);
             }
             Err(error) => refuse(cx, &error),
         });
@@ -132,7 +147,8 @@ impl FtpSession {
                 let tray = Tray { sink: Sink::new(upload, how), gathered: Vec::new() };
                 let record = session.record(cx, 'i', &shown);
                 let pace = session.pace(true);
-                session.start(cx, |moved| Work::Receive { tray, moved, pace }, &text, record);
+                let work = |moved| Work::Receive { tray, moved, pace };
+                session.start(cx, work, &text, false, record);
             }
             Err(error) => refuse(cx, &error),
         });
@@ -172,7 +188,7 @@ impl FtpSession {
                 let make = Box::new(move || how.apply(Box::new(pooled(lines))));
                 let pace = Pace::default();
                 let work = |moved| Work::Send { make, moved, pace };
-                session.start(cx, work, b"Here it comes", None);
+                session.start(cx, work, b"Here it comes", false, None);
             }
             Err(error) => refuse(cx, &error),
         });
@@ -206,16 +222,22 @@ impl FtpSession {
         cx: &mut Cx<'_>,
         work: impl FnOnce(Arc<AtomicU64>) -> Work,
         text: &[u8],
+        is_short: bool,
         record: Option<Record>,
     ) {
         let moved = Arc::<AtomicU64>::default();
         let mut work = Some(work(Arc::clone(&moved)));
         // The text may hold a name, which is octets.
-        cx.compose(|out| {
-            for part in [b"150 ", text, b"\r\n"] {
-                out.extend_from_slice(part);
+        let reply = [b"150 ", text, b"\r\n"].concat();
+        let may_be_done_at_once =
+            is_short && matches!(self.channel, Channel::Open(..) | Channel::Listening { .. });
+        let announcement = match may_be_done_at_once {
+            true => Some((cx.reserve(), Bytes::from(reply))),
+            false => {
+                cx.write(&reply);
+                None
             }
-        });
+        };
         match &self.channel {
             Channel::Open(remote, _) => {
                 if let Some(work) = work.take() {
@@ -237,14 +259,31 @@ impl FtpSession {
             _ => cx.arm(DATA, PATIENCE),
         }
         let (slot, began) = (cx.reserve(), cx.now());
+        if announcement.is_some() {
+            // Behind what the data connection was told.
+            cx.notify(cx.address(), Announce { serial: self.serial, hops: HOPS });
+        }
+        let (is_abandoned, cut) = (false, None);
         let transfer =
-            Transfer { slot, work, is_abandoned: false, moved, began, record, cut: None };
+            Transfer { announcement, slot, work, is_abandoned, moved, began, record, cut };
         self.transfer = Some(Box::new(transfer));
         // It may have come, and been refused, while the storage was asked.
         if matches!(self.channel, Channel::None) {
             self.conclude(cx, Err(Failure::Lost));
         } else if matches!(self.channel, Channel::Unbound) {
             self.conclude(cx, Err(Failure::Insecure));
+        }
+    }
+
+    /// Says 150 if it is time and nothing came of the transfer meanwhile.
+    pub(super) fn announced(&mut self, cx: &mut Cx<'_>, announce: Announce) {
+        let Announce { serial, hops } = announce;
+        let Some(transfer) = self.transfer.as_mut().filter(|_| serial == self.serial) else {
+            return;
+        };
+        match hops.checked_sub(1) {
+            Some(hops) => cx.notify(cx.address(), Announce { serial, hops }),
+            None => transfer.announce(cx),
         }
     }
 
@@ -322,8 +361,9 @@ impl FtpSession {
 
     /// Says how it ended.
     fn conclude(&mut self, cx: &mut Cx<'_>, result: Result<(), Failure>) {
-        let Some(transfer) = self.transfer.take() else { return };
+        let Some(mut transfer) = self.transfer.take() else { return };
         cx.disarm(DATA);
+        transfer.announce(cx);
         let Transfer { slot, is_abandoned, moved, began, record, work, .. } = *transfer;
         // An upload that never began is dropped here; it holds nothing that would take long to end.
         drop(work);
@@ -373,6 +413,7 @@ impl FtpSession {
     /// STAT during a transfer: before the transfer's own last reply.
     pub(super) fn tell_progress(&mut self, cx: &mut Cx<'_>) {
         let Some(transfer) = &mut self.transfer else { return };
+        transfer.announce(cx);
         let moved = transfer.moved.load(Ordering::Relaxed);
         let text = match transfer.work.is_some() {
             true => "Waiting for the data connection".to_owned(),
@@ -397,6 +438,15 @@ impl FtpSession {
         let mark = if self.visit.is_some() && self.user == "anonymous" { 'a' } else { 'r' };
         let record = Record::new(path, self.how, direction, mark, &self.user);
         Some(record.of(cx.peer().remote.ip()).to(access.cloned(), counts.cloned()))
+    }
+}
+
+impl Transfer {
+    /// Says 150, if it wasn't said.
+    fn announce(&mut self, cx: &mut Cx<'_>) {
+        if let Some((slot, reply)) = self.announcement.take() {
+            cx.fulfil_bytes(slot, reply);
+        }
     }
 }
 

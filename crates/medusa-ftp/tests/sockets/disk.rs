@@ -1,7 +1,7 @@
 //! Uploads on a disk: whole or in part, and what is left of what was there.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -299,5 +299,42 @@ fn a_large_folder_is_listed_while_others_are_served() {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), 3000);
+    }
+}
+
+#[test]
+fn a_short_files_two_replies_leave_together_once_it_has_gone() {
+    let fixture = Fixture::new(|builder| builder);
+    fixture.write("short", "hello");
+    fixture.write("long", vec![b'x'; 200_000]);
+    let mut control = fixture.alice();
+    let mut data = connect(control.passive());
+    control.say("RETR short");
+    let mut replies = [0; 100];
+    let count = control.reader.get_mut().read(&mut replies).unwrap();
+    let replies = String::from_utf8_lossy(&replies[..count]);
+    assert_eq!(replies, "150 Here it comes (5 bytes)\r\n226 Done\r\n");
+    let mut content = Vec::new();
+    data.read_to_end(&mut content).unwrap();
+    assert_eq!(content, b"hello");
+    // A client that connects only when it has heard 150 hears it, for both.
+    for name in ["short", "long"] {
+        let port = control.passive();
+        assert!(control.ask(format!("RETR {name}")).starts_with("150 "));
+        let mut data = connect(port);
+        assert!(data.read_to_end(&mut content).unwrap() > 0);
+        assert_eq!(control.hear(), "226 Done");
+    }
+}
+
+#[test]
+fn what_follows_quit_takes_no_reply_away() {
+    let fixture = Fixture::new(|builder| builder);
+    for line in ["QUIT", "QUIT\r\nNOOP", "NOOP\r\nQUIT"] {
+        let mut control = fixture.alice();
+        control.say(line);
+        let mut said = String::new();
+        control.reader.read_to_string(&mut said).unwrap();
+        assert!(said.ends_with("221 Goodbye\r\n"), "{line}: {said}");
     }
 }

@@ -14,7 +14,7 @@ use crate::data::{Order, Report};
 use crate::home::{Visit, Visitor};
 use crate::passive::PortRange;
 use crate::service::{FtpBuilder, FtpService};
-use crate::session::{FtpSession, Rights, Shared};
+use crate::session::{Announce, FtpSession, Rights, Shared};
 use crate::storage::Memory;
 
 /// Knows alice, whose password is `secret`, and mallory, who finds nothing.
@@ -158,6 +158,10 @@ impl World {
     fn carry(&mut self, asked: Asked) {
         let is_secured = matches!(asked, Asked::ConnectAsTlsServer(..));
         match asked {
+            Asked::Notify(_, note) if note.is::<Announce>() => {
+                let announce = note.downcast::<Announce>().expect("one was looked at");
+                self.control.notify(announce);
+            }
             Asked::Notify(_, note) => {
                 let order = note.downcast::<Order>().expect("an order");
                 if let Some(data) = &mut self.data {
@@ -165,16 +169,15 @@ impl World {
                 }
             }
             Asked::Listen(id, bind, acceptor, secured) => {
-                assert_eq!(bind.len(), 1);
-                if self.taken.contains(&bind[0].port()) {
+                let Some(&bound) = bind.iter().find(|at| !self.taken.contains(&at.port())) else {
                     let bound = Err(std::io::ErrorKind::AddrInUse.into());
                     self.control.notify(Listening { id, bound });
                     return;
-                }
+                };
                 self.transcript += if secured { "[listens for TLS]\r\n" } else { "" };
                 (self.acceptor, self.inlet) = (Some(acceptor), Some(id));
                 self.listened += 1;
-                self.control.notify(Listening { id, bound: Ok(bind[0]) });
+                self.control.notify(Listening { id, bound: Ok(bound) });
             }
             Asked::Unlisten(id) if self.inlet == Some(id) => {
                 (self.acceptor, self.inlet) = (None, None);
