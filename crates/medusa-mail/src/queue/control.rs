@@ -4,7 +4,9 @@
 //! A file's name comes to be at once, so no half request is ever seen; the worker removes it as it takes it.
 //! Nothing is lost by a crash that hasn't been asked for again.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use super::EntryId;
@@ -59,17 +61,23 @@ pub(super) fn put(folder: &Path, request: &Request) -> Result<(), Error> {
 
 /// Takes all requests. What isn't one is left where it is.
 pub(super) fn take(folder: &Path) -> Result<Vec<Request>, Error> {
-    let mut requests = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::at(folder))? {
-        let entry = entry.map_err(Error::at(folder))?;
-        let request = entry.file_name().to_str().and_then(Request::parse);
-        if let Some(request) = request
-            && fs::remove_file(entry.path()).is_ok()
-        {
-            requests.push(request);
-        }
-    }
-    Ok(requests)
+    let entries = fs::read_dir(folder).map_err(Error::at(folder))?;
+    take_named(folder, entries.map(|entry| Ok(entry?.file_name())))
+}
+
+/// All names are read before the first request is taken: one that is taken is never lost to an error.
+fn take_named(
+    folder: &Path,
+    names: impl Iterator<Item = io::Result<OsString>>,
+) -> Result<Vec<Request>, Error> {
+    let names: io::Result<Vec<OsString>> = names.collect();
+    let names = names.map_err(Error::at(folder))?;
+    let taken = names.iter().filter_map(|name| {
+        let request = Request::parse(name.to_str()?)?;
+        fs::remove_file(folder.join(name)).ok()?;
+        Some(request)
+    });
+    Ok(taken.collect())
 }
 
 #[cfg(test)]
@@ -96,5 +104,15 @@ mod tests {
         assert_eq!(taken, wanted);
         assert_eq!(take(folder.path()).unwrap(), []);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_folder_that_can_not_be_read_to_its_end_loses_no_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let request = Request { id: None, action: Action::Retry };
+        put(folder.path(), &request).unwrap();
+        let names = [Ok(request.file_name().into()), Err(io::Error::other("broken"))];
+        assert!(take_named(folder.path(), names.into_iter()).is_err());
+        assert_eq!(take(folder.path()).unwrap(), [request]);
     }
 }

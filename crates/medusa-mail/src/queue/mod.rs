@@ -305,13 +305,7 @@ impl Queue for DiskQueue {
     }
 
     fn entries(&self) -> Result<Vec<Queued>, Error> {
-        let shared = self.shared()?;
-        let mut entries = Vec::new();
-        for (folder, held) in [(WAITING, false), (HELD, true)] {
-            entries.extend(shared.ids(folder)?.into_iter().map(|id| Queued { id, held }));
-        }
-        entries.sort_by(|one, other| one.id.cmp(&other.id));
-        Ok(entries)
+        entries_in(&self.shared()?.folder)
     }
 
     fn envelope(&self, id: &EntryId) -> Result<Envelope, Error> {
@@ -508,6 +502,17 @@ fn read_envelope(path: &Path) -> Result<Envelope, Error> {
         return Err(Error::Envelope("too long"));
     }
     Envelope::parse(&fs::read(path).map_err(Error::at(path))?)
+}
+
+/// All entries of the queue in a folder, oldest first.
+fn entries_in(folder: &Path) -> Result<Vec<Queued>, Error> {
+    let mut entries = Vec::new();
+    for (name, held) in [(WAITING, false), (HELD, true)] {
+        let ids = ids_in(&folder.join(name))?;
+        entries.extend(ids.into_iter().map(|id| Queued { id, held }));
+    }
+    entries.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(entries)
 }
 
 /// The names in a folder that are ids.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::{CONTROL, HELD, LOCK, MESSAGES, REMARKS, WAITING, control, ids_in, read_envelope};
+use super::{CONTROL, HELD, LOCK, MESSAGES, REMARKS, WAITING, control, entries_in, read_envelope};
 use crate::{EntryId, Envelope, Error, Queued, Request};
 
 /// The queue in a folder, as an operator's tool sees it. It needs no lock and makes nothing.
@@ -35,13 +35,7 @@ impl QueueView {
     ///
     /// The folders can't be read.
     pub fn entries(&self) -> Result<Vec<Queued>, Error> {
-        let mut entries = Vec::new();
-        for (folder, held) in [(WAITING, false), (HELD, true)] {
-            let ids = ids_in(&self.folder.join(folder))?;
-            entries.extend(ids.into_iter().map(|id| Queued { id, held }));
-        }
-        entries.sort_by(|one, other| one.id.cmp(&other.id));
-        Ok(entries)
+        entries_in(&self.folder)
     }
 
     /// An entry's envelope.
