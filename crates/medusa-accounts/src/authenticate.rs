@@ -82,7 +82,7 @@ pub struct Attempt {
     pub service: Arc<str>,
     /// Where the login comes from.
     pub peer: IpAddr,
-    /// The name that was given (RFC 4616's *authcid*).
+    /// The name that was given (RFC 4616's *authcid*), as SASLprep prepares it; so is the password.
     pub name: String,
     /// Whom to act for, if that was said (RFC 4422 §3.4.1's *authzid*). Never empty.
     pub authzid: Option<String>,

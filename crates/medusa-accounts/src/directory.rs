@@ -296,8 +296,8 @@ pub(crate) mod tests {
         let mail = |list: &[&str]| User { mail: texts(list), ..good() };
         let services = |list: &[&str]| User { services: Some(texts(list)), ..good() };
         for (got, expected) in [
-            (problem([("a b", good())]), "\"a b\": a name has ASCII"),
-            (problem([("../etc", good())]), "\"../etc\": a name has ASCII"),
+            (problem([("a b", good())]), "\"a b\": a name has letters"),
+            (problem([("../etc", good())]), "\"../etc\": a name has letters"),
             (problem([("a..b", good())]), "\"a..b\": a name has no `..`"),
             (problem([("-a", good())]), "-a: a name starts with"),
             (problem([("", good())]), "\"\": an account needs a name"),

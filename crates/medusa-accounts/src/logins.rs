@@ -5,6 +5,7 @@
 //! [`ask`](crate::ask).
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,7 +14,7 @@ use std::{
 
 use crate::{
     Admission, Attempt, Authenticate, Credentials, Denial, Identity, Outcome, Password,
-    ScramRecord, Throttle, ThrottleLimits, sasl::Mechanism, throttle::network,
+    ScramRecord, Throttle, ThrottleLimits, sasl::Mechanism, secret::prepared, throttle::network,
 };
 
 /// Who somebody is, or why not.
@@ -76,6 +77,8 @@ pub struct PendingLogin {
     wait: Duration,
     attempt: Attempt,
     password: Option<Password>,
+    /// Whether SASLprep has a form for all of it.
+    is_prepared: bool,
     ticket: Ticket,
 }
 
@@ -109,14 +112,18 @@ impl Logins {
             .collect()
     }
 
-    /// Begins a login. Doesn't block.
+    /// Begins a login. Doesn't block. Name and password are prepared by SASLprep (RFC 4013), whoever
+    /// answers.
     pub fn begin(&self, origin: &Origin, question: Question, now: Instant) -> Begun {
         let (name, authzid, password) = match question {
             Question::Password(Credentials { name, authzid, password }) => {
-                (name, authzid, Some(password))
+                (name, authzid, Some(password.into_prepared()))
             }
             Question::ScramKeys { name, authzid } => (name, authzid, None),
         };
+        let form = prepared(&name).map(Cow::into_owned);
+        let is_prepared = form.is_some() && !matches!(password, Some(None));
+        let (name, password) = (form.unwrap_or(name), password.flatten());
         let peer = origin.peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let attempt = Attempt { service: origin.service.clone(), peer, name, authzid, at: now };
         let admission = self.0.throttle().admit(peer, &attempt.name, now);
@@ -145,7 +152,7 @@ impl Logins {
             ticket.settle(&verdict);
             return Begun::Answered(Answer::Verdict(verdict));
         }
-        Begun::Pending(PendingLogin { wait, attempt, password, ticket })
+        Begun::Pending(PendingLogin { wait, attempt, password, is_prepared, ticket })
     }
 }
 
@@ -177,12 +184,18 @@ impl PendingLogin {
     /// Looks it up, in the offload pool: this blocks. The outcome is counted even if the client
     /// has left meanwhile.
     pub fn run(self) -> Answer {
-        let Self { wait, mut attempt, password, ticket } = self;
+        let Self { wait, mut attempt, password, is_prepared, ticket } = self;
         // The clock isn't asked: what was to pass has passed.
         attempt.at += wait;
         let banned = ticket.logins.throttle().banned(attempt.peer, &attempt.name, attempt.at);
         if let Some(retry_after) = banned {
             return Answer::Verdict(Err(Denial::Throttled { retry_after }));
+        }
+        // RFC 4616 §2, RFC 6856 §2.2: what can't be prepared fails. Nobody can have set it.
+        if !is_prepared {
+            let verdict = Err(Denial::Credentials);
+            ticket.at(attempt.at).settle(&verdict);
+            return Answer::Verdict(verdict);
         }
         let accounts = Arc::clone(&ticket.logins.accounts);
         match password {

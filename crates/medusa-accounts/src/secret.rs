@@ -5,6 +5,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use stringprep::tables;
+use unicode_normalization::UnicodeNormalization;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::Error;
@@ -33,11 +35,17 @@ impl Password {
         &self.0
     }
 
-    /// The form that is hashed: by SASLprep (RFC 4013), and untouched where SASLprep knows no
-    /// answer, because its tables end with Unicode 3.2 and an emoji is a fine password.
-    /// PostgreSQL does the same, and SCRAM clients that don't prepare still get in.
+    /// The form that is hashed: [`prepared`].
     pub(crate) fn prepared(&self) -> Zeroizing<String> {
-        Zeroizing::new(prepared(&self.0).into_owned())
+        Zeroizing::new(prepared(&self.0).unwrap_or(Cow::Borrowed(&self.0)).into_owned())
+    }
+
+    /// The same in that form; `None` where it has none, so that nobody can have set it.
+    pub(crate) fn into_prepared(self) -> Option<Self> {
+        match prepared(&self.0)? {
+            Cow::Borrowed(_) => Some(self),
+            Cow::Owned(form) => Some(Self::new(form)),
+        }
     }
 
     /// Whether this password may be *set*. Reading is more lenient than writing: what is refused
@@ -46,13 +54,16 @@ impl Password {
     /// # Errors
     ///
     /// [`Error::UnusablePassword`] for one that is empty or too long, or holds a control character
-    /// (RFC 7617 §2 forbids them in HTTP, and line protocols can't carry them).
+    /// (RFC 7617 §2 forbids them in HTTP, and line protocols can't carry them) or another one that
+    /// SASLprep forbids.
     pub fn check_usable(&self) -> Result<(), Error> {
-        let rules: [(bool, &'static str); 4] = [
+        let form = prepared(&self.0).map(Cow::into_owned).map(Zeroizing::new);
+        let rules: [(bool, &'static str); 5] = [
             (self.0.is_empty(), "it is empty"),
             (self.0.len() > PASSWORD_OCTETS, "it is longer than 1024 octets"),
             (self.0.chars().any(char::is_control), "it holds a control character"),
-            (self.prepared().is_empty(), "nothing of it is visible"),
+            (form.is_none(), "it holds a character that SASLprep forbids"),
+            (form.is_some_and(|form| form.is_empty()), "nothing of it is visible"),
         ];
         match rules.into_iter().find(|(broken, _)| *broken) {
             Some((_, why)) => Err(Error::UnusablePassword(why)),
@@ -67,9 +78,36 @@ impl fmt::Debug for Password {
     }
 }
 
-/// SASLprep where it has an answer, otherwise the text as it is.
-pub(crate) fn prepared(text: &str) -> Cow<'_, str> {
-    stringprep::saslprep(text).unwrap_or(Cow::Borrowed(text))
+/// What SASLprep (RFC 4013) makes of a name or a password, taken as a query: characters that Unicode
+/// 3.2 didn't know are allowed, as an emoji is a fine password. `None` where one is forbidden (§2.3).
+///
+/// The rule for two directions of writing (§2.4) isn't applied: an Arabic password may end with a
+/// digit. SASLprep's successor has dropped it for passwords (RFC 8265 §4.2).
+pub(crate) fn prepared(text: &str) -> Option<Cow<'_, str>> {
+    if text.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic()) {
+        return Some(Cow::Borrowed(text));
+    }
+    // §2.1 and §2.2.
+    let space = |c| if tables::non_ascii_space_character(c) { ' ' } else { c };
+    let mapped = text.chars().map(space).filter(|c| !tables::commonly_mapped_to_nothing(*c));
+    let form: String = mapped.nfkc().collect();
+    if form.chars().any(is_forbidden) { None } else { Some(Cow::Owned(form)) }
+}
+
+/// RFC 4013 §2.3, table by table. Those of surrogates has nothing that a `char` can be.
+fn is_forbidden(c: char) -> bool {
+    let forbidden = [
+        tables::non_ascii_space_character,
+        tables::ascii_control_character,
+        tables::non_ascii_control_character,
+        tables::private_use,
+        tables::non_character_code_point,
+        tables::inappropriate_for_plain_text,
+        tables::inappropriate_for_canonical_representation,
+        tables::change_display_properties_or_deprecated,
+        tables::tagging_character,
+    ];
+    forbidden.iter().any(|table| table(c))
 }
 
 /// Random octets from the system.
@@ -98,13 +136,24 @@ mod tests {
             ("\u{aa}", "a"),
             ("\u{2168}", "IX"),
             ("\u{a0}x", " x"),
-            // Prohibited (RFC 4013 §2.3, §2.4) or unassigned in Unicode 3.2: as it is.
-            ("\u{7}", "\u{7}"),
+            // Unassigned in Unicode 3.2, beside what is not; two directions.
+            ("a\u{308}\u{1f40d}", "\u{e4}\u{1f40d}"),
             ("\u{627}1", "\u{627}1"),
-            ("\u{1f40d}", "\u{1f40d}"),
+            // Forbidden: as it is, and it can't have been set.
+            ("\u{7}", "\u{7}"),
         ] {
             assert_eq!(*Password::new(given).prepared(), expected, "{given:?}");
         }
+    }
+
+    /// RFC 4013 §2.3.
+    #[test]
+    fn what_saslprep_forbids_has_no_form() {
+        for text in ["\u{7}", "x\u{7f}", "\u{80}", "\u{e000}", "\u{fffd}", "\u{2ff0}", "\u{202a}"] {
+            assert!(Password::new(text).into_prepared().is_none(), "{text:?}");
+            assert!(Password::new(text).check_usable().is_err(), "{text:?}");
+        }
+        assert_eq!(Password::new("a\u{308}").into_prepared().unwrap().reveal(), "\u{e4}");
     }
 
     #[test]

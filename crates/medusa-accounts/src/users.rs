@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use medusa_core::config::{Rate, Size};
 use serde::Deserialize;
+use unicode_normalization::char::is_combining_mark;
 
 use crate::{
     Error, FileRight, HashCost, KeyPath, Password, SCRAM_ITERATIONS, ScramKeys, StoredHash,
@@ -116,14 +117,17 @@ impl Users {
 ///
 /// Why not.
 pub fn check_name(name: &str) -> Result<(), &'static str> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
-    let rules: [(bool, &'static str); 5] = [
+    let plain = |c: char| c.is_alphanumeric() || is_combining_mark(c) || "._-@".contains(c);
+    let form = prepared(name);
+    let rules: [(bool, &'static str); 6] = [
         (name.is_empty(), "an account needs a name"),
-        (name.len() > NAME_OCTETS, "a name has at most 128 characters"),
-        (!name.chars().all(plain), "a name has ASCII letters, digits and `.`, `_`, `-`, `@` only"),
+        (name.len() > NAME_OCTETS, "a name has at most 128 octets"),
+        (!name.chars().all(plain), "a name has letters, digits and `.`, `_`, `-`, `@` only"),
+        (!name.starts_with(char::is_alphanumeric), "a name starts with a letter or a digit"),
+        // One name has one spelling: it is a folder's too.
         (
-            !name.starts_with(|c: char| c.is_ascii_alphanumeric()),
-            "a name starts with a letter or a digit",
+            form.is_none_or(|form| form != name),
+            "a name is written in the form that SASLprep gives it",
         ),
         (name.ends_with('.') || name.contains(".."), "a name has no `..` and no dot at its end"),
     ];
@@ -138,7 +142,7 @@ pub fn same_name(one: &str, other: &str) -> bool {
 /// The form in which names are compared: what SASLprep makes of it (RFC 4616 §2), and no case, as
 /// nobody can be expected to know how the administrator wrote it.
 pub(crate) fn folded_name(name: &str) -> String {
-    prepared(name).to_ascii_lowercase()
+    prepared(name).as_deref().unwrap_or(name).to_lowercase()
 }
 
 /// A kind, or a kind and a name, as the configuration writes them.
@@ -186,6 +190,26 @@ pub(crate) mod tests {
             let error = read(pairs).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
+    }
+
+    #[test]
+    fn names_have_letters_of_any_script_in_one_spelling() {
+        for name in [
+            "alice",
+            "a.b@c.test",
+            "j\u{f6}rg",
+            "\u{65e5}\u{672c}",
+            "\u{939}\u{93f}\u{902}\u{926}\u{940}",
+        ] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        for name in
+            ["jo\u{308}rg", "\u{ff41}", "\u{1f40d}", "a\u{ad}b", "a b", "\u{308}a", "a\u{7}"]
+        {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+        assert!(same_name("J\u{d6}RG", "jo\u{308}rg") && same_name("ALICE", "\u{ff41}lice"));
+        assert!(!same_name("jorg", "j\u{f6}rg"));
     }
 
     #[test]
