@@ -191,7 +191,8 @@ fn a_hundred_thousand_messages_are_listed_by_their_names() {
     }
     for number in 0..COUNT {
         // Empty: whoever reads one learns that its name lies.
-        let path = new.join(format!("{}.M1P1Q{number}.host,S=1000,W=1024", 1_700_000_000 + number));
+        let path =
+            new.join(format!("{}.M1P1Q{number}.host,S=1000,W=1024,U=0", 1_700_000_000 + number));
         fs::File::create(path).expect("a file");
     }
     let before = server.resident_octets();

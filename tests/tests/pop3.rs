@@ -31,7 +31,7 @@ fn site() -> Site {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it runs");
     child.stdin.take().expect("a pipe").write_all(b"secret\n").expect("read");
     assert!(child.wait().expect("it ends").success());
-    for name in ["1.a.host,S=23,W=23", "2.b.host"] {
+    for name in ["1.a.host,S=23,W=23,U=0", "2.b.host"] {
         site.write(&format!("mail/alice/new/{name}"), "Subject: one\r\n\r\nHello\r\n");
     }
     site
@@ -77,8 +77,8 @@ fn a_server_that_is_killed_leaves_no_lock_and_has_removed_nothing() {
     let mut last = String::new();
     stream.read_line(&mut last).expect("answered");
     assert_eq!(last, "+OK bye\r\n");
-    assert!(!site.path("mail/alice/new/1.a.host,S=23,W=23").exists());
-    assert!(site.path("mail/alice/new/2.b.host,S=23,W=23").exists());
+    assert!(!site.path("mail/alice/new/1.a.host,S=23,W=23,U=0").exists());
+    assert!(site.path("mail/alice/new/2.b.host,S=23,W=23,U=0").exists());
     drop(stream);
     server.end();
 }

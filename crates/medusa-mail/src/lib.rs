@@ -11,15 +11,18 @@
 //!
 //! Everything here blocks, but for commits: those go to a thread of the store that shares the disk's
 //! syncs among all that wait (group commit) and calls back. It knows no protocol, no addresses and no
-//! accounts beyond their names, and looks into no message.
+//! accounts beyond their names. It looks into messages for one thing alone: whether their headers are ASCII, and
+//! what stands in for them where that is wanted ([`Surrogate`]).
 
 pub mod disk;
 
 mod commit;
 mod error;
 mod maildir;
+mod measured;
 mod queue;
 mod store;
+mod surrogate;
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -32,4 +35,5 @@ pub use queue::{
     Action, Body, DiskQueue, EntryId, Envelope, Queue, QueueView, Queued, Queuing, Recipient,
     Request,
 };
-pub use store::{Incoming, MailStore, Maildrop, Message};
+pub use store::{Content, Incoming, MailStore, Maildrop, Message};
+pub use surrogate::Surrogate;

@@ -1,7 +1,9 @@
 //! What a protocol asks of mail storage, so that another store can stand in for the Maildirs.
 
 use std::fs::File;
+use std::io::Read;
 
+use crate::measured::{Measured, Sizes};
 use crate::{Error, Then};
 
 /// Takes messages for accounts, and opens their maildrops. Methods block, but for
@@ -95,7 +97,7 @@ pub trait Maildrop: Send + Sync {
     /// # Errors
     ///
     /// [`Error::Missing`] where another program has taken it away.
-    fn read(&self, index: usize) -> Result<File, Error>;
+    fn read(&self, index: usize) -> Result<Content, Error>;
 
     /// Removes messages for good; those that have gone already are no error. All are tried.
     ///
@@ -105,8 +107,47 @@ pub trait Maildrop: Send + Sync {
     fn remove(&self, indices: &[usize]) -> Result<(), Error>;
 }
 
+/// A message's content: a file to be sent from, or the octets themselves.
+#[derive(Debug)]
+pub enum Content {
+    /// An open file, from its beginning.
+    File(File),
+    /// All of it.
+    Octets(Vec<u8>),
+}
+
+impl Content {
+    /// All of it. Blocks where it is a file.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be read.
+    pub fn into_octets(self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Content::Octets(octets) => Ok(octets),
+            Content::File(mut file) => {
+                let mut octets = Vec::new();
+                file.read_to_end(&mut octets).map(|_| octets)
+            }
+        }
+    }
+}
+
+impl From<File> for Content {
+    fn from(file: File) -> Content {
+        Content::File(file)
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(octets: Vec<u8>) -> Content {
+        Content::Octets(octets)
+    }
+}
+
 /// What is known of a message without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Message {
     /// Names it for as long as it stays (RFC 1939 §7): 1 to 70 printable octets.
     pub unique_id: String,
@@ -115,4 +156,26 @@ pub struct Message {
     /// Octets on the wire: each line end counted as CRLF, one that the last line lacks too, no dots
     /// stuffed.
     pub wire_size: u64,
+    /// The same of its [`Surrogate`](crate::Surrogate), if the message can't go as it is to those who read no
+    /// UTF-8 in headers.
+    pub surrogate_size: Option<u64>,
+}
+
+impl Message {
+    /// A message that is so long on disk and on the wire, with headers in ASCII.
+    pub fn new(unique_id: impl Into<String>, size: u64, wire_size: u64) -> Message {
+        Message { unique_id: unique_id.into(), size, wire_size, surrogate_size: None }
+    }
+
+    /// What there is to know of a message with this content, looked up in it.
+    pub fn measured(unique_id: impl Into<String>, content: &[u8]) -> Message {
+        let mut measured = Measured::default();
+        measured.add(content);
+        Self::with_sizes(unique_id, &measured.sizes())
+    }
+
+    pub(crate) fn with_sizes(unique_id: impl Into<String>, sizes: &Sizes) -> Message {
+        let Sizes { size, wire_size, surrogate_size } = *sizes;
+        Message { unique_id: unique_id.into(), size, wire_size, surrogate_size }
+    }
 }

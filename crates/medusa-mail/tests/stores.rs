@@ -3,15 +3,14 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::SystemTime;
 
 use medusa_mail::{
-    Commits, DiskQueue, EntryId, Envelope, Error, MailStore, MaildirStore, Queue, RealDisk,
-    Recipient,
+    Commits, DiskQueue, EntryId, Envelope, Error, MailStore, MaildirStore, Maildrop, Queue,
+    RealDisk, Recipient, Surrogate,
 };
 
 fn store(folder: &Path) -> MaildirStore {
@@ -28,9 +27,11 @@ fn deliver(store: &MaildirStore, accounts: &[&str], text: &[u8]) {
 }
 
 fn text_of(store: &MaildirStore, account: &str, index: usize) -> String {
-    let mut text = String::new();
-    store.open(account).unwrap().read(index).unwrap().read_to_string(&mut text).unwrap();
-    text
+    octets_of(&*store.open(account).unwrap(), index)
+}
+
+fn octets_of(drop: &dyn Maildrop, index: usize) -> String {
+    String::from_utf8(drop.read(index).unwrap().into_octets().unwrap()).unwrap()
 }
 
 #[test]
@@ -85,18 +86,41 @@ fn mail_of_other_programs_is_measured_once_and_found_where_they_move_it() {
         drop.messages().iter().map(|m| (m.unique_id.as_str(), m.size, m.wire_size)).collect();
     assert_eq!(shown[..2], [("5.first.host", 7, 9), ("6.second.host", 2, 3)]);
     assert_eq!(shown.len(), 3);
-    fs::rename(new.join("5.first.host,S=7,W=9"), cur.join("5.first.host,S=7,W=9:2,S")).unwrap();
-    let mut text = String::new();
-    drop.read(0).unwrap().read_to_string(&mut text).unwrap();
-    assert_eq!(text, "a\nb\r\nc\n");
-    assert!(cur.join("6.second.host,S=2,W=3:2,S").exists());
+    fs::rename(new.join("5.first.host,S=7,W=9,U=0"), cur.join("5.first.host,S=7,W=9,U=0:2,S"))
+        .unwrap();
+    assert_eq!(octets_of(&*drop, 0), "a\nb\r\nc\n");
+    assert!(cur.join("6.second.host,S=2,W=3,U=0:2,S").exists());
     // Not measured again: what the names say is taken.
     std::mem::drop(drop);
-    fs::write(cur.join("6.second.host,S=2,W=3:2,S"), "longer\n").unwrap();
-    fs::write(cur.join("5.first.host,S=7,W=9:2,S"), "").unwrap();
+    fs::write(cur.join("6.second.host,S=2,W=3,U=0:2,S"), "longer\n").unwrap();
+    fs::write(cur.join("5.first.host,S=7,W=9,U=0:2,S"), "").unwrap();
     let drop = store.open("alice").unwrap();
     let shown: Vec<_> = drop.messages()[..2].iter().map(|m| (m.size, m.wire_size)).collect();
     assert_eq!(shown, [(7, 9), (2, 3)]);
+}
+
+#[test]
+fn what_has_foreign_headers_is_known_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let text = "Subject: \u{fc}\r\n\r\n\u{fc}\r\n";
+    let surrogate = Surrogate::of(text.as_bytes()).len() as u64;
+    deliver(&store, &["alice"], b"Subject: u\r\n\r\n\xc3\xbc\r\n");
+    deliver(&store, &["alice"], text.as_bytes());
+    let new = folder.path().join("alice/new");
+    // By others, with sizes that are taken as they are, and a line end that goes out as CRLF.
+    fs::write(new.join("5.other.host,S=1,W=2"), text.replace("\r\n", "\n")).unwrap();
+    let check = || {
+        let drop = store.open("alice").unwrap();
+        let shown = drop.messages().iter().map(|m| (m.wire_size, m.surrogate_size));
+        let shown: Vec<_> = shown.collect();
+        assert_eq!(shown, [(2, Some(surrogate)), (18, None), (19, Some(surrogate))]);
+    };
+    check();
+    for entry in fs::read_dir(&new).unwrap() {
+        fs::write(entry.unwrap().path(), "").unwrap();
+    }
+    check();
 }
 
 #[test]

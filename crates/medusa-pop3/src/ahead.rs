@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use medusa_mail::{Error, Maildrop};
+use medusa_mail::{Content, Error, Maildrop};
 
 /// What is read and not left in its file.
 const SMALL: u64 = 16 << 10;
@@ -82,7 +82,10 @@ impl Ahead {
 
 fn open(maildrop: &dyn Maildrop, index: usize) -> Result<Text, Error> {
     let failed = |source| Error::Io { path: "message".into(), source };
-    let file = maildrop.read(index)?;
+    let file = match maildrop.read(index)? {
+        Content::File(file) => file,
+        Content::Octets(octets) => return Ok(Text::Small(octets.into())),
+    };
     let told = maildrop.messages().get(index).map_or(u64::MAX, |message| message.size);
     if told <= SMALL {
         // Room for one octet more, so that its end is seen. A handle may be shared: where it stands says
@@ -117,7 +120,7 @@ mod tests {
     struct Box(Vec<Message>, AtomicUsize);
 
     fn maildrop(sizes: &[u64]) -> Box {
-        let one = |size: &u64| Message { unique_id: "1".into(), size: *size, wire_size: *size };
+        let one = |size: &u64| Message::new("1", *size, *size);
         Box(sizes.iter().map(one).collect(), AtomicUsize::new(0))
     }
 
@@ -126,12 +129,12 @@ mod tests {
             &self.0
         }
 
-        fn read(&self, index: usize) -> Result<File, Error> {
+        fn read(&self, index: usize) -> Result<Content, Error> {
             self.1.fetch_add(1, Ordering::SeqCst);
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&vec![b'x'; self.0[index].size as usize]).unwrap();
             std::io::Seek::rewind(&mut file).unwrap();
-            Ok(file)
+            Ok(file.into())
         }
 
         fn remove(&self, _: &[usize]) -> Result<(), Error> {

@@ -1,5 +1,5 @@
-//! The commands of POP3 (RFC 1939 §3 to §7, RFC 2449 §5, RFC 2595 §4, RFC 5034 §4, RFC 6856 §3): every
-//! verb, its argument, the states in which it may come, and whether others may follow it at once. What
+//! The commands of POP3 (RFC 1939 §3 to §7, RFC 2449 §5, RFC 2595 §4, RFC 5034 §4, RFC 6856 §2.1 and §3):
+//! every verb, its argument, the states in which it may come, and whether others may follow it at once. What
 //! they do is the session's to know.
 
 use medusa_text::{Arguments, Row, States, Table};
@@ -31,6 +31,7 @@ pub(crate) enum Command {
     Auth,
     Stls,
     Lang,
+    Utf8,
 }
 
 /// The whole of POP3. APOP isn't here: it needs passwords that are stored in clear.
@@ -51,6 +52,7 @@ pub(crate) const TABLE: Table<Command> = Table::new(&[
     row("AUTH", Command::Auth, Arguments::Optional,  AUTHORIZATION, false, "AUTH [mechanism [response]]"),
     row("STLS", Command::Stls, Arguments::Forbidden, AUTHORIZATION, false, "STLS"),
     row("LANG", Command::Lang, Arguments::Optional,  States::ANY,   true,  "LANG [language]"),
+    row("UTF8", Command::Utf8, Arguments::Forbidden, AUTHORIZATION, true,  "UTF8"),
 ]);
 
 const fn row(

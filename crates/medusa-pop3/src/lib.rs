@@ -15,6 +15,7 @@ mod replies;
 mod retrieval;
 mod service;
 mod session;
+mod surrogate_text;
 #[cfg(test)]
 mod tests;
 mod visit;

@@ -10,44 +10,52 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use medusa_core::producer::{bytes, chain, dot_stuffed, file, hooked};
 use medusa_core::{Outbox, ProduceError, Produced, Producer};
-use medusa_mail::{Error, Maildrop};
+use medusa_mail::{Error, Maildrop, Surrogate};
 use medusa_text::status;
 use memchr::memchr_iter;
 
 use crate::access::Record;
 use crate::ahead::{Ahead, Text};
 use crate::replies::refuse;
+use crate::surrogate_text::surrogate_text;
+use crate::visit::Visit;
 use crate::wire_text::wire_text;
 
 /// Produces the whole reply that holds a message, or with `lines` its top. A message that is sent, whole or
 /// not, is told to `record`.
 pub(crate) fn retrieval(
-    maildrop: Arc<dyn Maildrop>,
-    ahead: Arc<Ahead>,
+    visit: &Visit,
     index: usize,
     lines: Option<u64>,
     record: Option<Record>,
 ) -> Retrieval {
-    Retrieval { lines, record, state: State::Closed { maildrop, ahead, index } }
+    let (maildrop, ahead) = (Arc::clone(&visit.maildrop), Arc::clone(&visit.ahead));
+    let message = maildrop.messages().get(index);
+    Retrieval {
+        lines,
+        record,
+        is_replaced: message.is_some_and(|message| visit.form().replaces(message)),
+        wire_size: message.map_or(0, |message| visit.form().size(message)),
+        state: State::Closed { maildrop, ahead, index },
+    }
 }
 
 /// Made by [`retrieval`].
 pub(crate) struct Retrieval {
     lines: Option<u64>,
     record: Option<Record>,
+    /// Whether a surrogate is sent in place of the message.
+    is_replaced: bool,
+    /// What RETR says of its size.
+    wire_size: u64,
     state: State,
 }
 
 type Opened = Result<Text, Error>;
 
 enum State {
-    Closed {
-        maildrop: Arc<dyn Maildrop>,
-        ahead: Arc<Ahead>,
-        index: usize,
-    },
-    /// Being opened; what RETR is going to say of its size.
-    Opening(Arc<Mutex<Option<Opened>>>, u64),
+    Closed { maildrop: Arc<dyn Maildrop>, ahead: Arc<Ahead>, index: usize },
+    Opening(Arc<Mutex<Option<Opened>>>),
     Sending(Box<dyn Producer>),
 }
 
@@ -56,9 +64,8 @@ impl Producer for Retrieval {
         match &mut self.state {
             State::Closed { maildrop, ahead, index } => {
                 let index = *index;
-                let wire_size = maildrop.messages().get(index).map_or(0, |m| m.wire_size);
                 if let Some(text) = ahead.take(index) {
-                    self.begin(out, Text::Small(text), wire_size);
+                    self.begin(out, Text::Small(text));
                     return Ok(Produced::More);
                 }
                 let slot = Arc::new(Mutex::new(None));
@@ -75,17 +82,16 @@ impl Producer for Retrieval {
                     drop(maildrop);
                     *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
                 }));
-                self.state = State::Opening(slot, wire_size);
+                self.state = State::Opening(slot);
                 Ok(Produced::Pending)
             }
-            State::Opening(slot, wire_size) => {
+            State::Opening(slot) => {
                 // Who holds the slot alone knows that the job is gone, whatever it left.
                 let is_alone = Arc::strong_count(slot) == 1;
                 let opened = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let wire_size = *wire_size;
                 match opened {
                     Some(Ok(text)) => {
-                        self.begin(out, text, wire_size);
+                        self.begin(out, text);
                         Ok(Produced::More)
                     }
                     Some(Err(error)) => {
@@ -106,16 +112,24 @@ impl Producer for Retrieval {
 
 impl Retrieval {
     /// Says that it comes, and has it come.
-    fn begin(&mut self, out: &mut Outbox, text: Text, wire_size: u64) {
+    fn begin(&mut self, out: &mut Outbox, text: Text) {
         out.compose(|reply| match self.lines {
-            None => status::ok(reply, &format!("{wire_size} octets")),
+            None => status::ok(reply, &format!("{} octets", self.wire_size)),
             Some(_) => status::ok(reply, "top of the message"),
         });
+        let text = match text {
+            Text::Small(text) if self.is_replaced => Text::Small(Surrogate::of(&text).into()),
+            text => text,
+        };
         let text: Box<dyn Producer> = match text {
             Text::Small(text) if self.lines.is_none() && is_wire_text(&text) => {
                 Box::new(chain(bytes(text), bytes(Bytes::from_static(b".\r\n"))))
             }
             Text::Small(text) => Box::new(dot_stuffed(wire_text(bytes(text), self.lines))),
+            Text::Large(opened, length) if self.is_replaced => {
+                let text = surrogate_text(file(opened, length));
+                Box::new(dot_stuffed(wire_text(text, self.lines)))
+            }
             Text::Large(opened, length) => {
                 Box::new(dot_stuffed(wire_text(file(opened, length), self.lines)))
             }

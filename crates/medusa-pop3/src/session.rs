@@ -8,7 +8,8 @@
 //! | `Exchanging` | a line | as the mechanism wants | `Exchanging`, `Entering` |
 //! | `Entering` | a verdict, then the maildrop | `+OK` | `Transaction` |
 //! | `Exchanging`, `Entering` | a denial, no maildrop | `-ERR [AUTH]`, `[LOGIN-DELAY]`, `[IN-USE]`, `[SYS/…]` | `Greeted` |
-//! | `Greeted`, `Named` | STLS | `+OK`, then TLS | `Greeted` |
+//! | `Greeted`, `Named` | UTF8 | `+OK` | the same, and messages as they are |
+//! | `Greeted`, `Named` | STLS | `+OK`, then TLS; `-ERR` after UTF8 | `Greeted` |
 //! | `Transaction` | RETR, LIST, … | | `Transaction` |
 //! | `Transaction` | QUIT | waits until all before it is sent, then for the removals | `Leaving` |
 //! | `Leaving` | the removals are made, or not | `+OK`, `-ERR` | closed |
@@ -34,7 +35,7 @@ use crate::commands::{Command, GREETED, NAMED, TABLE, TRANSACTION};
 use crate::login_delay::LoginDelay;
 use crate::replies::TEMPORARY;
 use crate::retrieval::retrieval;
-use crate::visit::{Column, Visit, number_of};
+use crate::visit::{Column, Form, Visit, number_of};
 use crate::{Maildrops, PlaintextLogin};
 
 /// The longest line, without its end. RFC 2449 §4 has 255 octets for a command, and RFC 5034 §4 wants as
@@ -65,6 +66,7 @@ pub(crate) struct Pop3Session {
     /// A login that has to wait after failed ones. Boxed: it is rare, and most of a session's size.
     waiting: Option<Box<Waiting<Self>>>,
     errors: u32,
+    form: Form,
 }
 
 enum State {
@@ -79,7 +81,8 @@ enum State {
 
 impl Pop3Session {
     pub(crate) fn new(shard: Rc<Shard>) -> Pop3Session {
-        Pop3Session { shard, state: State::Greeted, waiting: None, errors: 0 }
+        let (state, form) = (State::Greeted, Form::default());
+        Pop3Session { shard, state, waiting: None, errors: 0, form }
     }
 }
 
@@ -174,6 +177,10 @@ impl Pop3Session {
             Command::Auth => self.auth(cx, line.trimmed()),
             Command::Stls => self.stls(cx),
             Command::Lang => language(cx, line.trimmed()),
+            Command::Utf8 => {
+                self.form = Form::Utf8;
+                cx.compose(|out| ok(out, "UTF-8 it is"));
+            }
             command => {
                 if let State::Transaction(visit) = &mut self.state {
                     let access = self.shard.access.as_ref();
@@ -204,7 +211,7 @@ impl Pop3Session {
         }
     }
 
-    /// RFC 2449 §6, RFC 3206 §6, RFC 5034 §3, RFC 6856 §3. What isn't here isn't done.
+    /// RFC 2449 §6, RFC 3206 §6, RFC 5034 §3, RFC 6856 §2 and §3. What isn't here isn't done.
     fn capabilities(&self, cx: &mut Cx<'_>) {
         let confidential = self.is_confidential(cx);
         let is_inside = matches!(self.state, State::Transaction(_));
@@ -217,7 +224,8 @@ impl Pop3Session {
                 out.extend_from_slice(b"\r\n");
             };
             say(
-                "TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nLANG",
+                "TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\nLANG\r\n\
+                 UTF8 USER",
             );
             if confidential {
                 say("USER");
@@ -294,6 +302,9 @@ impl Pop3Session {
         } else if cx.is_secured() {
             // RFC 2595 §4.
             self.error(cx, "TLS is there already");
+        } else if self.form == Form::Utf8 {
+            // RFC 6856 §2.1.
+            self.error(cx, "STLS comes before UTF8");
         } else {
             cx.compose(|out| ok(out, "begin TLS"));
             cx.start_tls();
@@ -354,8 +365,7 @@ fn transact(
                 let (account, id) = (visit.account(), visit.unique_id(index));
                 Record::new(sink, cx.peer(), cx.wall_clock(), account, verb, id)
             });
-            let (maildrop, ahead) = (Arc::clone(&visit.maildrop), Arc::clone(&visit.ahead));
-            cx.send(retrieval(maildrop, ahead, index, lines, record));
+            cx.send(retrieval(visit, index, lines, record));
         }
     }
 }

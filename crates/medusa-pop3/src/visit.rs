@@ -20,6 +20,32 @@ pub(crate) struct Visit {
     /// Shared with listings that are on their way: those show what held when they were asked for.
     deleted: Arc<BTreeSet<usize>>,
     octets: u64,
+    form: Form,
+}
+
+/// How messages are shown to a session (RFC 6856 §2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Form {
+    /// With headers in ASCII: a surrogate stands in for what hasn't.
+    #[default]
+    Ascii,
+    /// As they came: the client has said UTF8.
+    Utf8,
+}
+
+impl Form {
+    /// The octets of a message on the wire.
+    pub(crate) fn size(self, message: &Message) -> u64 {
+        match self {
+            Form::Ascii => message.surrogate_size.unwrap_or(message.wire_size),
+            Form::Utf8 => message.wire_size,
+        }
+    }
+
+    /// Whether a surrogate stands in for a message.
+    pub(crate) fn replaces(self, message: &Message) -> bool {
+        self == Form::Ascii && message.surrogate_size.is_some()
+    }
 }
 
 /// What a listing says of each message.
@@ -30,16 +56,22 @@ pub(crate) enum Column {
 }
 
 impl Visit {
-    pub(crate) fn new(account: &str, maildrop: Box<dyn Maildrop>) -> Visit {
+    pub(crate) fn new(account: &str, maildrop: Box<dyn Maildrop>, form: Form) -> Visit {
         let maildrop: Arc<dyn Maildrop> = maildrop.into();
-        let octets = total(&*maildrop);
+        let octets = total(&*maildrop, form);
         Visit {
             maildrop,
             ahead: Arc::default(),
             account: account.into(),
             deleted: Arc::default(),
             octets,
+            form,
         }
+    }
+
+    /// How messages are shown.
+    pub(crate) fn form(&self) -> Form {
+        self.form
     }
 
     /// Whose it is.
@@ -74,14 +106,14 @@ impl Visit {
         if let Some(message) = self.maildrop.messages().get(index)
             && Arc::make_mut(&mut self.deleted).insert(index)
         {
-            self.octets -= message.wire_size;
+            self.octets -= self.form.size(message);
         }
     }
 
     /// Unmarks all.
     pub(crate) fn reset(&mut self) {
         self.deleted = Arc::default();
-        self.octets = total(&*self.maildrop);
+        self.octets = total(&*self.maildrop, self.form);
     }
 
     /// The marked messages.
@@ -93,7 +125,7 @@ impl Visit {
     pub(crate) fn row(&self, index: usize, column: Column) -> String {
         let mut row = Vec::new();
         if let Some(message) = self.maildrop.messages().get(index) {
-            write_row(&mut row, index, message, column);
+            write_row(&mut row, index, message, (column, self.form));
         }
         String::from_utf8_lossy(&row).into_owned()
     }
@@ -101,6 +133,7 @@ impl Visit {
     /// The rows of all that aren't marked, and the end of a listing.
     pub(crate) fn rows(&self, column: Column) -> impl Producer + 'static {
         let (maildrop, deleted) = (Arc::clone(&self.maildrop), Arc::clone(&self.deleted));
+        let form = self.form;
         let mut next = 0;
         generated(move |out: &mut Outbox| {
             let messages = maildrop.messages();
@@ -111,7 +144,7 @@ impl Visit {
                 };
                 if !deleted.contains(&next) {
                     out.compose(|row| {
-                        write_row(row, next, message, column);
+                        write_row(row, next, message, (column, form));
                         row.extend_from_slice(b"\r\n");
                     });
                 }
@@ -131,15 +164,15 @@ pub(crate) fn number_of(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
 }
 
-fn total(maildrop: &dyn Maildrop) -> u64 {
-    maildrop.messages().iter().map(|message| message.wire_size).sum()
+fn total(maildrop: &dyn Maildrop, form: Form) -> u64 {
+    maildrop.messages().iter().map(|message| form.size(message)).sum()
 }
 
-fn write_row(out: &mut Vec<u8>, index: usize, message: &Message, column: Column) {
+fn write_row(out: &mut Vec<u8>, index: usize, message: &Message, (column, form): (Column, Form)) {
     decimal(out, index as u64 + 1);
     out.push(b' ');
     match column {
-        Column::Size => decimal(out, message.wire_size),
+        Column::Size => decimal(out, form.size(message)),
         Column::UniqueId => out.extend_from_slice(message.unique_id.as_bytes()),
     }
 }

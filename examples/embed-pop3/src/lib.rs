@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use medusa_accounts::{Attempt, Authenticate, Denial, Identity, Logins, Password, ThrottleLimits};
 use medusa_core::{Listener, config::Listen};
-use medusa_mail::{Error, Maildrop, Message};
+use medusa_mail::{Content, Error, Maildrop, Message};
 use medusa_pop3::{Maildrops, Pop3Service};
 use rustix::fs::{FlockOperation, flock};
 
@@ -48,8 +48,7 @@ impl Maildrops for Texts {
         let describe = |path: &PathBuf| {
             let text = fs::read_to_string(path).unwrap_or_default();
             let unique_id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let wire_size = text.lines().map(|line| line.len() as u64 + 2).sum();
-            Message { unique_id, size: text.len() as u64, wire_size }
+            Message::measured(unique_id, text.as_bytes())
         };
         Ok(Box::new(Visit { messages: paths.iter().map(describe).collect(), paths, _lock: lock }))
     }
@@ -60,8 +59,8 @@ impl Maildrop for Visit {
         &self.messages
     }
 
-    fn read(&self, index: usize) -> Result<File, Error> {
-        File::open(&self.paths[index]).map_err(|_| Error::Missing)
+    fn read(&self, index: usize) -> Result<Content, Error> {
+        File::open(&self.paths[index]).map(Content::from).map_err(|_| Error::Missing)
     }
 
     fn remove(&self, indices: &[usize]) -> Result<(), Error> {

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::measured::Measured;
 use super::name;
-use crate::store::{Maildrop, Message};
+use crate::measured::{Measured, Sizes};
+use crate::store::{Content, Maildrop, Message};
 use crate::{Disk, Error};
 
 const LOCK: &str = "medusa-reader-lock";
@@ -79,15 +79,15 @@ impl Maildrop for Opened {
         &self.messages
     }
 
-    fn read(&self, index: usize) -> Result<File, Error> {
+    fn read(&self, index: usize) -> Result<Content, Error> {
         // Nearly always where it was seen.
         if let Some((at, name)) = self.places.get(index)
             && let Ok(file) = File::open(self.folder.join(FOLDERS[*at]).join(name))
         {
-            return Ok(file);
+            return Ok(file.into());
         }
         let path = self.find(index)?;
-        File::open(&path).map_err(Error::at(path))
+        File::open(&path).map(Content::from).map_err(Error::at(path))
     }
 
     fn remove(&self, indices: &[usize]) -> Result<(), Error> {
@@ -140,25 +140,31 @@ fn measure(
 ) -> Result<Option<(Message, String)>, Error> {
     let Some(parsed) = name::parse(name) else { return Ok(None) };
     let unique_id = name::unique_id(parsed.base);
-    if let (Some(size), Some(wire_size)) = (parsed.size, parsed.wire_size) {
-        return Ok(Some((Message { unique_id, size, wire_size }, name.clone())));
+    if let Some(sizes) = parsed.sizes() {
+        return Ok(Some((Message::with_sizes(unique_id, &sizes), name.clone())));
     }
     let path = folder.join(FOLDERS[*index]).join(name);
-    let (size, wire_size) = match sizes(&path) {
+    let sizes = match sizes(&path) {
         Ok(Some(sizes)) => sizes,
         Ok(None) => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::at(path)(error)),
     };
-    let message = Message { unique_id, size, wire_size };
-    // Both: a name that doesn't say one of them would be measured each time.
-    let told = name::with_missing_sizes(name, size, wire_size);
+    // What the name says is taken, now as the next time.
+    let sizes = Sizes {
+        size: parsed.size.unwrap_or(sizes.size),
+        wire_size: parsed.wire_size.unwrap_or(sizes.wire_size),
+        ..sizes
+    };
+    // All: a name that doesn't say one of them would be measured each time.
+    let told = name::with_missing_sizes(name, &sizes);
     let renamed = fs::rename(&path, path.with_file_name(&told)).is_ok();
-    Ok(Some((message, if renamed { told } else { name.clone() })))
+    let name = if renamed { told } else { name.clone() };
+    Ok(Some((Message::with_sizes(unique_id, &sizes), name)))
 }
 
-/// A file's octets on disk and on the wire; `None` for what is no file.
-fn sizes(path: &Path) -> io::Result<Option<(u64, u64)>> {
+/// What a file's sizes are; `None` for what is no file.
+fn sizes(path: &Path) -> io::Result<Option<Sizes>> {
     if !fs::symlink_metadata(path)?.is_file() {
         return Ok(None);
     }
@@ -167,7 +173,7 @@ fn sizes(path: &Path) -> io::Result<Option<(u64, u64)>> {
     let mut measured = Measured::default();
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(Some((measured.size(), measured.wire_size()))),
+            0 => return Ok(Some(measured.sizes())),
             count => measured.add(&buffer[..count]),
         }
     }

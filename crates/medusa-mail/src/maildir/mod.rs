@@ -6,7 +6,6 @@
 //! to be converted or counted when they are read. Flags and folders are left to other programs.
 
 mod drop;
-mod measured;
 mod name;
 
 pub(crate) use name::unique as unique_name;
@@ -20,9 +19,9 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
-use self::measured::Measured;
 use crate::commit::{Commits, Committer, Move, Then, Transaction};
 use crate::disk::write_all;
+use crate::measured::Measured;
 use crate::store::{Incoming, MailStore, Maildrop};
 use crate::{Disk, DiskFile, Error, RealDisk};
 
@@ -236,12 +235,8 @@ impl Arriving {
             then(Err(Error::Missing));
             return None;
         };
-        let name = name::with_sizes(
-            &self.unique,
-            &self.shared.host,
-            self.measured.size(),
-            self.measured.wire_size(),
-        );
+        let sizes = std::mem::take(&mut self.measured).sizes();
+        let name = name::with_sizes(&self.unique, &self.shared.host, &sizes);
         let last = self.folders.len().saturating_sub(1);
         let moves = self.folders.iter().enumerate().map(|(index, folder)| Move {
             from: self.temporary.clone(),

@@ -1,13 +1,15 @@
-//! Names of messages in a Maildir: `TIME.unique.host,S=octets,W=octets:2,FLAGS`.
+//! Names of messages in a Maildir: `TIME.unique.host,S=octets,W=octets,U=octets:2,FLAGS`.
 //!
 //! What stands before the first comma names the message for good, and is its unique id; sizes and flags
 //! may change behind it (<https://cr.yp.to/proto/maildir.html>, and Courier's and Dovecot's `,S=` and
-//! `,W=`).
+//! `,W=`). `,U=` is of this program: what a session that knows no UTF-8 is sent, and 0 where that is the message
+//! as it is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::Error;
+use crate::measured::Sizes;
 
 /// RFC 1939 §7.
 const UNIQUE_ID_OCTETS: usize = 70;
@@ -32,8 +34,8 @@ pub(crate) fn unique() -> Result<String, Error> {
 }
 
 /// The name of a message in `new`.
-pub(crate) fn with_sizes(unique: &str, host: &str, size: u64, wire_size: u64) -> String {
-    format!("{unique}.{host},S={size},W={wire_size}")
+pub(crate) fn with_sizes(unique: &str, host: &str, sizes: &Sizes) -> String {
+    with_missing_sizes(&format!("{unique}.{host}"), sizes)
 }
 
 /// Whether a name in `tmp` is one that [`unique`] made.
@@ -62,6 +64,20 @@ pub(crate) struct Parsed<'n> {
     pub base: &'n str,
     pub size: Option<u64>,
     pub wire_size: Option<u64>,
+    /// 0 where there is none.
+    pub surrogate_size: Option<u64>,
+}
+
+impl Parsed<'_> {
+    /// The sizes, if it says all of them.
+    pub(crate) fn sizes(&self) -> Option<Sizes> {
+        let surrogate_size = self.surrogate_size?;
+        Some(Sizes {
+            size: self.size?,
+            wire_size: self.wire_size?,
+            surrogate_size: (surrogate_size > 0).then_some(surrogate_size),
+        })
+    }
 }
 
 /// Reads a name; `None` for what is no message.
@@ -72,12 +88,13 @@ pub(crate) fn parse(name: &str) -> Option<Parsed<'_>> {
     let (stem, _) = name.split_once(":2,").unwrap_or((name, ""));
     let mut parts = stem.split(',');
     let base = parts.next().filter(|base| !base.is_empty())?;
-    let mut parsed = Parsed { base, size: None, wire_size: None };
+    let mut parsed = Parsed { base, size: None, wire_size: None, surrogate_size: None };
     for part in parts {
-        if let Some(size) = part.strip_prefix("S=") {
-            parsed.size = size.parse().ok();
-        } else if let Some(size) = part.strip_prefix("W=") {
-            parsed.wire_size = size.parse().ok();
+        match part.split_once('=') {
+            Some(("S", size)) => parsed.size = size.parse().ok(),
+            Some(("W", size)) => parsed.wire_size = size.parse().ok(),
+            Some(("U", size)) => parsed.surrogate_size = size.parse().ok(),
+            _ => {}
         }
     }
     Some(parsed)
@@ -98,19 +115,24 @@ pub(crate) fn unique_id(base: &str) -> String {
 }
 
 /// The same name with the sizes in it that it doesn't say, before the flags.
-pub(crate) fn with_missing_sizes(name: &str, size: u64, wire_size: u64) -> String {
+pub(crate) fn with_missing_sizes(name: &str, sizes: &Sizes) -> String {
     let (stem, flags) = match name.find(":2,") {
         Some(at) => name.split_at(at),
         None => (name, ""),
     };
     let parsed = parse(name);
-    let missing = |said: fn(&Parsed<'_>) -> Option<u64>, key: &str, size: u64| {
-        let said = parsed.as_ref().and_then(said);
-        if said.is_some() { String::new() } else { format!(",{key}={size}") }
-    };
-    let size = missing(|parsed| parsed.size, "S", size);
-    let wire_size = missing(|parsed| parsed.wire_size, "W", wire_size);
-    format!("{stem}{size}{wire_size}{flags}")
+    let said = |size: fn(&Parsed<'_>) -> Option<u64>| parsed.as_ref().and_then(size).is_some();
+    let mut told = stem.to_owned();
+    for (key, is_said, size) in [
+        ("S", said(|parsed| parsed.size), sizes.size),
+        ("W", said(|parsed| parsed.wire_size), sizes.wire_size),
+        ("U", said(|parsed| parsed.surrogate_size), sizes.surrogate_size.unwrap_or(0)),
+    ] {
+        if !is_said {
+            told.push_str(&format!(",{key}={size}"));
+        }
+    }
+    told + flags
 }
 
 #[cfg(test)]
@@ -119,15 +141,17 @@ mod tests {
 
     use super::*;
 
+    const SIZES: Sizes = Sizes { size: 5, wire_size: 6, surrogate_size: Some(7) };
+
     #[test]
     fn names_are_unique_and_fit_as_ids() {
         let host = host("mail.example.test");
         let names: HashSet<String> = (0..1000).map(|_| unique().unwrap()).collect();
         assert_eq!(names.len(), 1000);
         for unique in names {
-            let name = with_sizes(&unique, &host, 5, 6);
+            let name = with_sizes(&unique, &host, &SIZES);
             let parsed = parse(&name).unwrap();
-            assert_eq!((parsed.size, parsed.wire_size), (Some(5), Some(6)));
+            assert_eq!(parsed.sizes(), Some(SIZES));
             assert_eq!(unique_id(parsed.base), parsed.base, "{name} is too long for an id");
             assert!(is_ours(&name));
         }
@@ -136,7 +160,9 @@ mod tests {
     #[test]
     fn names_of_others_are_read() {
         let check = |name: &str, base: &str, size, wire_size| {
-            assert_eq!(parse(name), Some(Parsed { base, size, wire_size }), "{name}");
+            let parsed = parse(name).unwrap();
+            assert_eq!((parsed.base, parsed.size, parsed.wire_size), (base, size, wire_size));
+            assert_eq!(parsed.sizes(), None, "{name}");
         };
         check("1.a.host", "1.a.host", None, None);
         check("1.a.host:2,", "1.a.host", None, None);
@@ -147,13 +173,16 @@ mod tests {
             assert_eq!(parse(none), None);
         }
         for (name, told) in [
-            ("1.a,S=5:2,S", "1.a,S=5,W=6:2,S"),
-            ("1.a,W=6:2,", "1.a,W=6,S=5:2,"),
-            ("1.a", "1.a,S=5,W=6"),
-            ("1.a,S=5,W=6", "1.a,S=5,W=6"),
+            ("1.a,S=5:2,S", "1.a,S=5,W=6,U=7:2,S"),
+            ("1.a,W=6:2,", "1.a,W=6,S=5,U=7:2,"),
+            ("1.a", "1.a,S=5,W=6,U=7"),
+            ("1.a,S=5,W=6,U=7", "1.a,S=5,W=6,U=7"),
         ] {
-            assert_eq!(with_missing_sizes(name, 5, 6), told);
+            assert_eq!(with_missing_sizes(name, &SIZES), told);
         }
+        let plain = Sizes { surrogate_size: None, ..SIZES };
+        assert_eq!(with_missing_sizes("1.a", &plain), "1.a,S=5,W=6,U=0");
+        assert_eq!(parse("1.a,S=5,W=6,U=0").unwrap().sizes(), Some(plain));
         assert_eq!(unique_id(&"x".repeat(71)).len(), 33);
         assert_eq!(host("a/b:c,\u{fc}"), "a_b_c__");
         assert_eq!(host(""), "localhost");

@@ -152,6 +152,7 @@ impl Pop3Session {
         cx.pause();
         let maildrops = Arc::clone(&self.shard.maildrops);
         let service = Arc::clone(&self.shard.service);
+        let form = self.form;
         let work = move || {
             let opened = maildrops.open(identity.name());
             if let Err(error) = &opened {
@@ -166,7 +167,7 @@ impl Pop3Session {
                 turn.keep();
             }
             // Not on the shard: summing up a hundred thousand messages takes its time.
-            opened.map(|maildrop| Visit::new(identity.name(), maildrop))
+            opened.map(|maildrop| Visit::new(identity.name(), maildrop, form))
         };
         if cx.offload(work, Self::entered).is_err() {
             self.state = State::Greeted;

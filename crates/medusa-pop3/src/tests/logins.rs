@@ -148,7 +148,7 @@ fn capabilities_are_what_is_done() {
     let store = two();
     let mut client = Setup::new(&store).connect();
     let common = "+OK capabilities\nTOP\nUIDL\nRESP-CODES\nAUTH-RESP-CODE\nPIPELINING\n\
-                  EXPIRE NEVER\nLANG\nUSER\nSASL SCRAM-SHA-256 PLAIN LOGIN\n";
+                  EXPIRE NEVER\nLANG\nUTF8 USER\nUSER\nSASL SCRAM-SHA-256 PLAIN LOGIN\n";
     assert_eq!(say(&mut client, "CAPA"), format!("{common}STLS\n.\n"));
     say(&mut client, "USER alice\nPASS secret");
     assert_eq!(say(&mut client, "CAPA"), format!("{common}IMPLEMENTATION Medusa\n.\n"));

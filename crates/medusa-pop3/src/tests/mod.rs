@@ -6,9 +6,9 @@ mod plugin;
 mod sessions;
 mod states;
 mod trouble;
+mod utf8;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use medusa_accounts::{
 };
 use medusa_core::testing::{Client, Faults};
 use medusa_core::{AccessSink, Endpoint, Limits, Peer};
-use medusa_mail::{Error, Maildrop, Message};
+use medusa_mail::{Content, Error, Maildrop, Message};
 
 use crate::login_delay::LoginDelay;
 use crate::session::{Pop3Session, Shard};
@@ -88,16 +88,7 @@ impl Maildrops for Store {
         }
         inner.opened += 1;
         let mailbox = inner.boxes.get(account).into_iter().flatten();
-        let messages = mailbox.map(|(id, text)| {
-            let bare = text.replace("\r\n", "\n");
-            let lines = bare.matches('\n').count();
-            Message {
-                unique_id: id.clone(),
-                size: text.len() as u64,
-                wire_size: (bare.len() + lines) as u64,
-            }
-        });
-        let messages = messages.collect();
+        let messages = mailbox.map(|(id, text)| Message::measured(id, text.as_bytes())).collect();
         Ok(Box::new(Opened { store: self.clone(), account: account.into(), messages }))
     }
 }
@@ -113,14 +104,14 @@ impl Maildrop for Opened {
         &self.messages
     }
 
-    fn read(&self, index: usize) -> Result<File, Error> {
+    fn read(&self, index: usize) -> Result<Content, Error> {
         self.store.outcome("read")?;
         let inner = self.store.0.lock().unwrap();
         let id = &self.messages[index].unique_id;
         let found = inner.boxes[&self.account].iter().find(|(one, _)| one == id);
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(found.ok_or(Error::Missing)?.1.as_bytes()).unwrap();
-        Ok(file)
+        Ok(file.into())
     }
 
     fn remove(&self, indices: &[usize]) -> Result<(), Error> {
@@ -147,9 +138,9 @@ struct People {
 impl Authenticate for People {
     fn authenticate(&self, attempt: &Attempt, password: &Password) -> Result<Identity, Denial> {
         match (&*attempt.name, password.reveal()) {
-            ("alice", "secret" | "two  words ") | ("bob", "secret") => {
-                Ok(Identity::new(&attempt.name))
-            }
+            ("alice", "secret" | "two  words ")
+            | ("bob", "secret")
+            | ("j\u{f6}rg", "p\u{e4}ss") => Ok(Identity::new(&attempt.name)),
             _ => Err(Denial::Credentials),
         }
     }

@@ -51,6 +51,8 @@ const ANSWERS: &[(&str, &str)] = &[
     ("LANG en-GB", "+++"),
     ("LANG *", "+++"),
     ("LANG de", "---"),
+    ("UTF8", "++-"),
+    ("UTF8 USER", "---"),
     ("APOP alice c4c9334bac560ecc979e58001b3e22fb", "---"),
     ("", "---"),
     (" NOOP", "---"),

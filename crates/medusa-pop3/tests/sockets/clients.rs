@@ -96,6 +96,64 @@ fn poplib() {
     assert_eq!(fixture.count(), 2);
 }
 
+/// RFC 6856: messages as they came for who says UTF8, and ASCII in headers for everybody else.
+const POPLIB_UTF8: &str = r#"
+import poplib, sys
+from email import message_from_bytes, policy
+
+def session(*modes):
+    it = poplib.POP3("127.0.0.1", int(sys.argv[1]), timeout=20)
+    assert it.capa()["UTF8"] == ["USER"], it.capa()
+    for mode in modes:
+        mode(it)
+    it.user("alice")
+    it.pass_("secret")
+    lines, size = it.retr(1)[1:]
+    assert it.list(1) == b"+OK 1 %d" % size, (it.list(1), size)
+    assert it.stat() == (1, size)
+    try:
+        it.utf8()
+        raise AssertionError("it is too late for UTF8")
+    except poplib.error_proto:
+        pass
+    it.quit()
+    return b"\r\n".join(lines)
+
+raw = session(poplib.POP3.utf8)
+assert raw.startswith("From: J\u00f6rg <j\u00f6rg@b\u00fccher.test>\r\n".encode()), raw
+text = session()
+head, body = text.split(b"\r\n\r\n", 1)
+assert head.isascii() and body == "\u00fc".encode(), text
+message = message_from_bytes(text, policy=policy.default)
+assert not message.defects, message.defects
+assert message["subject"] == "Gr\u00fc\u00dfe", message["subject"]
+address, = message["from"].addresses
+assert address.addr_spec == "invalid@internationalized-address.invalid", address
+assert address.display_name == "J\u00f6rg <j\u00f6rg@b\u00fccher.test>", address
+print("done")
+"#;
+
+#[test]
+fn who_reads_no_utf8_is_sent_none() {
+    if !require("python3") || !require("curl") {
+        return;
+    }
+    let fixture = Fixture::new();
+    fixture.deliver(
+        "From: J\u{f6}rg <j\u{f6}rg@b\u{fc}cher.test>\r\nSubject: Gr\u{fc}\u{df}e\r\n\r\n\u{fc}\r\n",
+    );
+    let port = fixture.address.port().to_string();
+    let output = Command::new("python3").args(["-c", POPLIB_UTF8, &port]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout == b"done\n", "{told}");
+    // curl doesn't know the command.
+    let url = format!("pop3://{}/", fixture.address);
+    let text = curl(&["--user", "alice:secret", &format!("{url}1")]).unwrap();
+    assert!(text.split("\r\n\r\n").next().unwrap().is_ascii(), "{text}");
+    let listed = curl(&["--user", "alice:secret", &url]);
+    assert_eq!(listed, Ok(format!("1 {}\r\n", text.len())));
+}
+
 /// What curl prints, or its exit code.
 fn curl(arguments: &[&str]) -> Result<String, i32> {
     let output = Command::new("curl")

@@ -63,7 +63,7 @@ fn sizes_are_those_of_the_wire_and_ids_stay() {
     let mut lines = fixture.login();
     let stored = "Subject: two\n\n.dot\nno end".len();
     let long = "Subject: two\r\n\r\n.dot\r\nno end\r\n".len();
-    let told = format!("5.unix.host,S={stored},W={long}");
+    let told = format!("5.unix.host,S={stored},W={long},U=0");
     assert!(lines.ask("LIST").starts_with("+OK"));
     assert_eq!(lines.rest(), [format!("1 {long}"), "2 23".into()]);
     assert_eq!(lines.ask("RETR 1"), format!("+OK {long} octets"));
@@ -88,7 +88,7 @@ fn a_maildrop_is_opened_by_its_names_alone() {
     let fixture = Fixture::new();
     fixture.deliver("x\r\n");
     for n in 0..2_000 {
-        fixture.put(&format!("1{n:06}.a.host,S=1000,W=1024"), "");
+        fixture.put(&format!("1{n:06}.a.host,S=1000,W=1024,U=0"), "");
     }
     let mut lines = fixture.login();
     assert_eq!(lines.ask("STAT"), format!("+OK 2001 {}", 2_000 * 1024 + 3));
