@@ -109,6 +109,24 @@ fn a_queue_that_nobody_fills_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_queue_of_two_services_is_refused_with_its_line_and_its_owner() {
+    let second = SITE[SITE.find("[smtp.submission]").expect("there")..]
+        .replace("[smtp.submission]", "[smtp.second]\nqueue = \"./queue\"");
+    let second = &second[..second.find("[pop3").expect("there")];
+    let site = Site::new(&format!(
+        "{}\n{second}",
+        SITE.replace("role = \"submission\"", "role = \"submission\"\nqueue = \"queue\"")
+    ));
+    site.write("users.toml", "");
+    let output = site.command(MEDUSA, &["check", "medusa.toml"]).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("`./queue` is the queue of `[smtp.submission]` already"), "{said}");
+    assert!(said.contains("queue = \"./queue\""), "{said}");
+    assert!(!site.path("queue").exists());
+}
+
+#[test]
 fn what_a_sender_wants_to_know_is_told_or_kept() {
     let site = site();
     // Nobody is at that port: what is for elsewhere stays in the queue.

@@ -1,7 +1,7 @@
 //! What the services of a configuration share: certificates, accounts, metrics, resolvers.
 //!
 //! A plug-in finds each by its type in its `BuildContext`: `ServerTls`, `Logins`, `Arc<Accounts>`,
-//! `Metrics`, `Reloads`, `ServiceNames`, `Arc<dyn Resolver>`, `Resolvers`. What is in them is read elsewhere.
+//! `Metrics`, `Reloads`, `ServiceNames`, `Arc<dyn Resolver>`, `Resolvers`, `QueueOwners`. What is in them is read elsewhere.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use medusa_accounts::{Accounts, Logins, ThrottleLimits};
 use medusa_core::metrics::Metrics;
 use medusa_core::tls::ServerTls;
 use medusa_core::{AccessSink, BuildContext, BuildError, Reloads, Service, ServiceNames};
+use medusa_mail::QueueOwners;
 use medusa_resolver::Doors;
 
 use crate::accounts::{self, Services, UsersFile};
@@ -49,7 +50,8 @@ impl Shared {
             .with_shared(metrics.clone())
             .with_shared(reloads.clone())
             .with_shared(ServiceNames::new(services.names.clone()))
-            .with_shared(Doors::default());
+            .with_shared(Doors::default())
+            .with_shared(QueueOwners::default());
         let (mut certificates, mut broken) = (Vec::new(), Vec::new());
         match tls::read(root, folder, SystemTime::now(), errors) {
             Some(tls) => {

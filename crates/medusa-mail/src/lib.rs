@@ -32,8 +32,8 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::Error;
 pub use maildir::MaildirStore;
 pub use queue::{
-    Action, Body, DiskQueue, EntryId, Envelope, Queue, QueueView, Queued, Queuing, Recipient,
-    Request,
+    Action, Body, DiskQueue, EntryId, Envelope, Queue, QueueOwners, QueueView, Queued, Queuing,
+    Recipient, Request,
 };
 pub use store::{Content, Incoming, MailStore, Maildrop, Message};
 pub use surrogate::Surrogate;

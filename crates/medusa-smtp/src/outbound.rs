@@ -7,7 +7,7 @@ use std::sync::Arc;
 use medusa_accounts::{Credentials, Password};
 use medusa_core::metrics::Metrics;
 use medusa_core::{BuildContext, BuildError};
-use medusa_mail::{Commits, DiskQueue, MailStore, RealDisk};
+use medusa_mail::{Commits, DiskQueue, MailStore, QueueOwners, RealDisk};
 use medusa_resolver::Resolver;
 
 use crate::config::{DestinationConfig, SmtpConfig};
@@ -37,7 +37,15 @@ pub(crate) fn sending(
         )
         .hint("a queue belongs to a service with `role = \"submission\"`"));
     }
-    let queue = DiskQueue::at(&cx.path(queue), Arc::new(RealDisk), Commits::InThread);
+    let folder = cx.path(queue);
+    if let Some(owners) = cx.shared::<QueueOwners>() {
+        owners.claim(&folder, &cx.service_name()).map_err(|owner| {
+            let message = format!("`{}` is the queue of `[{owner}]` already", queue.display());
+            BuildError::at("queue", message)
+                .hint("a queue is one service's alone: name another folder")
+        })?;
+    }
+    let queue = DiskQueue::at(&folder, Arc::new(RealDisk), Commits::InThread);
     let relay = config.relay.as_deref().map(|text| relay("relay", text)).transpose()?;
     let mut ways = Vec::new();
     for (number, destination) in config.destination.iter().flatten().enumerate() {

@@ -16,8 +16,8 @@ use crate::service::{Directory, Role, SmtpLimits, SmtpService, default_limits};
 /// The plug-in: `[smtp.NAME]`.
 ///
 /// It looks for these among what services share: [`Accounts`] or a handle to them, [`Logins`], for TLS
-/// [`ServerTls`], and for sending a [`Resolver`](medusa_resolver::Resolver) and
-/// [`Metrics`](medusa_core::metrics::Metrics).
+/// [`ServerTls`], and for sending a [`Resolver`](medusa_resolver::Resolver),
+/// [`Metrics`](medusa_core::metrics::Metrics) and [`QueueOwners`](medusa_mail::QueueOwners).
 #[derive(Debug)]
 pub struct Smtp;
 

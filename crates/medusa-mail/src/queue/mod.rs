@@ -14,6 +14,7 @@
 
 mod control;
 mod envelope;
+mod owners;
 mod view;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use rustix::io::Errno;
 
 pub use control::{Action, Request};
 pub use envelope::{Body, Envelope, Recipient};
+pub use owners::QueueOwners;
 pub use view::QueueView;
 
 use crate::commit::{Commits, Committer, Move, Retirement, Then, Transaction};
