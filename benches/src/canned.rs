@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use medusa_core::config::Listen;
-use medusa_core::{Acceptor, Cx, Frame, Framing, Limits, Listener, Peer, Server, Service, Session};
+use medusa_core::{
+    Acceptor, Cx, Frame, Framing, Limits, Peer, Server, Service, ServiceParts, Session,
+};
 
 /// What an ordinary server would say, with 13 bytes of body.
 pub(crate) const REPLY: &[u8] =
@@ -23,20 +25,12 @@ impl Session for Canned {
 }
 
 impl Service for Canned {
-    fn name(&self) -> &str {
-        "canned"
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        vec![Listener::new(Listen::Inet(self.0))]
-    }
-
-    fn limits(&self) -> Limits {
+    fn parts(&self) -> ServiceParts {
         let mut limits = Limits::default();
         limits.connections = None;
         limits.connections_per_peer = None;
         limits.idle = None;
-        limits
+        ServiceParts::new("canned").listen(Listen::Inet(self.0)).with_limits(limits)
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {

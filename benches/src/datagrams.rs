@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use medusa_core::config::Listen;
 use medusa_core::{
-    Acceptor, Datagram, DatagramCx, DatagramService, Listener, Peer, Server, Service, Session,
+    Acceptor, Datagram, DatagramCx, DatagramService, Listener, Peer, Server, Service, ServiceParts,
+    Session,
 };
 
 use crate::machine;
@@ -132,12 +133,8 @@ impl DatagramService for EchoDatagrams {
 }
 
 impl Service for Echo {
-    fn name(&self) -> &str {
-        "echo"
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        Vec::new()
+    fn parts(&self) -> ServiceParts {
+        ServiceParts::new("echo")
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use medusa_core::config::Listen;
-use medusa_core::{Limits, Listener, Server};
+use medusa_core::{Limits, Server, ServiceParts};
 use medusa_http::http::{HeaderValue, StatusCode, header};
 use medusa_http::{Exchange, HttpService, Request, Route, Router, handler_fn};
 
@@ -12,12 +12,12 @@ use crate::site::HELLO;
 
 /// Serves until the process is killed.
 pub(crate) fn serve(address: SocketAddr) -> anyhow::Result<()> {
-    let listeners = vec![Listener::new(Listen::Inet(address))];
     let mut limits = Limits::default();
     limits.connections = None;
     limits.connections_per_peer = None;
     limits.idle = None;
-    let service = HttpService::new("http.bench", listeners, || {
+    let parts = ServiceParts::new("http.bench").listen(Listen::Inet(address)).with_limits(limits);
+    let service = HttpService::new(parts, || {
         Router::new().route(
             Route::prefix("/"),
             handler_fn(|_: &Request<'_>, exchange: &mut Exchange<'_, '_>| {
@@ -28,6 +28,5 @@ pub(crate) fn serve(address: SocketAddr) -> anyhow::Result<()> {
             }),
         )
     });
-    let service = service.with_limits(limits);
     Ok(Server::builder().mount(Box::new(service)).bind()?.run()?)
 }

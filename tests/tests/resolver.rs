@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use medusa_core::{
-    Acceptor, Cx, Datagram, DatagramCx, DatagramService, Frame, Listener, Note, Peer, Remote,
-    Server, Service, Session,
+    Acceptor, Cx, Datagram, DatagramCx, DatagramService, Frame, Note, Peer, Remote, Server,
+    Service, ServiceParts, Session,
 };
 use medusa_resolver::{
     Answer, Asker, Data, Forwarded, Forwarding, LookupError, Passed, Question, RawQuestion,
@@ -48,12 +48,8 @@ impl Session for Nobody {
 }
 
 impl Service for Office {
-    fn name(&self) -> &str {
-        "office"
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        Vec::new()
+    fn parts(&self) -> ServiceParts {
+        ServiceParts::new("office")
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {

@@ -29,6 +29,7 @@ use crate::config::Listen;
 use crate::mailbox::{Control, Mailbox, Message};
 use crate::metrics::Metrics;
 use crate::offload::Pool;
+use crate::parts::ServiceParts;
 use crate::service::{Listener, Service};
 use crate::shard::{MAILBOX, Shard};
 use roster::{Change, Roster};
@@ -96,15 +97,15 @@ pub struct BindError {
 pub struct BindErrors(pub Vec<BindError>);
 
 impl Bound {
-    fn new(service: &dyn Service, address: Listen) -> Self {
-        let (summary, service) = (service.summary(), service.name().to_owned());
+    fn new(parts: &ServiceParts, address: Listen) -> Self {
+        let (summary, service) = (parts.summary().to_owned(), parts.name().to_string());
         Bound { service, summary, address, secured: false, datagrams: false }
     }
 }
 
 impl BindError {
-    fn new(service: &dyn Service, listener: Listener, datagrams: bool, source: io::Error) -> Self {
-        let (service, Listener { key, address, .. }) = (service.name().to_owned(), listener);
+    fn new(parts: &ServiceParts, listener: Listener, datagrams: bool, source: io::Error) -> Self {
+        let (service, Listener { key, address, .. }) = (parts.name().to_string(), listener);
         BindError { service, key, address, datagrams, source }
     }
 }

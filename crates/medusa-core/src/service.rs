@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::config::Listen;
 use crate::datagram::DatagramService;
 use crate::limits::{Limits, LimitsConfig, Refusal};
-use crate::network::Network;
+use crate::parts::ServiceParts;
 use crate::session::Session;
 use crate::tls::{Facts, ServerTls};
 
@@ -77,7 +77,7 @@ pub struct Listener {
     pub address: Listen,
     /// The key, for errors: `listen[0]`.
     pub key: String,
-    /// Whether it speaks TLS from the first octet, with the service's [`tls`](Service::tls).
+    /// Whether it speaks TLS from the first octet, with the service's [certificates](ServiceParts::with_tls).
     pub secured: bool,
 }
 
@@ -97,38 +97,15 @@ impl Listener {
 
 /// A protocol, configured: shared by all shards.
 pub trait Service: Send + Sync {
-    /// Its name in logs and tables, `http.site` for instance.
-    fn name(&self) -> &str;
-
-    /// Where it listens.
-    fn listeners(&self) -> Vec<Listener>;
-
-    /// Its limits.
-    fn limits(&self) -> Limits {
-        Limits::default()
-    }
-
-    /// What its secured listeners and [`Cx::start_tls`](crate::Cx::start_tls) show to clients.
-    fn tls(&self) -> Option<Arc<ServerTls>> {
-        None
-    }
-
-    /// The proxies that are trusted to say, in a PROXY header before anything else, for whom they
-    /// speak. Only connections from these have one; others are served as they are.
-    fn proxies(&self) -> Vec<Network> {
-        Vec::new()
-    }
-
-    /// What it serves, in a few words for the table that the launcher prints: a folder, a domain.
-    fn summary(&self) -> String {
-        String::new()
-    }
+    /// What it has in common with all services: its name, where it listens, its limits and certificates.
+    /// Asked a few times before the shards begin.
+    fn parts(&self) -> ServiceParts;
 
     /// Makes the acceptor of one shard, in that shard's thread.
     fn acceptor(&self) -> Box<dyn Acceptor>;
 
     /// Where it receives datagrams, over UDP: nowhere by default. An address may be among the
-    /// [`listeners`](Self::listeners) too, over TCP; port 0 then becomes a port for each of them.
+    /// [listeners](ServiceParts::listeners) too, over TCP; port 0 then becomes a port for each of them.
     fn datagram_listeners(&self) -> Vec<Listener> {
         Vec::new()
     }
@@ -373,6 +350,39 @@ impl BuildContext {
     /// Resolves a path of the configuration.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.folder.join(path)
+    }
+
+    /// The parts of a service that listens where the keys `listen` and `tls_listen` say: with its name, its
+    /// limits over `defaults`, and the certificates and the access log that services share. `example` is an
+    /// address to suggest.
+    ///
+    /// # Errors
+    ///
+    /// It listens nowhere, or with TLS and without a certificate.
+    pub fn parts(
+        &self,
+        listen: &[Listen],
+        tls_listen: &[Listen],
+        example: &str,
+        defaults: Limits,
+    ) -> Result<ServiceParts, BuildError> {
+        if listen.is_empty() && tls_listen.is_empty() {
+            return Err(BuildError::at("listen", "it listens nowhere")
+                .hint(format!("name an address: `listen = [\"{example}\"]`")));
+        }
+        let tls = self.shared::<ServerTls>();
+        if !tls_listen.is_empty() && tls.is_none() {
+            return Err(BuildError::at("tls_listen", "there is no certificate for TLS").hint(
+                "name one: `[tls]` with `certificate = \"cert.pem\"` and `key = \"key.pem\"`",
+            ));
+        }
+        let parts = ServiceParts::new(self.service_name())
+            .with_limits(self.limits(defaults))
+            .with_tls(tls)
+            .with_access(self.access());
+        let secured = self.listeners("tls_listen", tls_listen).into_iter().map(Listener::secured);
+        let listeners = self.listeners("listen", listen).into_iter().chain(secured);
+        Ok(listeners.fold(parts, ServiceParts::listener))
     }
 
     /// The listeners of a `listen = [...]` key; the paths of Unix sockets are resolved.

@@ -10,8 +10,8 @@ use medusa_core::config::Listen;
 use medusa_core::metrics::Metrics;
 use medusa_core::server::{Bound, Handle, Running};
 use medusa_core::{
-    Acceptor, Cx, Datagram, DatagramCx, DatagramService, Frame, Framing, Limits, Listener, Peer,
-    Server, Service, Session,
+    Acceptor, Cx, Datagram, DatagramCx, DatagramService, Frame, Framing, Listener, Peer, Server,
+    Service, ServiceParts, Session,
 };
 
 /// Says its word to everybody: at the beginning, for every line, and in answer to a datagram.
@@ -63,16 +63,8 @@ impl DatagramService for Answerer {
 }
 
 impl Service for Word {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        self.listen.iter().map(|address| Listener::new(Listen::Inet(*address))).collect()
-    }
-
-    fn limits(&self) -> Limits {
-        Limits::default()
+    fn parts(&self) -> ServiceParts {
+        self.listen.iter().copied().map(Listen::Inet).fold(self.name.into(), ServiceParts::listen)
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {

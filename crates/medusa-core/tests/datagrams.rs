@@ -14,8 +14,8 @@ use medusa_core::metrics::Metrics;
 use medusa_core::server::{BindErrors, Handle, Running};
 use medusa_core::{
     Acceptor, Address, ClientSocket, Cx, Datagram, DatagramCx, DatagramLimits, DatagramService,
-    Failure, Frame, Framing, Limits, Listener, Note, Peer, Sender, Server, Service, Session,
-    SocketId, TimerKey,
+    Failure, Frame, Framing, Limits, Listener, Note, Peer, Sender, Server, Service, ServiceParts,
+    Session, SocketId, TimerKey,
 };
 
 /// A protocol with a command for everything that is tested here.
@@ -195,12 +195,8 @@ impl DatagramService for Resolver {
 }
 
 impl Service for Lab {
-    fn name(&self) -> &str {
-        "lab.test"
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        self.listen.iter().cloned().map(Listener::new).collect()
+    fn parts(&self) -> ServiceParts {
+        self.listen.iter().cloned().fold("lab.test".into(), ServiceParts::listen)
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {
@@ -208,7 +204,7 @@ impl Service for Lab {
     }
 
     fn datagram_listeners(&self) -> Vec<Listener> {
-        self.listeners()
+        self.parts().listeners().to_vec()
     }
 
     fn datagram_service(&self) -> Option<Box<dyn DatagramService>> {
@@ -573,19 +569,13 @@ fn a_peer_over_its_rate_is_not_answered() {
         }
     }
     impl Service for Limited {
-        fn name(&self) -> &str {
-            "lab.limited"
-        }
-        fn listeners(&self) -> Vec<Listener> {
-            Vec::new()
+        fn parts(&self) -> ServiceParts {
+            let mut limits = Limits::default();
+            limits.datagram_rate = Some(1);
+            ServiceParts::new("lab.limited").with_limits(limits)
         }
         fn acceptor(&self) -> Box<dyn Acceptor> {
             Box::new(|_: &Peer| Box::new(LabSession { resolver: None }) as Box<dyn Session>)
-        }
-        fn limits(&self) -> Limits {
-            let mut limits = Limits::default();
-            limits.datagram_rate = Some(1);
-            limits
         }
         fn datagram_listeners(&self) -> Vec<Listener> {
             vec![Listener::new("127.0.0.1:0".parse().unwrap())]

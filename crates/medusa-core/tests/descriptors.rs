@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use medusa_core::config::Listen;
-use medusa_core::{Acceptor, Cx, Frame, Framing, Listener, Peer, Server, Service, Session};
+use medusa_core::{Acceptor, Cx, Frame, Framing, Peer, Server, Service, ServiceParts, Session};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 struct Echo;
@@ -24,12 +24,8 @@ impl Session for Echo {
 }
 
 impl Service for Echo {
-    fn name(&self) -> &str {
-        "echo"
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        vec![Listener::new("127.0.0.1:0".parse().unwrap())]
+    fn parts(&self) -> ServiceParts {
+        ServiceParts::new("echo").listen("127.0.0.1:0".parse().unwrap())
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {

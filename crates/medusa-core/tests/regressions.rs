@@ -13,8 +13,8 @@ use medusa_core::server::Running;
 use medusa_core::testing::Client;
 use medusa_core::{
     Acceptor, Address, ClientSocket, Cx, Datagram, DatagramCx, DatagramService, Frame, Framing,
-    Goodbye, Limits, Listener, Listening, Note, Outbox, Peer, ProduceError, Produced, Refusal,
-    Remote, ReplySlot, Server, Service, Session, SocketId, TimerKey,
+    Goodbye, Limits, Listening, Note, Outbox, Peer, ProduceError, Produced, Refusal, Remote,
+    ReplySlot, Server, Service, ServiceParts, Session, SocketId, TimerKey,
 };
 
 type Make = fn() -> Box<dyn Session>;
@@ -22,12 +22,8 @@ type Make = fn() -> Box<dyn Session>;
 struct Lab(Make);
 
 impl Service for Lab {
-    fn name(&self) -> &str {
-        "lab.regressions"
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        vec![Listener::new("127.0.0.1:0".parse().unwrap())]
+    fn parts(&self) -> ServiceParts {
+        ServiceParts::new("lab.regressions").listen("127.0.0.1:0".parse().unwrap())
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {
@@ -305,24 +301,7 @@ fn a_timer_for_no_time_at_all_keeps_nobody_waiting() {
 /// A panic in the words of refusal ended the shard, and with it the server.
 #[test]
 fn a_panic_in_words_of_refusal_harms_nobody() {
-    struct Crowded;
     struct Words;
-    impl Service for Crowded {
-        fn name(&self) -> &str {
-            "lab.crowded"
-        }
-        fn listeners(&self) -> Vec<Listener> {
-            vec![Listener::new("127.0.0.1:0".parse().unwrap())]
-        }
-        fn limits(&self) -> Limits {
-            let mut limits = Limits::default();
-            limits.connections = Some(1);
-            limits
-        }
-        fn acceptor(&self) -> Box<dyn Acceptor> {
-            Box::new(Words)
-        }
-    }
     impl Acceptor for Words {
         fn accepted(&mut self, _: &Peer) -> Box<dyn Session> {
             struct Echo;
@@ -340,7 +319,11 @@ fn a_panic_in_words_of_refusal_harms_nobody() {
             panic!("on purpose: {refusal:?}");
         }
     }
-    let server = Server::builder().mount(Box::new(Crowded)).bind().unwrap();
+    let mut limits = Limits::default();
+    limits.connections = Some(1);
+    let parts = ServiceParts::new("lab.crowded").listen("127.0.0.1:0".parse().unwrap());
+    let crowded = parts.with_limits(limits).serve(|| Words);
+    let server = Server::builder().mount(crowded).bind().unwrap();
     let Listen::Inet(address) = server.bound()[0].address else { panic!("not TCP") };
     let running = Some(server.start().unwrap());
     let stream = TcpStream::connect(address).unwrap();
@@ -422,11 +405,8 @@ fn a_socket_that_is_opened_when_another_is_closed_sends() {
     }
     struct Mounted(SocketAddr);
     impl Service for Mounted {
-        fn name(&self) -> &str {
-            "lab.moving"
-        }
-        fn listeners(&self) -> Vec<Listener> {
-            Vec::new()
+        fn parts(&self) -> ServiceParts {
+            ServiceParts::new("lab.moving")
         }
         fn acceptor(&self) -> Box<dyn Acceptor> {
             Box::new(|_: &Peer| -> Box<dyn Session> { unreachable!("nobody can connect") })

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use medusa_core::config::Listen;
 use medusa_core::server::{Handle, Running};
 use medusa_core::{
-    Acceptor, Address, Cx, Frame, Framing, Goodbye, Limits, Listener, Listening, Network, Note,
-    Peer, Refusal, ReplySlot, Server, Service, Session,
+    Acceptor, Address, Cx, Frame, Framing, Goodbye, Limits, Listening, Network, Note, Peer,
+    Refusal, ReplySlot, Server, Service, ServiceParts, Session,
 };
 
 /// A protocol with a command for everything that is tested here.
@@ -143,20 +143,9 @@ impl Session for DataSession {
 }
 
 impl Service for Lab {
-    fn name(&self) -> &str {
-        "lab.test"
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        self.listen.iter().cloned().map(Listener::new).collect()
-    }
-
-    fn limits(&self) -> Limits {
-        self.limits.clone()
-    }
-
-    fn proxies(&self) -> Vec<Network> {
-        self.proxies.clone()
+    fn parts(&self) -> ServiceParts {
+        let parts = self.listen.iter().cloned().fold("lab.test".into(), ServiceParts::listen);
+        parts.with_limits(self.limits.clone()).with_proxies(self.proxies.clone())
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {

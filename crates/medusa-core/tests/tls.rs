@@ -16,8 +16,8 @@ use medusa_core::server::{Handle, Running};
 use medusa_core::testing::SecuredStream;
 use medusa_core::tls::{Certificate, ClientCertificates, ClientTls, Roots, ServerTls, TlsError};
 use medusa_core::{
-    Acceptor, Address, Cx, Frame, Framing, Goodbye, Limits, Listener, Note, Peer, Reason,
-    ReplySlot, Server, Service, Session,
+    Acceptor, Address, Cx, Frame, Framing, Goodbye, Limits, Note, Peer, Reason, ReplySlot, Server,
+    Service, ServiceParts, Session,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -175,25 +175,14 @@ struct Lab {
 }
 
 impl Service for Lab {
-    fn name(&self) -> &str {
-        "lab.tls"
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        let listener = || Listener::new("127.0.0.1:0".parse().unwrap());
-        vec![listener(), listener().secured()]
-    }
-
-    fn limits(&self) -> Limits {
-        self.limits.clone()
-    }
-
-    fn tls(&self) -> Option<Arc<ServerTls>> {
-        Some(Arc::clone(&self.tls))
-    }
-
-    fn proxies(&self) -> Vec<Network> {
-        self.proxies.clone()
+    fn parts(&self) -> ServiceParts {
+        let any: Listen = "127.0.0.1:0".parse().unwrap();
+        ServiceParts::new("lab.tls")
+            .listen(any.clone())
+            .tls_listen(any)
+            .with_limits(self.limits.clone())
+            .with_tls(Arc::clone(&self.tls))
+            .with_proxies(self.proxies.clone())
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {
@@ -629,11 +618,8 @@ fn outbound_connections_check_the_name() {
     }
     struct Caller(std::sync::mpsc::Sender<String>, Arc<ClientTls>, SocketAddr);
     impl Service for Caller {
-        fn name(&self) -> &str {
-            "caller"
-        }
-        fn listeners(&self) -> Vec<Listener> {
-            vec![Listener::new("127.0.0.1:0".parse().unwrap())]
+        fn parts(&self) -> ServiceParts {
+            ServiceParts::new("caller").listen("127.0.0.1:0".parse().unwrap())
         }
         fn acceptor(&self) -> Box<dyn Acceptor> {
             struct Call(std::sync::mpsc::Sender<String>, Arc<ClientTls>, SocketAddr);

@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn messages_are_answered_and_hold_as_long_as_their_records() {
         let text = "$TTL 60\n@ SOA ns root 1 2 3 4 5\n@ NS ns\nns A 192.0.2.2\n  7 TXT \"x\"\nwww 9 CNAME ns\n";
-        let door = DnsService::new("x", Vec::new(), Zones::new([zone(text)])).door();
+        let door = DnsService::new("x", Zones::new([zone(text)])).door();
         let visitor = Visitor { address: None, is_secure: true, now: SystemTime::UNIX_EPOCH };
         let seconds = |asked: &str| {
             let DoorReply::Now(answer) = door.answer(&query(asked), visitor) else {

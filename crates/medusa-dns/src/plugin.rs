@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use medusa_core::config::Listen;
 use medusa_core::metrics::Metrics;
-use medusa_core::tls::ServerTls;
-use medusa_core::{BuildContext, BuildError, Listener, Network, Plugin, Reloads, Service};
+use medusa_core::{BuildContext, BuildError, Network, Plugin, Reloads, Service};
 use medusa_resolver::{BadUpstream, Doors, Forwarding, Resolvers, Upstream};
 
 use crate::answer::Settings;
@@ -33,8 +32,8 @@ impl Plugin for Dns {
             return Err(BuildError::at("access", "there is no access log")
                 .hint("name a file: `[log]` with `access = \"access.log\"`"));
         }
-        let tls = cx.shared::<ServerTls>();
-        let listeners = listeners(&config, cx, tls.is_some())?;
+        let defaults = DnsService::default_limits();
+        let parts = cx.parts(&config.listen, &config.tls_listen, "127.0.0.1:5353", defaults)?;
         let keys = keys(&config.key)?;
         let (zones, files) = zones(&config, cx, &keys)?;
         let mut settings = Settings {
@@ -42,8 +41,7 @@ impl Plugin for Dns {
             version: config.version.map(Into::into),
             ..Settings::default()
         };
-        let limits = cx.limits(DnsService::default_limits());
-        if let Some(idle) = limits.idle {
+        if let Some(idle) = parts.limits().idle {
             settings.keepalive = u16::try_from(idle.as_millis() / 100).unwrap_or(u16::MAX);
         }
         let mut summary = match &zones[..] {
@@ -60,16 +58,14 @@ impl Plugin for Dns {
         for (zone, kept) in zones {
             desk.keep(zone.apex().clone(), kept.unwrap_or_default());
         }
-        let mut service = DnsService::new(cx.service_name(), listeners, set)
-            .with_limits(limits)
-            .with_tls(tls)
+        let access = cx.access().filter(|_| config.access);
+        let parts = parts.with_access(access).with_summary(summary);
+        let mut service = DnsService::new(parts, set)
             .with_settings(settings)
             .with_desk(desk)
             .with_rate_limit(config.rate_limit.0)
             .with_files(files)
-            .with_metrics(cx.shared::<Metrics>().map(|all| all.service(&cx.service_name())))
-            .with_access(if config.access { cx.access() } else { None })
-            .with_summary(summary);
+            .with_metrics(cx.shared::<Metrics>().map(|all| all.service(&cx.service_name())));
         if let Some((resolver, networks)) = forward {
             service = service.with_counted_forwarding(resolver, networks, counters(cx));
         }
@@ -130,25 +126,6 @@ fn counters(cx: &BuildContext) -> Counters {
         known: metrics.counter("forwarded_from_cache"),
         failures: metrics.counter("forwarded_failures"),
     }
-}
-
-fn listeners(
-    config: &DnsConfig,
-    cx: &BuildContext,
-    has_tls: bool,
-) -> Result<Vec<Listener>, BuildError> {
-    if config.listen.is_empty() && config.tls_listen.is_empty() {
-        return Err(BuildError::new("it listens nowhere")
-            .hint("name an address: `listen = [\"127.0.0.1:5353\"]`"));
-    }
-    if !config.tls_listen.is_empty() && !has_tls {
-        return Err(BuildError::at("tls_listen", "there is no certificate for TLS")
-            .hint("name one: `[tls]` with `certificate = \"cert.pem\"` and `key = \"key.pem\"`"));
-    }
-    let mut listeners = cx.listeners("listen", &config.listen);
-    let secured = cx.listeners("tls_listen", &config.tls_listen);
-    listeners.extend(secured.into_iter().map(Listener::secured));
-    Ok(listeners)
 }
 
 /// A zone, and how it is kept where there is anything to say.

@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use medusa_core::metrics::ServiceMetrics;
-use medusa_core::tls::ServerTls;
 use medusa_core::{
-    Acceptor, AccessSink, Datagram, DatagramCx, DatagramService, Failure, Limits, Listener,
-    Network, Note, Peer, Service, Session, SocketId, TimerKey,
+    Acceptor, Datagram, DatagramCx, DatagramService, Failure, Limits, Listener, Network, Note,
+    Peer, Service, ServiceParts, Session, SocketId, TimerKey,
 };
 use medusa_resolver::{Door, Forwarded, Forwarding};
 
@@ -29,11 +28,7 @@ use crate::zone::Zones;
 /// A name server, to be mounted.
 #[derive(Debug)]
 pub struct DnsService {
-    name: String,
-    listeners: Vec<Listener>,
-    limits: Limits,
-    tls: Option<Arc<ServerTls>>,
-    summary: String,
+    parts: ServiceParts,
     shared: Shared,
 }
 
@@ -52,20 +47,19 @@ pub(crate) struct Shared {
 }
 
 impl DnsService {
-    /// A server of this name for these zones. Each listener that isn't secured takes datagrams too.
-    pub fn new(name: impl Into<String>, listeners: Vec<Listener>, zones: Zones) -> DnsService {
+    /// A server for these zones, of this name, or with more that services have in common. Each listener that
+    /// isn't secured takes datagrams too, and the access log has a line for each question.
+    pub fn new(parts: impl Into<ServiceParts>, zones: Zones) -> DnsService {
+        let parts = parts.into().or_limits(Self::default_limits);
+        let ledger = Ledger::default().with_access(parts.access());
         DnsService {
-            name: name.into(),
-            listeners,
-            limits: Self::default_limits(),
-            tls: None,
-            summary: String::new(),
+            parts,
             shared: Shared {
                 desk: Desk::new(zones.clone(), Keys::default(), Vec::new(), whole_seconds),
                 zones,
                 settings: Arc::default(),
                 recursion: None,
-                ledger: Ledger::default(),
+                ledger,
                 rates: None,
                 files: None,
             },
@@ -80,20 +74,6 @@ impl DnsService {
         let mut limits = Limits::default();
         limits.idle = Some(Duration::from_secs(10));
         limits
-    }
-
-    /// Sets what connections may use.
-    #[must_use]
-    pub fn with_limits(mut self, limits: Limits) -> DnsService {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets what secured listeners show to clients.
-    #[must_use]
-    pub fn with_tls(mut self, tls: Option<Arc<ServerTls>>) -> DnsService {
-        self.tls = tls;
-        self
     }
 
     /// Sets what it says of itself, and how much it says at once. Without a secret for cookies it makes
@@ -124,7 +104,7 @@ impl DnsService {
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let resolver = Forwarding::new(vec!["192.0.2.53".parse()?])?;
-    /// let service = DnsService::new("dns", Vec::new(), Zones::default())
+    /// let service = DnsService::new("dns", Zones::default())
     ///     .with_forwarding(resolver.clone(), vec!["127.0.0.0/8".parse()?]);
     /// Server::builder().mount(resolver.service()).mount(Box::new(service)).bind()?.run()?;
     /// # Ok(())
@@ -159,13 +139,6 @@ impl DnsService {
     #[must_use]
     pub fn with_metrics(mut self, metrics: Option<Arc<ServiceMetrics>>) -> DnsService {
         self.shared.ledger = std::mem::take(&mut self.shared.ledger).with_metrics(metrics);
-        self
-    }
-
-    /// Writes a line for each question here: nowhere, unless it is said.
-    #[must_use]
-    pub fn with_access(mut self, sink: Option<Arc<dyn AccessSink>>) -> DnsService {
-        self.shared.ledger = std::mem::take(&mut self.shared.ledger).with_access(sink);
         self
     }
 
@@ -204,34 +177,11 @@ impl DnsService {
     pub fn door(&self) -> Arc<dyn Door> {
         Arc::new(DnsDoor::new(self.shared.of_a_shard()))
     }
-
-    /// Sets what is said of it in a table.
-    #[must_use]
-    pub fn with_summary(mut self, summary: impl Into<String>) -> DnsService {
-        self.summary = summary.into();
-        self
-    }
 }
 
 impl Service for DnsService {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        self.listeners.clone()
-    }
-
-    fn limits(&self) -> Limits {
-        self.limits.clone()
-    }
-
-    fn tls(&self) -> Option<Arc<ServerTls>> {
-        self.tls.clone()
-    }
-
-    fn summary(&self) -> String {
-        self.summary.clone()
+    fn parts(&self) -> ServiceParts {
+        self.parts.clone()
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {
@@ -239,7 +189,7 @@ impl Service for DnsService {
     }
 
     fn datagram_listeners(&self) -> Vec<Listener> {
-        self.listeners.iter().filter(|listener| !listener.secured).cloned().collect()
+        self.parts.listeners().iter().filter(|listener| !listener.secured).cloned().collect()
     }
 
     fn datagram_service(&self) -> Option<Box<dyn DatagramService>> {

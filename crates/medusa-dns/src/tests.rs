@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use medusa_core::testing::{Client, Datagrams};
-use medusa_core::{Endpoint, Listener, Peer, Service, Session};
+use medusa_core::{Endpoint, Peer, Service, ServiceParts, Session};
 use proptest::prelude::*;
 
 use crate::answer::tests::{query, shown, zone};
@@ -22,8 +22,7 @@ $GENERATE 1-200 many A 192.0.2.$
 
 fn service() -> DnsService {
     let zones = Zones::new([zone(ZONE)]);
-    let listener = Listener::new("127.0.0.1:0".parse().unwrap());
-    DnsService::new("dns.test", vec![listener], zones)
+    DnsService::new(ServiceParts::new("dns.test").listen("127.0.0.1:0".parse().unwrap()), zones)
 }
 
 fn session(service: &DnsService) -> Box<dyn Session> {
@@ -33,7 +32,7 @@ fn session(service: &DnsService) -> Box<dyn Session> {
 }
 
 fn client(service: &DnsService) -> Client {
-    Client::with(session(service), service.limits(), medusa_core::testing::Faults::none())
+    Client::with(session(service), service.parts().limits(), medusa_core::testing::Faults::none())
 }
 
 /// Messages with their lengths in front.
@@ -204,7 +203,7 @@ fn what_the_desk_answers_is_limited_too() {
 #[test]
 fn a_zone_is_replaced_under_way() {
     let zones = Zones::new([zone(ZONE)]);
-    let replaced = DnsService::new("x", Vec::new(), zones.clone());
+    let replaced = DnsService::new("x", zones.clone());
     let mut datagrams = datagrams(&replaced);
     let from = SocketAddr::from(([192, 0, 2, 1], 4000));
     let mut rcode = |asked: &str| datagrams.receive(from, query(asked)).sent()[0].bytes[3] & 15;

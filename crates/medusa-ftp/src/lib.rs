@@ -13,7 +13,7 @@
 //! # fn main() -> Result<(), medusa_ftp::Error> {
 //! let files = Memory::new(1 << 20);
 //! files.insert("hello.txt", "Hello, world!\n")?;
-//! let service = FtpService::builder("ftp.demo", Vec::new(), move |_: Visitor<'_>| {
+//! let service = FtpService::builder("ftp.demo", move |_: Visitor<'_>| {
 //!     Ok(Visit::new(files.clone(), Rights::READ))
 //! })
 //! .anonymous(true)

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use medusa_accounts::{FileRight, Logins};
 use medusa_core::config::{Listen, Rate};
 use medusa_core::metrics::Metrics;
-use medusa_core::tls::{ClientCertificates, ServerTls};
-use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
+use medusa_core::tls::ClientCertificates;
+use medusa_core::{BuildContext, BuildError, Plugin, Service, ServiceParts};
 use serde::Deserialize;
 
 use crate::home::Visitor;
@@ -86,17 +86,9 @@ impl Plugin for Ftp {
 }
 
 fn service(config: FtpConfig, cx: &BuildContext) -> Result<FtpService, BuildError> {
-    let tls = match cx.shared::<ServerTls>() {
-        // Tickets of another service are none of this one's.
-        Some(base) => Some(Arc::new(
-            base.for_service(&[], ClientCertificates::NotAsked)
-                .map_err(|error| BuildError::new(error.to_string()))?,
-        )),
-        None => None,
-    };
     let logins = cx.shared::<Logins>().map(|logins| (*logins).clone());
-    let listeners = listeners(&config, cx, tls.is_some())?;
-    if config.data_tls_binding.is_some() && tls.is_none() {
+    let parts = parts(&config, cx)?;
+    if config.data_tls_binding.is_some() && parts.tls().is_none() {
         return Err(BuildError::at("data_tls_binding", "there is no TLS to bind")
             .hint("add `[tls]` with a certificate and its key"));
     }
@@ -115,7 +107,8 @@ fn service(config: FtpConfig, cx: &BuildContext) -> Result<FtpService, BuildErro
     };
     let home = move |visitor: Visitor<'_>| homes.visit(visitor);
     let summary = config.root.as_ref().map(|path| path.display().to_string());
-    let mut builder = FtpService::builder(cx.service_name(), listeners, home);
+    let parts = parts.with_summary(summary.unwrap_or_else(|| "accounts".to_owned()));
+    let mut builder = FtpService::builder(parts, home);
     if let Some(metrics) = cx.shared::<Metrics>() {
         builder = builder.metrics(&metrics);
     }
@@ -131,37 +124,24 @@ fn service(config: FtpConfig, cx: &BuildContext) -> Result<FtpService, BuildErro
         .passive_ports(config.passive_ports)
         .passive_address(config.passive_address)
         .data_tls_binding(config.data_tls_binding != Some(Binding::Off))
-        .tls(tls)
-        .limits(cx.limits(FtpService::default_limits()))
-        .access(cx.access())
-        .summary(summary.unwrap_or_else(|| "accounts".to_owned()))
         .build())
 }
 
-fn listeners(
-    config: &FtpConfig,
-    cx: &BuildContext,
-    has_tls: bool,
-) -> Result<Vec<Listener>, BuildError> {
+fn parts(config: &FtpConfig, cx: &BuildContext) -> Result<ServiceParts, BuildError> {
     let plain = config.listen.as_deref().unwrap_or_default();
     let secured = config.tls_listen.as_deref().unwrap_or_default();
-    if plain.is_empty() && secured.is_empty() {
-        return Err(BuildError::new("it listens nowhere")
-            .hint("add an address: `listen = [\"127.0.0.1:2121\"]`"));
-    }
-    if !secured.is_empty() && !has_tls {
-        return Err(BuildError::at("tls_listen", "there is no certificate for TLS")
-            .hint("add `[tls]` with a certificate and its key"));
-    }
-    for (key, addresses) in [("listen", plain), ("tls_listen", secured)] {
-        if let Some(at) = addresses.iter().position(|one| matches!(one, Listen::Unix(_))) {
-            let key = format!("{key}[{at}]");
-            return Err(BuildError::at(key, "FTP needs IP addresses: its data has ports"));
+    let parts = cx.parts(plain, secured, "127.0.0.1:2121", FtpService::default_limits())?;
+    for listener in parts.listeners() {
+        if let Listen::Unix(_) = listener.address {
+            let message = "FTP needs IP addresses: its data has ports";
+            return Err(BuildError::at(listener.key.clone(), message));
         }
     }
-    let mut listeners = cx.listeners("listen", plain);
-    listeners.extend(cx.listeners("tls_listen", secured).into_iter().map(Listener::secured));
-    Ok(listeners)
+    let Some(shared) = parts.tls() else { return Ok(parts) };
+    // Tickets of another service are none of this one's.
+    let own = shared.for_service(&[], ClientCertificates::NotAsked);
+    let own = own.map_err(|error| BuildError::new(error.to_string()))?;
+    Ok(parts.with_tls(Arc::new(own)))
 }
 
 #[cfg(test)]
@@ -169,7 +149,7 @@ mod tests {
     use std::path::Path;
 
     use medusa_accounts::{Attempt, Authenticate, Denial, Identity, Password, ThrottleLimits};
-    use medusa_core::tls::Certificate;
+    use medusa_core::tls::{Certificate, ServerTls};
 
     use super::*;
 
@@ -213,7 +193,7 @@ mod tests {
             assert_eq!(error.key.as_deref(), key, "{error}");
             assert!(error.message.contains(part), "{error}");
         };
-        check(&|config| config.listen = None, None, "listens nowhere");
+        check(&|config| config.listen = None, Some("listen"), "listens nowhere");
         check(
             &|config| config.tls_listen.clone_from(&config.listen),
             Some("tls_listen"),
@@ -257,10 +237,11 @@ mod tests {
             &cx,
         )
         .unwrap();
-        assert_eq!((service.name(), service.summary()), ("ftp.files", "accounts".to_owned()));
-        let secured: Vec<bool> = service.listeners().iter().map(|one| one.secured).collect();
+        let parts = service.parts();
+        assert_eq!((&**parts.name(), parts.summary()), ("ftp.files", "accounts"));
+        let secured: Vec<bool> = parts.listeners().iter().map(|one| one.secured).collect();
         assert_eq!(secured, [false, true]);
-        assert!(service.tls().is_some());
-        assert_eq!(service.limits().idle, Some(std::time::Duration::from_secs(300)));
+        assert!(parts.tls().is_some());
+        assert_eq!(parts.limits().idle, Some(std::time::Duration::from_secs(300)));
     }
 }

@@ -8,8 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use medusa_accounts::Logins;
 use medusa_core::metrics::Metrics;
-use medusa_core::tls::ServerTls;
-use medusa_core::{Acceptor, AccessSink, Limits, Listener, Peer, Refusal, Service, Session};
+use medusa_core::{Acceptor, Limits, Peer, Refusal, Service, ServiceParts, Session};
 
 use crate::Error;
 use crate::access::Counts;
@@ -19,65 +18,54 @@ use crate::session::{FtpSession, Shared};
 
 /// An FTP server, to be mounted.
 pub struct FtpService {
-    listeners: Vec<Listener>,
-    limits: Limits,
-    tls: Option<Arc<ServerTls>>,
-    summary: String,
+    parts: ServiceParts,
     shared: Arc<Shared>,
 }
 
 impl std::fmt::Debug for FtpService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FtpService")
-            .field("name", &self.shared.name)
-            .field("listeners", &self.listeners)
-            .finish_non_exhaustive()
+        f.debug_struct("FtpService").field("parts", &self.parts).finish_non_exhaustive()
     }
 }
 
 /// An FTP server that is being put together.
 pub struct FtpBuilder {
-    listeners: Vec<Listener>,
-    limits: Limits,
-    tls: Option<Arc<ServerTls>>,
-    summary: String,
+    parts: ServiceParts,
     shared: Shared,
 }
 
 impl std::fmt::Debug for FtpBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FtpBuilder").field("name", &self.shared.name).finish_non_exhaustive()
+        f.debug_struct("FtpBuilder").field("parts", &self.parts).finish_non_exhaustive()
     }
 }
 
 impl FtpService {
-    /// A server of this name. `home` says what somebody who has logged in finds; it is called in the
+    /// A server of this name, or with more that services have in common: with certificates it offers AUTH TLS,
+    /// and the access log has a line for each transfer that has ended. `home` says what somebody who has logged in finds; it is called in the
     /// offload pool and may block. Nobody gets in before [`FtpBuilder::anonymous`] or
     /// [`FtpBuilder::logins`] is said.
     pub fn builder(
-        name: impl Into<Arc<str>>,
-        listeners: Vec<Listener>,
+        parts: impl Into<ServiceParts>,
         home: impl Fn(Visitor<'_>) -> Result<Visit, Error> + Send + Sync + 'static,
     ) -> FtpBuilder {
+        let parts = parts.into().or_limits(FtpService::default_limits);
         FtpBuilder {
-            listeners,
-            limits: FtpService::default_limits(),
-            tls: None,
-            summary: String::new(),
             shared: Shared {
-                name: name.into(),
+                name: Arc::clone(parts.name()),
                 home: Box::new(home),
                 logins: None,
                 anonymous: false,
                 anonymous_visit: None,
                 ports: Ports::new(None),
                 passive_address: None,
-                has_tls: false,
+                has_tls: parts.tls().is_some(),
                 data_tls_binding: true,
-                access: None,
+                access: parts.access(),
                 counts: None,
                 banner: "FTP server ready".to_owned(),
             },
+            parts,
         }
     }
 
@@ -134,33 +122,11 @@ impl FtpBuilder {
         self
     }
 
-    /// Offers TLS with these certificates.
-    #[must_use]
-    pub fn tls(mut self, tls: Option<Arc<ServerTls>>) -> FtpBuilder {
-        self.shared.has_tls = tls.is_some();
-        self.tls = tls;
-        self
-    }
-
     /// Whether a protected data connection must resume a TLS session of its control connection, which
     /// proves that both are of one client. It must unless this says otherwise.
     #[must_use]
     pub fn data_tls_binding(mut self, required: bool) -> FtpBuilder {
         self.shared.data_tls_binding = required;
-        self
-    }
-
-    /// Sets what connections may use.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> FtpBuilder {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets where a line goes for each transfer that has ended.
-    #[must_use]
-    pub fn access(mut self, sink: Option<Arc<dyn AccessSink>>) -> FtpBuilder {
-        self.shared.access = sink;
         self
     }
 
@@ -179,13 +145,6 @@ impl FtpBuilder {
         self
     }
 
-    /// Sets what is said of it in a table.
-    #[must_use]
-    pub fn summary(mut self, summary: impl Into<String>) -> FtpBuilder {
-        self.summary = summary.into();
-        self
-    }
-
     /// As if there were certificates, for tests without a handshake.
     #[cfg(test)]
     pub(crate) fn offering_tls(mut self) -> FtpBuilder {
@@ -195,30 +154,13 @@ impl FtpBuilder {
 
     /// The server.
     pub fn build(self) -> FtpService {
-        let FtpBuilder { listeners, limits, tls, summary, shared } = self;
-        FtpService { listeners, limits, tls, summary, shared: Arc::new(shared) }
+        FtpService { parts: self.parts, shared: Arc::new(self.shared) }
     }
 }
 
 impl Service for FtpService {
-    fn name(&self) -> &str {
-        &self.shared.name
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        self.listeners.clone()
-    }
-
-    fn limits(&self) -> Limits {
-        self.limits.clone()
-    }
-
-    fn tls(&self) -> Option<Arc<ServerTls>> {
-        self.tls.clone()
-    }
-
-    fn summary(&self) -> String {
-        self.summary.clone()
+    fn parts(&self) -> ServiceParts {
+        self.parts.clone()
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {

@@ -49,7 +49,7 @@ fn main() {
         }
         report(name, "parse", began, rounds * 16);
 
-        let service = HttpService::new("bench", Vec::new(), || {
+        let service = HttpService::new("bench", || {
             Router::new()
                 .route(Route::exact("/other"), handler_fn(hello))
                 .route(Route::prefix("/"), handler_fn(hello))
@@ -57,7 +57,7 @@ fn main() {
         let here = Endpoint::Inet(([127, 0, 0, 1], 80).into());
         let peer = Peer::new(here, here);
         let session = service.acceptor().accepted(&peer);
-        let mut client = Client::with(session, service.limits(), Faults::none());
+        let mut client = Client::with(session, service.parts().limits(), Faults::none());
         let burst = request.repeat(16);
         let began = Instant::now();
         for _ in 0..rounds {

@@ -33,14 +33,13 @@ fn main() {
     let root = Root::new(folder.path()).unwrap();
     let mut options = StaticOptions::default();
     options.gzip = true;
-    let service = HttpService::new("bench", Vec::new(), move || {
-        StaticFiles::new(root.clone(), options.clone())
-    });
+    let service =
+        HttpService::new("bench", move || StaticFiles::new(root.clone(), options.clone()));
     let here = Endpoint::Inet(([127, 0, 0, 1], 80).into());
     let peer = Peer::new(here, here);
     for (what, name, fields) in TABLE {
         let session = service.acceptor().accepted(&peer);
-        let mut client = Client::with(session, service.limits(), Faults::none());
+        let mut client = Client::with(session, service.parts().limits(), Faults::none());
         let burst = format!("GET /{name} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}\r\n").repeat(16);
         // The scripted client copies what it is sent; of a large file that would be all there is.
         let rounds = if *what == "1 MiB" { rounds / 1000 } else { rounds };

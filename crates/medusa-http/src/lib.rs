@@ -4,12 +4,12 @@
 //! A program that embeds it writes a [`Handler`] and mounts an [`HttpService`]:
 //!
 //! ```no_run
-//! use medusa_core::{Listener, Server};
+//! use medusa_core::{Server, ServiceParts};
 //! use medusa_http::{HttpService, Response, Route, Router, handler_fn};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let listeners = vec![Listener::new("127.0.0.1:8080".parse()?)];
-//! let service = HttpService::new("http.hello", listeners, || {
+//! let parts = ServiceParts::new("http.hello").listen("127.0.0.1:8080".parse()?);
+//! let service = HttpService::new(parts, || {
 //!     Router::new().route(Route::prefix("/hello/"), handler_fn(|request, _| {
 //!         Response::text([b"Hello, ", request.rest(), b"!\n"].concat())
 //!     }))
@@ -19,7 +19,7 @@
 //! # }
 //! ```
 //!
-//! TLS is the core's ([`HttpService::with_tls`]). It does no HTTP/2 and no proxying; docs/http.md says what is done, RFC by RFC.
+//! TLS is the core's ([`ServiceParts::with_tls`](medusa_core::ServiceParts::with_tls)). It does no HTTP/2 and no proxying; docs/http.md says what is done, RFC by RFC.
 
 mod access;
 mod body;

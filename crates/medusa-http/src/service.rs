@@ -8,10 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use medusa_core::metrics::{Metrics, ServiceMetrics};
-use medusa_core::tls::ServerTls;
-use medusa_core::{
-    Acceptor, AccessSink, Limits, Listener, Network, Peer, Refusal, Service, Session,
-};
+use medusa_core::{Acceptor, Network, Peer, Refusal, Service, ServiceParts, Session};
 
 use crate::date::DateCache;
 use crate::error::Fault;
@@ -24,58 +21,36 @@ type MakeHandler = Arc<dyn Fn() -> Box<dyn Handler> + Send + Sync>;
 
 /// An HTTP server, to be mounted.
 pub struct HttpService {
-    name: String,
-    listeners: Vec<Listener>,
-    limits: Limits,
+    parts: ServiceParts,
     http_limits: HttpLimits,
-    access: Option<Arc<dyn AccessSink>>,
-    summary: String,
     metrics: Option<Arc<ServiceMetrics>>,
-    tls: Option<Arc<ServerTls>>,
     hsts: Vec<u8>,
     trusted: Vec<Network>,
-    proxies: Vec<Network>,
     handler: MakeHandler,
 }
 
 impl std::fmt::Debug for HttpService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HttpService")
-            .field("name", &self.name)
-            .field("listeners", &self.listeners)
-            .finish_non_exhaustive()
+        f.debug_struct("HttpService").field("parts", &self.parts).finish_non_exhaustive()
     }
 }
 
 impl HttpService {
-    /// A server of this name. `handler` is called once on each shard, and what it makes answers that
+    /// A server of this name, or with more that services have in common: the access log has a line for each
+    /// finished request. `handler` is called once on each shard, and what it makes answers that
     /// shard's requests.
     pub fn new<H: Handler + 'static>(
-        name: impl Into<String>,
-        listeners: Vec<Listener>,
+        parts: impl Into<ServiceParts>,
         handler: impl Fn() -> H + Send + Sync + 'static,
     ) -> HttpService {
         HttpService {
-            name: name.into(),
-            listeners,
-            limits: Limits::default(),
+            parts: parts.into(),
             http_limits: HttpLimits::default(),
-            access: None,
-            summary: String::new(),
             metrics: None,
-            tls: None,
             hsts: Vec::new(),
             trusted: Vec::new(),
-            proxies: Vec::new(),
             handler: Arc::new(move || Box::new(handler())),
         }
-    }
-
-    /// Sets what connections may use.
-    #[must_use]
-    pub fn with_limits(mut self, limits: Limits) -> HttpService {
-        self.limits = limits;
-        self
     }
 
     /// Sets how large requests may be.
@@ -85,24 +60,10 @@ impl HttpService {
         self
     }
 
-    /// Sets where a line goes for each finished request.
-    #[must_use]
-    pub fn with_access(mut self, sink: Option<Arc<dyn AccessSink>>) -> HttpService {
-        self.access = sink;
-        self
-    }
-
     /// Counts requests there, by the class of their status.
     #[must_use]
     pub fn with_metrics(mut self, metrics: &Metrics) -> HttpService {
-        self.metrics = Some(metrics.service(&self.name));
-        self
-    }
-
-    /// Sets what its secured listeners show to clients.
-    #[must_use]
-    pub fn with_tls(mut self, tls: Arc<ServerTls>) -> HttpService {
-        self.tls = Some(tls);
+        self.metrics = Some(metrics.service(self.parts.name()));
         self
     }
 
@@ -121,45 +82,11 @@ impl HttpService {
         self.trusted = trusted;
         self
     }
-
-    /// Sets the proxies that begin each connection with a PROXY header.
-    #[must_use]
-    pub fn with_proxy_protocol(mut self, proxies: Vec<Network>) -> HttpService {
-        self.proxies = proxies;
-        self
-    }
-
-    /// Sets what is said of it in a table.
-    #[must_use]
-    pub fn with_summary(mut self, summary: impl Into<String>) -> HttpService {
-        self.summary = summary.into();
-        self
-    }
 }
 
 impl Service for HttpService {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        self.listeners.clone()
-    }
-
-    fn limits(&self) -> Limits {
-        self.limits.clone()
-    }
-
-    fn tls(&self) -> Option<Arc<ServerTls>> {
-        self.tls.clone()
-    }
-
-    fn proxies(&self) -> Vec<Network> {
-        self.proxies.clone()
-    }
-
-    fn summary(&self) -> String {
-        self.summary.clone()
+    fn parts(&self) -> ServiceParts {
+        self.parts.clone()
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {
@@ -167,7 +94,7 @@ impl Service for HttpService {
             shard: Rc::new(Shard {
                 handler: (self.handler)(),
                 limits: self.http_limits,
-                access: self.access.clone(),
+                access: self.parts.access(),
                 dates: DateCache::default(),
                 tally: self.metrics.as_deref().map(Tally::new),
                 trusted: self.trusted.clone(),

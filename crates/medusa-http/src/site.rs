@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderValue;
 use medusa_core::metrics::Metrics;
-use medusa_core::{BuildContext, BuildError, Complaints, Limits, Plugin, Service};
+use medusa_core::{BuildContext, BuildError, Complaints, Plugin, Service};
 use medusa_files::Root;
 
 use crate::config::SiteConfig;
@@ -67,10 +67,8 @@ fn site(config: SiteConfig, cx: &BuildContext) -> Result<HttpService, BuildError
             None => Box::new(router),
         }
     };
-    let mut service = HttpService::new(cx.service_name(), listening.listeners.clone(), handler)
-        .with_limits(cx.limits(Limits::default()))
-        .with_access(cx.access())
-        .with_summary(summary.join(", "));
+    let parts = listening.parts.clone().with_summary(summary.join(", "));
+    let mut service = HttpService::new(parts, handler);
     if let Some(metrics) = cx.shared::<Metrics>() {
         service = service.with_metrics(&metrics);
     }

@@ -102,11 +102,12 @@ impl<'s> Plan<'s> {
     pub(crate) fn told(&self) -> String {
         let mut services = Rows::of_services();
         for Mount { service, .. } in &self.mounts {
-            let listeners = service.listeners().into_iter().map(|listener| (listener, false));
+            let parts = service.parts();
+            let listeners = parts.listeners().iter().cloned().map(|listener| (listener, false));
             let datagrams = service.datagram_listeners().into_iter().map(|one| (one, true));
             for (listener, datagrams) in listeners.chain(datagrams) {
-                let serves = serves(&service.summary(), listener.secured, datagrams);
-                services.push(service.name(), &listener.address, &serves);
+                let serves = serves(parts.summary(), listener.secured, datagrams);
+                services.push(parts.name(), &listener.address, &serves);
             }
         }
         format!("{services}{}", self.shared.told())
@@ -203,10 +204,10 @@ impl<'s> Draft<'s> {
 
 /// A service that listens with TLS and has no certificate would refuse everybody.
 fn without_certificate(service: &dyn Service, table: &Table<'_, '_>) -> Option<Diagnostic> {
-    let listeners = service.listeners();
-    let secured = listeners.iter().find(|listener| listener.secured)?;
-    service.tls().is_none().then(|| {
-        Diagnostic::new(format!("`{}` has no certificate to speak TLS with", service.name()))
+    let parts = service.parts();
+    let secured = parts.listeners().iter().find(|listener| listener.secured)?;
+    parts.tls().is_none().then(|| {
+        Diagnostic::new(format!("`{}` has no certificate to speak TLS with", parts.name()))
             .at(table.find(&secured.key))
             .hint("add a table `[tls]` with `certificate` and `key`".to_owned())
     })
@@ -295,7 +296,7 @@ fn unnamed(kind: &str, entry: &Entry<'_, '_>) -> Diagnostic {
 fn refuse_shared_addresses(mounts: &[Mount<'_>], errors: &mut Vec<Diagnostic>) {
     let mut owners: HashMap<Listen, &str> = HashMap::new();
     for mount in mounts {
-        for listener in mount.service.listeners() {
+        for listener in mount.service.parts().listeners() {
             if matches!(&listener.address, Listen::Inet(address) if address.port() == 0) {
                 continue;
             }
@@ -324,11 +325,7 @@ mod tests {
     use super::*;
 
     /// A service for tests that listens and serves a folder, as most do.
-    struct Gopher {
-        name: String,
-        listen: Vec<Listener>,
-        idle: Option<std::time::Duration>,
-    }
+    struct Gopher(medusa_core::ServiceParts);
 
     #[derive(Deserialize)]
     struct Config {
@@ -377,25 +374,19 @@ mod tests {
                 return Err(BuildError::at("asks", "nobody can log in")
                     .hint("add a table `[accounts]` with a `file`"));
             }
-            let idle = cx.limits(medusa_core::Limits::default()).idle;
-            let mut listen = cx.listeners("listen", &config.listen);
+            let limits = cx.limits(medusa_core::Limits::default());
+            let parts = medusa_core::ServiceParts::new(cx.service_name());
+            let parts = parts.with_summary(format!("idle {:?}", limits.idle));
             let secured = cx.listeners("tls_listen", &config.tls_listen);
-            listen.extend(secured.into_iter().map(Listener::secured));
-            Ok(Box::new(Gopher { name: cx.service_name(), listen, idle }))
+            let listeners = cx.listeners("listen", &config.listen).into_iter();
+            let listeners = listeners.chain(secured.into_iter().map(Listener::secured));
+            Ok(Box::new(Gopher(listeners.fold(parts, medusa_core::ServiceParts::listener))))
         }
     }
 
     impl Service for Gopher {
-        fn name(&self) -> &str {
-            &self.name
-        }
-
-        fn listeners(&self) -> Vec<Listener> {
-            self.listen.clone()
-        }
-
-        fn summary(&self) -> String {
-            format!("idle {:?}", self.idle)
+        fn parts(&self) -> medusa_core::ServiceParts {
+            self.0.clone()
         }
 
         fn acceptor(&self) -> Box<dyn Acceptor> {
@@ -422,7 +413,8 @@ mod tests {
         Ok(plan
             .mounts
             .iter()
-            .map(|mount| format!("{} {}", mount.service.name(), mount.service.summary()))
+            .map(|mount| mount.service.parts())
+            .map(|parts| format!("{} {}", parts.name(), parts.summary()))
             .collect())
     }
 

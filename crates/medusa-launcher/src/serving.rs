@@ -158,7 +158,7 @@ fn bind(plan: &mut Plan<'_>, shards: NonZeroUsize) -> Result<Server, Failure> {
     }
     let mut tables = Vec::new();
     for mount in plan.mounts.drain(..) {
-        tables.push((mount.service.name().to_owned(), mount.table));
+        tables.push((mount.service.parts().name().to_string(), mount.table));
         builder = builder.mount(mount.service);
     }
     builder.bind().map_err(|errors| {

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use medusa_accounts::{Logins, PlaintextLogin};
 use medusa_core::config::{Listen, Period};
-use medusa_core::tls::ServerTls;
-use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
+use medusa_core::{BuildContext, BuildError, Plugin, Service};
 use medusa_mail::MaildirStore;
 use serde::Deserialize;
 
@@ -41,8 +40,8 @@ impl Plugin for Pop3 {
     type Config = Pop3Config;
 
     fn build(config: Pop3Config, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError> {
-        let tls = cx.shared::<ServerTls>();
-        let listeners = listeners(&config, cx, tls.is_some())?;
+        let defaults = Pop3Service::default_limits();
+        let parts = cx.parts(&config.listen, &config.tls_listen, "127.0.0.1:1110", defaults)?;
         let logins = cx.shared::<Logins>().ok_or_else(|| {
             BuildError::new("there are no accounts to log in to")
                 .hint("name a users file: `[accounts]` with `file = \"users.toml\"`")
@@ -62,32 +61,10 @@ impl Plugin for Pop3 {
             let message = format!("can't keep mail in the folder `{}`: {error}", folder.display());
             BuildError::at("mailboxes", message)
         })?;
-        let service = Pop3Service::new(cx.service_name(), listeners, store, (*logins).clone())
-            .with_limits(cx.limits(Pop3Service::default_limits()))
-            .with_tls(tls)
+        let parts = parts.with_summary(mailboxes.display().to_string());
+        let service = Pop3Service::new(parts, store, (*logins).clone())
             .with_plaintext_login(config.plaintext_login)
-            .with_login_delay(login_delay)
-            .with_access(cx.access())
-            .with_summary(mailboxes.display().to_string());
+            .with_login_delay(login_delay);
         Ok(Box::new(service))
     }
-}
-
-fn listeners(
-    config: &Pop3Config,
-    cx: &BuildContext,
-    has_tls: bool,
-) -> Result<Vec<Listener>, BuildError> {
-    if config.listen.is_empty() && config.tls_listen.is_empty() {
-        return Err(BuildError::new("it listens nowhere")
-            .hint("name an address: `listen = [\"127.0.0.1:1110\"]`"));
-    }
-    if !config.tls_listen.is_empty() && !has_tls {
-        return Err(BuildError::at("tls_listen", "there is no certificate for TLS")
-            .hint("name one: `[tls]` with `certificate = \"cert.pem\"` and `key = \"key.pem\"`"));
-    }
-    let mut listeners = cx.listeners("listen", &config.listen);
-    let secured = cx.listeners("tls_listen", &config.tls_listen);
-    listeners.extend(secured.into_iter().map(Listener::secured));
-    Ok(listeners)
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use medusa_accounts::{Logins, PlaintextLogin};
-use medusa_core::tls::ServerTls;
-use medusa_core::{Acceptor, AccessSink, Limits, Listener, Peer, Refusal, Service, Session};
+use medusa_core::{Acceptor, Limits, Peer, Refusal, Service, ServiceParts, Session};
 use medusa_mail::{Error, MailStore, Maildrop};
 use medusa_text::status::err_with;
 
@@ -36,44 +35,32 @@ impl<S: MailStore> Maildrops for S {
 
 /// A POP3 server, to be mounted.
 pub struct Pop3Service {
-    name: Arc<str>,
-    listeners: Vec<Listener>,
-    limits: Limits,
-    tls: Option<Arc<ServerTls>>,
+    parts: ServiceParts,
     plaintext: PlaintextLogin,
     login_delay: Option<Arc<LoginDelay>>,
-    access: Option<Arc<dyn AccessSink>>,
-    summary: String,
     maildrops: Arc<dyn Maildrops>,
     logins: Logins,
 }
 
 impl std::fmt::Debug for Pop3Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pop3Service")
-            .field("name", &self.name)
-            .field("listeners", &self.listeners)
-            .finish_non_exhaustive()
+        f.debug_struct("Pop3Service").field("parts", &self.parts).finish_non_exhaustive()
     }
 }
 
 impl Pop3Service {
-    /// A server of this name. Accounts log in by `logins`, and each finds the maildrop of its name.
+    /// A server of this name, or with more that services have in common: with certificates it offers STLS, and
+    /// the access log has a line for each message that was sent. Accounts log in by `logins`, and each finds
+    /// the maildrop of its name.
     pub fn new(
-        name: impl Into<Arc<str>>,
-        listeners: Vec<Listener>,
+        parts: impl Into<ServiceParts>,
         maildrops: impl Maildrops + 'static,
         logins: Logins,
     ) -> Pop3Service {
         Pop3Service {
-            name: name.into(),
-            listeners,
-            limits: Self::default_limits(),
-            tls: None,
+            parts: parts.into().or_limits(Self::default_limits),
             plaintext: PlaintextLogin::default(),
             login_delay: None,
-            access: None,
-            summary: String::new(),
             maildrops: Arc::new(maildrops),
             logins,
         }
@@ -85,20 +72,6 @@ impl Pop3Service {
         let mut limits = Limits::default();
         limits.idle = Some(Duration::from_secs(10 * 60));
         limits
-    }
-
-    /// Sets what connections may use.
-    #[must_use]
-    pub fn with_limits(mut self, limits: Limits) -> Pop3Service {
-        self.limits = limits;
-        self
-    }
-
-    /// Offers STLS, and TLS on listeners that are secured.
-    #[must_use]
-    pub fn with_tls(mut self, tls: Option<Arc<ServerTls>>) -> Pop3Service {
-        self.tls = tls;
-        self
     }
 
     /// Sets where passwords may be sent without TLS.
@@ -116,41 +89,11 @@ impl Pop3Service {
         self.login_delay = delay.map(|delay| Arc::new(LoginDelay::new(delay)));
         self
     }
-
-    /// Sets where a line goes for each message that was sent.
-    #[must_use]
-    pub fn with_access(mut self, sink: Option<Arc<dyn AccessSink>>) -> Pop3Service {
-        self.access = sink;
-        self
-    }
-
-    /// Sets what is said of it in a table.
-    #[must_use]
-    pub fn with_summary(mut self, summary: impl Into<String>) -> Pop3Service {
-        self.summary = summary.into();
-        self
-    }
 }
 
 impl Service for Pop3Service {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        self.listeners.clone()
-    }
-
-    fn limits(&self) -> Limits {
-        self.limits.clone()
-    }
-
-    fn tls(&self) -> Option<Arc<ServerTls>> {
-        self.tls.clone()
-    }
-
-    fn summary(&self) -> String {
-        self.summary.clone()
+    fn parts(&self) -> ServiceParts {
+        self.parts.clone()
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {
@@ -158,11 +101,11 @@ impl Service for Pop3Service {
             shard: Rc::new(Shard {
                 maildrops: Arc::clone(&self.maildrops),
                 logins: self.logins.clone(),
-                service: Arc::clone(&self.name),
+                service: Arc::clone(self.parts.name()),
                 plaintext: self.plaintext,
                 login_delay: self.login_delay.clone(),
-                has_tls: self.tls.is_some(),
-                access: self.access.clone(),
+                has_tls: self.parts.tls().is_some(),
+                access: self.parts.access(),
             }),
         })
     }

@@ -105,7 +105,7 @@ impl Resolvers {
         let mounted = |forwarding: &Forwarding| {
             let service = forwarding.service();
             if let Some(metrics) = &metrics {
-                forwarding.counts().show(&metrics.service(service.name()));
+                forwarding.counts().show(&metrics.service(service.parts().name()));
             }
             service
         };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use medusa_core::{
     Acceptor, Address, ClientSocket, Cx, Datagram, DatagramCx, DatagramLimits, DatagramService,
-    Failure, Frame, Limits, Listener, Note, Peer, Remote, Service, Session, SocketId, TimerKey,
+    Failure, Frame, Limits, Note, Peer, Remote, Service, ServiceParts, Session, SocketId, TimerKey,
 };
 
 use crate::asker::Asker;
@@ -45,22 +45,10 @@ impl Mounted {
 }
 
 impl Service for Mounted {
-    fn name(&self) -> &str {
-        "resolver"
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        Vec::new()
-    }
-
-    fn limits(&self) -> Limits {
+    fn parts(&self) -> ServiceParts {
         let mut limits = Limits::default();
         (limits.idle, limits.handshake) = (Some(IDLE), Some(CONNECTING));
-        limits
-    }
-
-    fn summary(&self) -> String {
-        self.shared.summary()
+        ServiceParts::new("resolver").with_limits(limits).with_summary(self.shared.summary())
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use medusa_accounts::{Accounts, Logins};
-use medusa_core::tls::ServerTls;
-use medusa_core::{BuildContext, BuildError, Listener, Plugin, Service};
+use medusa_core::{BuildContext, BuildError, Plugin, Service, ServiceParts};
 use medusa_mail::MaildirStore;
 
 use crate::address::is_host;
@@ -16,7 +15,7 @@ use crate::service::{Directory, Role, SmtpLimits, SmtpService, default_limits};
 /// The plug-in: `[smtp.NAME]`.
 ///
 /// It looks for these among what services share: [`Accounts`] or a handle to them, [`Logins`], for TLS
-/// [`ServerTls`], and for sending a [`Resolver`](medusa_resolver::Resolver),
+/// [`ServerTls`](medusa_core::tls::ServerTls), and for sending a [`Resolver`](medusa_resolver::Resolver),
 /// [`Metrics`](medusa_core::metrics::Metrics) and [`QueueOwners`](medusa_mail::QueueOwners).
 #[derive(Debug)]
 pub struct Smtp;
@@ -26,8 +25,7 @@ impl Plugin for Smtp {
     type Config = SmtpConfig;
 
     fn build(config: SmtpConfig, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError> {
-        let tls = cx.shared::<ServerTls>();
-        let listeners = listeners(&config, tls.is_some(), cx)?;
+        let parts = parts(&config, cx)?;
         let hostname = hostname(&config)?;
         let domains = domains(&config)?;
         let Some(accounts) = accounts(cx) else {
@@ -39,22 +37,11 @@ impl Plugin for Smtp {
         let store = Arc::new(store(&config, &hostname, cx)?);
         let local = (domains.clone(), accounts.clone() as Arc<dyn Directory>, store.clone() as _);
         let sending = outbound::sending(&config, &hostname, local, cx)?;
-        let limits = cx.limits(default_limits());
-        let service = SmtpService::new(
-            cx.service_name(),
-            listeners,
-            hostname,
-            domains,
-            accounts as Arc<dyn Directory>,
-            store,
-        );
-        let service = service
+        let accounts = accounts as Arc<dyn Directory>;
+        let service = SmtpService::new(parts, hostname, domains, accounts, store)
             .with_sending(sending)
-            .with_tls(tls)
             .with_smtp_limits(smtp_limits(&config))
-            .with_smuggling(config.smuggling)
-            .with_limits(limits)
-            .with_access(cx.access());
+            .with_smuggling(config.smuggling);
         match (config.role, config.plaintext_login) {
             (Role::Mx, Some(_)) => Err(BuildError::at(
                 "plaintext_login",
@@ -80,28 +67,10 @@ fn accounts(cx: &BuildContext) -> Option<Arc<Accounts>> {
     handle.or_else(|| cx.shared::<Accounts>())
 }
 
-fn listeners(
-    config: &SmtpConfig,
-    has_tls: bool,
-    cx: &BuildContext,
-) -> Result<Vec<Listener>, BuildError> {
+fn parts(config: &SmtpConfig, cx: &BuildContext) -> Result<ServiceParts, BuildError> {
     let plain = config.listen.as_deref().unwrap_or_default();
     let secured = config.tls_listen.as_deref().unwrap_or_default();
-    if plain.is_empty() && secured.is_empty() {
-        let message = "it listens nowhere";
-        let error = match config.listen {
-            Some(_) => BuildError::at("listen", message),
-            None => BuildError::new(message),
-        };
-        return Err(error.hint("name an address: `listen = [\"127.0.0.1:2525\"]`"));
-    }
-    if !secured.is_empty() && !has_tls {
-        return Err(BuildError::at("tls_listen", "there is no certificate to show")
-            .hint("add `[tls]` with `certificate` and `key`"));
-    }
-    let mut listeners = cx.listeners("listen", plain);
-    listeners.extend(cx.listeners("tls_listen", secured).into_iter().map(Listener::secured));
-    Ok(listeners)
+    cx.parts(plain, secured, "127.0.0.1:2525", default_limits())
 }
 
 fn hostname(config: &SmtpConfig) -> Result<String, BuildError> {

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use medusa_accounts::{Accounts, Logins, PlaintextLogin, Recipient};
-use medusa_core::tls::ServerTls;
 use medusa_core::{
-    Acceptor, AccessSink, DatagramService, Limits, Listener, Peer, Refusal, Service, Session,
+    Acceptor, DatagramService, Limits, Peer, Refusal, Service, ServiceParts, Session,
 };
 use medusa_mail::MailStore;
 
@@ -106,33 +105,30 @@ pub fn default_limits() -> Limits {
 
 /// An SMTP server, to be mounted.
 pub struct SmtpService {
+    parts: ServiceParts,
     shared: Shared,
-    listeners: Vec<Listener>,
-    limits: Limits,
-    tls: Option<Arc<ServerTls>>,
 }
 
 impl std::fmt::Debug for SmtpService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SmtpService")
-            .field("name", &self.shared.service)
-            .field("listeners", &self.listeners)
-            .finish_non_exhaustive()
+        f.debug_struct("SmtpService").field("parts", &self.parts).finish_non_exhaustive()
     }
 }
 
 impl SmtpService {
-    /// A server that takes mail from everybody for `domains`: to the accounts of `directory`, into `store`.
+    /// A server that takes mail from everybody for `domains`: to the accounts of `directory`, into `store`. It
+    /// is of a name, or has more that services have in common: with certificates it offers STARTTLS, and the
+    /// access log has a line for each message.
     pub fn new(
-        name: impl Into<Arc<str>>,
-        listeners: Vec<Listener>,
+        parts: impl Into<ServiceParts>,
         hostname: impl Into<String>,
         domains: Vec<String>,
         directory: Arc<dyn Directory>,
         store: Arc<dyn MailStore>,
     ) -> SmtpService {
+        let parts = parts.into().or_limits(default_limits);
         let shared = Shared {
-            service: name.into(),
+            service: Arc::clone(parts.name()),
             hostname: hostname.into(),
             role: Role::Mx,
             domains,
@@ -143,11 +139,11 @@ impl SmtpService {
             limits: SmtpLimits::default(),
             smuggling: Smuggling::default(),
             plaintext_login: PlaintextLogin::default(),
-            offers_tls: false,
-            access: None,
+            offers_tls: parts.tls().is_some(),
+            access: parts.access(),
             sending: None,
         };
-        SmtpService { shared, listeners, limits: default_limits(), tls: None }
+        SmtpService { parts, shared }
     }
 
     /// Takes mail from those alone who log in.
@@ -156,14 +152,6 @@ impl SmtpService {
         self.shared.role = Role::Submission;
         self.shared.logins = Some(logins);
         self.shared.plaintext_login = plaintext;
-        self
-    }
-
-    /// Offers STARTTLS, and TLS from the first octet on listeners that are secured.
-    #[must_use]
-    pub fn with_tls(mut self, tls: Option<Arc<ServerTls>>) -> SmtpService {
-        self.shared.offers_tls = tls.is_some();
-        self.tls = tls;
         self
     }
 
@@ -195,61 +183,25 @@ impl SmtpService {
         self
     }
 
-    /// Sets what connections may use.
-    #[must_use]
-    pub fn with_limits(mut self, limits: Limits) -> SmtpService {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets where a line goes for each message.
-    #[must_use]
-    pub fn with_access(mut self, sink: Option<Arc<dyn AccessSink>>) -> SmtpService {
-        self.shared.access = sink;
-        self
-    }
-
     /// The service, to be mounted.
     pub fn build(self) -> Box<dyn Service> {
-        Box::new(Built {
-            shared: Arc::new(self.shared),
-            listeners: self.listeners,
-            limits: self.limits,
-            tls: self.tls,
-        })
+        let domains = self.shared.domains.join(", ");
+        let parts = self.parts.with_summary(match self.shared.role {
+            Role::Mx => format!("mail for {domains}"),
+            Role::Submission => format!("submission to {domains}"),
+        });
+        Box::new(Built { parts, shared: Arc::new(self.shared) })
     }
 }
 
 struct Built {
+    parts: ServiceParts,
     shared: Arc<Shared>,
-    listeners: Vec<Listener>,
-    limits: Limits,
-    tls: Option<Arc<ServerTls>>,
 }
 
 impl Service for Built {
-    fn name(&self) -> &str {
-        &self.shared.service
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        self.listeners.clone()
-    }
-
-    fn limits(&self) -> Limits {
-        self.limits.clone()
-    }
-
-    fn tls(&self) -> Option<Arc<ServerTls>> {
-        self.tls.clone()
-    }
-
-    fn summary(&self) -> String {
-        let domains = self.shared.domains.join(", ");
-        match self.shared.role {
-            Role::Mx => format!("mail for {domains}"),
-            Role::Submission => format!("submission to {domains}"),
-        }
+    fn parts(&self) -> ServiceParts {
+        self.parts.clone()
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {

@@ -129,8 +129,8 @@ fn list(key: &'static str, value: &[&'static str]) -> (&'static str, Option<Valu
 
 #[test]
 fn the_contracts_tables() {
-    let mx = build(&[], &ALL).unwrap();
-    assert_eq!((mx.name(), &*mx.summary()), ("smtp.mx", "mail for example.test"));
+    let mx = build(&[], &ALL).unwrap().parts();
+    assert_eq!((&**mx.name(), mx.summary()), ("smtp.mx", "mail for example.test"));
     assert_eq!(mx.limits().idle.unwrap().as_secs(), 300);
     let submission = build(
         &[
@@ -141,8 +141,9 @@ fn the_contracts_tables() {
         &ALL,
     )
     .unwrap();
-    assert_eq!(submission.summary(), "submission to example.test");
-    let listeners = submission.listeners();
+    let parts = submission.parts();
+    assert_eq!(parts.summary(), "submission to example.test");
+    let listeners = parts.listeners();
     assert_eq!(listeners.iter().map(|one| one.secured).collect::<Vec<_>>(), [false, true]);
     assert!(matches!(listeners[1].address, Listen::Inet(address) if address.port() == 2465));
     assert_eq!(listeners[1].key, "tls_listen[0]");
@@ -177,7 +178,7 @@ fn what_is_wrong_is_said_where() {
         assert!(error.message.contains(part), "{part:?} is not in {:?}", error.message);
         assert_eq!(error.key.as_deref(), key, "{}", error.message);
     };
-    check(&[("listen", None)], None, "listens nowhere");
+    check(&[("listen", None)], Some("listen"), "listens nowhere");
     check(&[list("listen", &[])], Some("listen"), "listens nowhere");
     check(&[("hostname", None)], None, "has no name");
     check(&[text("hostname", "a b")], Some("hostname"), "not a host's name");

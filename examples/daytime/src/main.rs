@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use medusa_core::config::Listen;
 use medusa_core::{
     Acceptor, Cx, Datagram, DatagramCx, DatagramService, Frame, Listener, Peer, Server, Service,
-    Session,
+    ServiceParts, Session,
 };
 
 struct Daytime {
@@ -49,12 +49,8 @@ impl DatagramService for Asked {
 }
 
 impl Service for Daytime {
-    fn name(&self) -> &str {
-        "daytime"
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        vec![Listener::new(self.listen.clone())]
+    fn parts(&self) -> ServiceParts {
+        ServiceParts::new("daytime").listen(self.listen.clone())
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {
@@ -62,7 +58,7 @@ impl Service for Daytime {
     }
 
     fn datagram_listeners(&self) -> Vec<Listener> {
-        self.listeners()
+        vec![Listener::new(self.listen.clone())]
     }
 
     fn datagram_service(&self) -> Option<Box<dyn DatagramService>> {

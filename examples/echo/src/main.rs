@@ -1,6 +1,6 @@
 //! Every line comes back: the smallest protocol on the core.
 
-use medusa_core::{Acceptor, Cx, Frame, Framing, Listener, Peer, Server, Service, Session};
+use medusa_core::{Cx, Frame, Framing, Peer, Server, ServiceParts, Session};
 
 struct Echo;
 
@@ -15,20 +15,8 @@ impl Session for Echo {
     }
 }
 
-impl Service for Echo {
-    fn name(&self) -> &str {
-        "echo"
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        vec![Listener::new("127.0.0.1:7007".parse().expect("an address"))]
-    }
-
-    fn acceptor(&self) -> Box<dyn Acceptor> {
-        Box::new(|_: &Peer| Box::new(Echo) as Box<dyn Session>)
-    }
-}
-
 fn main() -> std::io::Result<()> {
-    Server::builder().mount(Box::new(Echo)).bind()?.run()
+    let parts = ServiceParts::new("echo").listen("127.0.0.1:7007".parse().expect("an address"));
+    let echo = parts.serve(|| |_: &Peer| Box::new(Echo) as Box<dyn Session>);
+    Server::builder().mount(echo).bind()?.run()
 }

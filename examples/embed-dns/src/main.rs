@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use medusa_core::{Listener, Server};
+use medusa_core::{Server, ServiceParts};
 use medusa_dns::DnsService;
 use medusa_dns::answer::{Question, Reply};
 use medusa_dns::types::{Rcode, RecordType};
@@ -34,8 +34,8 @@ fn answer(question: &Question<'_>, reply: &mut Reply<'_, '_>) -> bool {
 }
 
 fn service(listen: &str) -> Result<DnsService, Box<dyn std::error::Error>> {
-    let listeners = vec![Listener::new(listen.parse()?)];
-    Ok(DnsService::new("names", listeners, Zones::default()).with_program(answer))
+    let parts = ServiceParts::new("names").listen(listen.parse()?);
+    Ok(DnsService::new(parts, Zones::default()).with_program(answer))
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use medusa_core::Listener;
+use medusa_core::ServiceParts;
 use medusa_core::config::Listen;
 use medusa_ftp::{
     Content, Entries, Entry, Error, FtpService, Info, Memory, ReadAt, Rights, Start, Storage,
@@ -16,14 +16,14 @@ use medusa_ftp::{
 /// The whole program as a service, to be mounted in a server.
 pub fn service(listen: Listen) -> FtpService {
     let inbox = Memory::new(16 << 20);
-    FtpService::builder("ftp.embedded", vec![Listener::new(listen)], move |_: Visitor<'_>| {
+    let parts = ServiceParts::new("ftp.embedded").listen(listen);
+    FtpService::builder(parts.with_summary("squares.txt, inbox"), move |_: Visitor<'_>| {
         inbox.insert("inbox/read me.txt", "Put your files here.\n")?;
         let mut visit = Visit::new(Numbers { inbox: inbox.clone() }, Rights::ALL);
         visit.greeting = "There are numbers to fetch, and an inbox".to_owned();
         Ok(visit)
     })
     .anonymous(true)
-    .summary("squares.txt, inbox")
     .build()
 }
 

@@ -8,7 +8,7 @@
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use medusa_core::Listener;
+use medusa_core::ServiceParts;
 use medusa_core::config::Listen;
 use medusa_core::producer::pieces;
 use medusa_http::http::{Method, StatusCode};
@@ -20,7 +20,8 @@ use medusa_http::{
 /// The whole program as a service, to be mounted in a server.
 pub fn service(listen: Listen) -> HttpService {
     let numbers = start_worker();
-    HttpService::new("http.embedded", vec![Listener::new(listen)], move || {
+    let parts = ServiceParts::new("http.embedded").listen(listen);
+    HttpService::new(parts.with_summary("factor, count, lines"), move || {
         let numbers = numbers.clone();
         let get = || [Method::GET];
         Router::new()
@@ -33,7 +34,6 @@ pub fn service(listen: Listen) -> HttpService {
             .route(Route::exact("/count").methods(get()), handler_fn(count))
             .route(Route::exact("/lines").methods([Method::POST]), handler_fn(lines))
     })
-    .with_summary("factor, count, lines")
 }
 
 // ---- a late answer ---------------------------------------------------------------------------

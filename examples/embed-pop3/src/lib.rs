@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use medusa_accounts::{Attempt, Authenticate, Denial, Identity, Logins, Password, ThrottleLimits};
-use medusa_core::{Listener, config::Listen};
+use medusa_core::{ServiceParts, config::Listen};
 use medusa_mail::{Content, Error, Maildrop, Message};
 use medusa_pop3::{Maildrops, Pop3Service};
 use rustix::fs::{FlockOperation, flock};
@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 /// The whole program as a service: everybody's password is `please`.
 pub fn service(listen: Listen, folder: PathBuf) -> Pop3Service {
     let logins = Logins::new(Arc::new(Please), ThrottleLimits::default());
-    Pop3Service::new("pop3.embedded", vec![Listener::new(listen)], Texts(folder), logins)
+    Pop3Service::new(ServiceParts::new("pop3.embedded").listen(listen), Texts(folder), logins)
 }
 
 struct Please;

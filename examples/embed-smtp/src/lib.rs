@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use medusa_accounts::{Identity, Recipient};
 use medusa_core::config::Listen;
-use medusa_core::{Listener, Service};
+use medusa_core::{Service, ServiceParts};
 use medusa_mail::{Error, Incoming, MailStore, Then};
 use medusa_smtp::{Directory, SmtpService};
 
 /// A server for the tickets in `folder`.
 pub fn service(listen: Listen, folder: PathBuf) -> Box<dyn Service> {
-    let (listeners, domains) = (vec![Listener::new(listen)], vec!["support.test".to_owned()]);
+    let parts = ServiceParts::new("smtp.tickets").listen(listen);
+    let domains = vec!["support.test".to_owned()];
     let tickets = Arc::new(Tickets(folder));
     let directory = tickets.clone();
-    SmtpService::new("smtp.tickets", listeners, "mx.support.test", domains, directory, tickets)
-        .build()
+    SmtpService::new(parts, "mx.support.test", domains, directory, tickets).build()
 }
 
 struct Tickets(PathBuf);

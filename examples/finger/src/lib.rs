@@ -14,7 +14,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use medusa_core::config::Listen;
 use medusa_core::{
-    Acceptor, BuildContext, BuildError, Limits, Listener, Peer, Plugin, Refusal, Service, Session,
+    Acceptor, BuildContext, BuildError, Limits, Peer, Plugin, Refusal, Service, ServiceParts,
+    Session,
 };
 use serde::Deserialize;
 
@@ -24,11 +25,8 @@ pub use session::FingerSession;
 /// The service: a folder of plans, and where it is asked for.
 #[derive(Debug)]
 pub struct Finger {
-    name: String,
-    listeners: Vec<Listener>,
+    parts: ServiceParts,
     plans: Arc<Plans>,
-    folder: PathBuf,
-    limits: Limits,
 }
 
 /// `[finger.NAME]`.
@@ -49,31 +47,15 @@ impl Plugin for Finger {
             BuildError::at("plans", format!("`{}` can't be opened: {error}", folder.display()))
                 .hint("it is a folder with a file for each user")
         })?;
-        Ok(Box::new(Finger {
-            name: cx.service_name(),
-            listeners: cx.listeners("listen", &config.listen),
-            plans: Arc::new(plans),
-            folder,
-            limits: cx.limits(Limits::default()),
-        }))
+        let parts = cx.parts(&config.listen, &[], "127.0.0.1:7979", Limits::default())?;
+        let parts = parts.with_summary(folder.display().to_string());
+        Ok(Box::new(Finger { parts, plans: Arc::new(plans) }))
     }
 }
 
 impl Service for Finger {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        self.listeners.clone()
-    }
-
-    fn limits(&self) -> Limits {
-        self.limits.clone()
-    }
-
-    fn summary(&self) -> String {
-        self.folder.display().to_string()
+    fn parts(&self) -> ServiceParts {
+        self.parts.clone()
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {

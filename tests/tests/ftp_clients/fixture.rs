@@ -7,7 +7,7 @@ use medusa_accounts::{Attempt, Authenticate, Denial, Identity, Logins, Password,
 use medusa_core::config::Listen;
 use medusa_core::server::{Handle, Running};
 use medusa_core::tls::{Certificate, ServerTls};
-use medusa_core::{Listener, Server};
+use medusa_core::{Server, ServiceParts};
 use medusa_ftp::{Disk, FtpService, Rights, Uploads, Visit, Visitor};
 
 /// Knows alice, whose password is `secret`.
@@ -54,11 +54,11 @@ impl Ftp {
             Visitor::Anonymous => Ok(Visit::new(Disk::new(&root)?, Rights::READ)),
             Visitor::Account(_) => Ok(Visit::new(Disk::new(&root)?.uploads(uploads), Rights::ALL)),
         };
-        let listener = || Listener::new(Listen::Inet(SocketAddr::from(([127, 0, 0, 1], 0))));
-        let service = FtpService::builder("ftp.test", vec![listener(), listener().secured()], home)
+        let any = Listen::Inet(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let parts = ServiceParts::new("ftp.test").listen(any.clone()).tls_listen(any).with_tls(tls);
+        let service = FtpService::builder(parts, home)
             .anonymous(true)
             .logins(Some(Logins::new(Arc::new(Alice), ThrottleLimits::default())))
-            .tls(Some(tls))
             .build();
         let server = Server::builder().shards(2).mount(Box::new(service)).bind().expect("bound");
         let address = |at: usize| match server.bound()[at].address {

@@ -13,6 +13,7 @@ use super::{BindError, BindErrors, Bound};
 use crate::config::Listen;
 use crate::limits::Census;
 use crate::metrics::Metrics;
+use crate::parts::ServiceParts;
 use crate::peer_rates::PeerRates;
 use crate::service::{Listener, Service};
 use crate::shard::Socket;
@@ -32,6 +33,7 @@ pub(crate) struct Change {
 pub(crate) struct Mounting {
     pub(crate) number: Number,
     pub(crate) service: Arc<dyn Service>,
+    pub(crate) parts: ServiceParts,
     pub(crate) census: Arc<Census>,
     pub(crate) rates: Option<Arc<PeerRates>>,
     pub(crate) metrics: Metrics,
@@ -58,7 +60,7 @@ pub(super) struct Roster {
 
 struct Mounted {
     number: Number,
-    service: Arc<dyn Service>,
+    name: Arc<str>,
     held: Vec<Held>,
 }
 
@@ -89,10 +91,11 @@ impl Roster {
         services: Vec<Box<dyn Service>>,
         within: Option<Duration>,
     ) -> Result<Vec<Change>, BindErrors> {
-        let services: Vec<Arc<dyn Service>> = services.into_iter().map(Arc::from).collect();
+        let services: Vec<(ServiceParts, Arc<dyn Service>)> =
+            services.into_iter().map(|service| (service.parts(), Arc::from(service))).collect();
         let leaves = |mounted: &Mounted| {
-            let name = mounted.service.name();
-            without.contains(&name) || services.iter().any(|service| service.name() == name)
+            let name = &mounted.name;
+            without.contains(&&**name) || services.iter().any(|(parts, _)| parts.name() == name)
         };
         let leaving: Vec<_> =
             self.mounted.iter().filter(|one| leaves(one)).map(|one| one.number).collect();
@@ -101,8 +104,8 @@ impl Roster {
         let blank = || Change { mountings: Vec::new(), leaving: leaving.clone(), within };
         let mut changes: Vec<Change> = (0..self.shards).map(|_| blank()).collect();
         let (mut errors, mut taken) = (Vec::new(), Vec::new());
-        for service in services {
-            taken.push(self.take_in(service, &mut free, &mut changes, &mut errors));
+        for (parts, service) in services {
+            taken.push(self.take_in(parts, service, &mut free, &mut changes, &mut errors));
         }
         if !errors.is_empty() {
             return Err(BindErrors(errors));
@@ -114,19 +117,21 @@ impl Roster {
 
     fn take_in(
         &mut self,
+        parts: ServiceParts,
         service: Arc<dyn Service>,
         free: &mut Vec<Held>,
         changes: &mut [Change],
         errors: &mut Vec<BindError>,
     ) -> Mounted {
         let number = self.number();
-        let census = Arc::new(Census::new(self.metrics.service(service.name())));
-        let rate = service.limits().datagram_rate;
+        let census = Arc::new(Census::new(self.metrics.service(parts.name())));
+        let rate = parts.limits().datagram_rate;
         let rates = rate.map(|rate| Arc::new(PeerRates::new(rate, Instant::now())));
         for change in changes.iter_mut() {
             change.mountings.push(Mounting {
                 number,
                 service: Arc::clone(&service),
+                parts: parts.clone(),
                 census: Arc::clone(&census),
                 rates: rates.clone(),
                 metrics: self.metrics.clone(),
@@ -135,23 +140,23 @@ impl Roster {
             });
         }
         let mut held = Vec::new();
-        let streams = service.listeners().into_iter().map(|listener| (listener, false));
+        let streams = parts.listeners().iter().cloned().map(|listener| (listener, false));
         let datagrams = service.datagram_listeners().into_iter().map(|listener| (listener, true));
         for (listener, datagrams) in streams.chain(datagrams) {
-            match self.open(&*service, &listener, datagrams, free, changes) {
+            match self.open(&parts, &listener, datagrams, free, changes) {
                 Ok(one) => held.push(one),
                 Err(source) => {
-                    errors.push(BindError::new(&*service, listener, datagrams, source));
+                    errors.push(BindError::new(&parts, listener, datagrams, source));
                 }
             }
         }
-        Mounted { number, service, held }
+        Mounted { number, name: Arc::clone(parts.name()), held }
     }
 
     /// One listener on all shards: a free one of the same address, or a new one.
     fn open(
         &mut self,
-        service: &dyn Service,
+        parts: &ServiceParts,
         listener: &Listener,
         datagrams: bool,
         free: &mut Vec<Held>,
@@ -163,7 +168,7 @@ impl Roster {
             let anyones = !matches!(&held.asked, Listen::Inet(asked) if asked.port() == 0);
             held.asked == listener.address
                 && held.bound.datagrams == datagrams
-                && (anyones || held.bound.service == service.name())
+                && (anyones || *held.bound.service == **parts.name())
         };
         let known = free.iter().position(fits).map(|at| free.swap_remove(at));
         let number = known.as_ref().map_or_else(|| self.number(), |held| held.number);
@@ -194,7 +199,7 @@ impl Roster {
                 address
             }
         };
-        let bound = Bound { secured, datagrams, ..Bound::new(service, address) };
+        let bound = Bound { secured, datagrams, ..Bound::new(parts, address) };
         Ok(Held { number, asked: listener.address.clone(), bound })
     }
 

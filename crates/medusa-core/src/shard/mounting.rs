@@ -34,9 +34,9 @@ impl Shard {
             return;
         }
         for mounting in change.mountings {
-            let service = Arc::clone(&mounting.service);
+            let name = Arc::clone(mounting.parts.name());
             if let Err(error) = self.mount(mounting) {
-                tracing::error!(service = service.name(), %error, "a service can't be taken in");
+                tracing::error!(service = &*name, %error, "a service can't be taken in");
             }
         }
         for number in change.leaving {
@@ -46,16 +46,16 @@ impl Shard {
 
     /// Takes a service in.
     pub(crate) fn mount(&mut self, mounting: Mounting) -> io::Result<()> {
-        let Mounting { number, service, census, rates, metrics, sockets, datagram_sockets } =
+        let Mounting { number, service, parts, census, rates, metrics, sockets, datagram_sockets } =
             mounting;
-        let limits = Arc::new(service.limits());
+        let limits = Arc::new(parts.limits());
         let gate = Gate {
-            name: service.name().into(),
+            name: Arc::clone(parts.name()),
             acceptor: service.acceptor(),
             limits: Arc::clone(&limits),
             census,
-            tls: service.tls(),
-            proxies: service.proxies(),
+            tls: parts.tls().cloned(),
+            proxies: parts.proxies().to_vec(),
         };
         self.gates.insert(number, gate);
         for Entrance { number: socket, secured, socket: new } in sockets {
@@ -64,7 +64,7 @@ impl Shard {
                 None => self.reopen(socket, number, secured),
             }
         }
-        let counts = Arc::clone(&metrics.service(service.name()).datagrams);
+        let counts = Arc::clone(&metrics.service(parts.name()).datagrams);
         match service.datagram_service() {
             Some(datagrams) => {
                 let token = self.env.allocate().token;

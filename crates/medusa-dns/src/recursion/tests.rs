@@ -54,13 +54,10 @@ impl Lab {
         let datagrams = forwarding.service().datagram_service().expect("it asks");
         let resolver = Datagrams::at(datagrams, &[]);
         let networks = vec!["192.0.2.0/24".parse().expect("a network")];
-        let service = DnsService::new(
-            "x",
-            Vec::new(),
-            Zones::new([zone(ZONE), zone_named(NEAR, "example.net")]),
-        )
-        .with_forwarding(forwarding, networks)
-        .with_rate_limit(limit);
+        let service =
+            DnsService::new("x", Zones::new([zone(ZONE), zone_named(NEAR, "example.net")]))
+                .with_forwarding(forwarding, networks)
+                .with_rate_limit(limit);
         let listener = [SocketAddr::from(([192, 0, 2, 53], 53))];
         let server = Datagrams::at(service.datagram_service().expect("it answers"), &listener);
         Lab { service, server, resolver }
@@ -98,7 +95,7 @@ impl Lab {
     fn connect(&self, from: SocketAddr) -> Client {
         let peer = Peer::new(Endpoint::Inet(from), Endpoint::Unix);
         let session = self.service.acceptor().accepted(&peer);
-        Client::from_peer(session, peer, self.service.limits(), Faults::none())
+        Client::from_peer(session, peer, self.service.parts().limits(), Faults::none())
     }
 }
 
@@ -311,7 +308,7 @@ fn answers_on_a_connection_leave_as_they_come() {
 fn a_connection_asks_for_no_more_than_it_may() {
     let lab = Lab::new();
     let mut client = lab.connect(inside());
-    let most = lab.service.limits().in_flight;
+    let most = lab.service.parts().limits().in_flight;
     for index in 0..2 * most {
         client.send(framed(&query(&format!("n{index}.example.org A +rd"))));
     }

@@ -51,7 +51,7 @@ fn a_failed_upload_leaves_what_was_there() {
 #[test]
 fn a_broken_upload_stays_to_be_resumed_or_leaves_nothing() {
     for (uploads, kept) in [(Uploads::Direct, Some("part")), (Uploads::Atomic, None)] {
-        let fixture = Fixture::with(uploads, false, |builder| builder);
+        let fixture = Fixture::with(uploads, |builder| builder);
         fixture.write("old", "what was there");
         std::fs::set_permissions(fixture.path("old"), PermissionsExt::from_mode(0o600)).unwrap();
         let mut control = fixture.alice();
@@ -78,7 +78,7 @@ fn a_broken_upload_stays_to_be_resumed_or_leaves_nothing() {
 
 #[test]
 fn a_part_of_an_atomic_upload_is_gone_on_with() {
-    let fixture = Fixture::with(Uploads::Resumable, false, |builder| builder);
+    let fixture = Fixture::with(Uploads::Resumable, |builder| builder);
     fixture.write("old", "what was there");
     let mut control = fixture.alice();
     let broken = |control: &mut Control<TcpStream>, command: &str, octets: &[u8]| {
@@ -128,7 +128,6 @@ fn a_quota_is_kept() {
     for uploads in [Uploads::Direct, Uploads::Atomic, Uploads::Resumable] {
         let home = folder.path().to_owned();
         let fixture = Fixture::of(
-            false,
             |builder| builder,
             move |_| {
                 let disk = Disk::new(&home)?.uploads(uploads).limited(100_000)?;
@@ -187,7 +186,6 @@ fn a_disk_that_fills_up_is_told_and_what_was_there_stays() {
         std::fs::write(&left, &old).unwrap();
         let home = small.0.path().to_owned();
         let fixture = Fixture::of(
-            false,
             |builder| builder,
             move |_| Ok(Visit::new(Disk::new(&home)?.uploads(uploads), Rights::ALL)),
         );

@@ -9,7 +9,8 @@ use std::time::Duration;
 use medusa_accounts::{Attempt, Authenticate, Denial, Identity, Logins, Password, ThrottleLimits};
 use medusa_core::config::Listen;
 use medusa_core::server::{Handle, Running};
-use medusa_core::{Listener, Server};
+use medusa_core::tls::ServerTls;
+use medusa_core::{Server, ServiceParts};
 use medusa_ftp::{Disk, Error, FtpBuilder, FtpService, Rights, Uploads, Visit, Visitor};
 
 /// Knows alice, whose password is `secret`.
@@ -32,14 +33,35 @@ pub(crate) struct Fixture {
     running: Option<Running>,
 }
 
+fn any_port() -> Listen {
+    Listen::Inet(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+fn listening() -> ServiceParts {
+    ServiceParts::new("ftp.test").listen(any_port())
+}
+
 impl Fixture {
     pub(crate) fn new(change: impl FnOnce(FtpBuilder) -> FtpBuilder) -> Fixture {
-        Fixture::with(Uploads::Direct, false, change)
+        Fixture::with(Uploads::Direct, change)
     }
 
-    pub(crate) fn with(
+    pub(crate) fn with(uploads: Uploads, change: impl FnOnce(FtpBuilder) -> FtpBuilder) -> Fixture {
+        Fixture::disk(listening(), uploads, change)
+    }
+
+    /// One with certificates, that has TLS from the first octet or when it is asked for.
+    pub(crate) fn secured(tls: Arc<ServerTls>, implicit: bool) -> Fixture {
+        let parts = match implicit {
+            true => ServiceParts::new("ftp.test").tls_listen(any_port()),
+            false => listening(),
+        };
+        Fixture::disk(parts.with_tls(tls), Uploads::Direct, |builder| builder)
+    }
+
+    fn disk(
+        parts: ServiceParts,
         uploads: Uploads,
-        implicit: bool,
         change: impl FnOnce(FtpBuilder) -> FtpBuilder,
     ) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
@@ -51,30 +73,27 @@ impl Fixture {
             };
             Ok(Visit::new(Disk::new(&root)?.uploads(uploads), rights))
         };
-        Fixture::at(folder, implicit, change, home)
+        Fixture::at(folder, parts, change, home)
     }
 
     /// A server of something else.
     pub(crate) fn of(
-        implicit: bool,
         change: impl FnOnce(FtpBuilder) -> FtpBuilder,
         home: impl Fn(Visitor<'_>) -> Result<Visit, Error> + Send + Sync + 'static,
     ) -> Fixture {
-        Fixture::at(tempfile::tempdir().unwrap(), implicit, change, home)
+        Fixture::at(tempfile::tempdir().unwrap(), listening(), change, home)
     }
 
     fn at(
         folder: tempfile::TempDir,
-        implicit: bool,
+        parts: ServiceParts,
         change: impl FnOnce(FtpBuilder) -> FtpBuilder,
         home: impl Fn(Visitor<'_>) -> Result<Visit, Error> + Send + Sync + 'static,
     ) -> Fixture {
         // Beside the root there is something that nobody may reach.
         std::fs::create_dir(folder.path().join("root")).unwrap();
         std::fs::write(folder.path().join("secret.txt"), "top secret").unwrap();
-        let listener = Listener::new(Listen::Inet(SocketAddr::from(([127, 0, 0, 1], 0))));
-        let listener = if implicit { listener.secured() } else { listener };
-        let builder = FtpService::builder("ftp.test", vec![listener], home)
+        let builder = FtpService::builder(parts, home)
             .anonymous(true)
             .logins(Some(Logins::new(Arc::new(Alice), ThrottleLimits::default())));
         let service = Box::new(change(builder).build());

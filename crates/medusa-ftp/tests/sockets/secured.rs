@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use medusa_core::testing::SecuredStream;
 use medusa_core::tls::{Certificate, ClientTls, Roots, ServerTls};
-use medusa_ftp::Uploads;
 
 use super::fixture::{Control, Fixture, connect};
 
@@ -53,7 +52,7 @@ fn fetch(control: &mut Control<SecuredStream>, client: &ClientTls, name: &str) -
 fn explicit_tls_protects_both_connections() {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
-    let fixture = Fixture::new(|builder| builder.tls(Some(tls)));
+    let fixture = Fixture::secured(tls, false);
     let content = vec![b'x'; 1_000_000];
     fixture.write("a", &content);
     let client = client();
@@ -84,7 +83,7 @@ fn explicit_tls_protects_both_connections() {
 fn a_data_connection_must_resume_the_control_connections_session() {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
-    let fixture = Fixture::new(|builder| builder.tls(Some(tls)));
+    let fixture = Fixture::secured(tls, false);
     fixture.write("a", "hello");
     let (right, wrong) = (client(), client());
     let mut control = explicit(&fixture, &right);
@@ -103,7 +102,7 @@ fn a_data_connection_must_resume_the_control_connections_session() {
 fn implicit_tls_needs_no_asking() {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
-    let fixture = Fixture::with(Uploads::Direct, true, |builder| builder.tls(Some(tls)));
+    let fixture = Fixture::secured(tls, true);
     fixture.write("a", "hello");
     let client = client();
     let stream = secure(connect(fixture.address), &client);
@@ -119,7 +118,7 @@ fn implicit_tls_needs_no_asking() {
 fn plaintext_behind_auth_is_thrown_away() {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
-    let fixture = Fixture::new(|builder| builder.tls(Some(tls)));
+    let fixture = Fixture::secured(tls, false);
     let mut plain = fixture.connect();
     // One segment: what follows AUTH was slipped in by whoever sits between.
     assert_eq!(plain.ask("AUTH TLS\r\nUSER alice\r\nPASS secret"), "234 TLS begins");
@@ -132,7 +131,7 @@ fn plaintext_behind_auth_is_thrown_away() {
 fn an_active_data_connection_is_as_protected() {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
-    let fixture = Fixture::new(|builder| builder.tls(Some(tls)));
+    let fixture = Fixture::secured(tls, false);
     fixture.write("a", "hello");
     let (right, wrong) = (client(), client());
     let mut control = explicit(&fixture, &right);
@@ -166,7 +165,7 @@ fn an_active_data_connection_is_as_protected() {
 fn data_that_is_to_be_protected_is_never_sent_in_clear() {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
-    let fixture = Fixture::new(|builder| builder.tls(Some(tls)));
+    let fixture = Fixture::secured(tls, false);
     fixture.write("a", "hello");
     let mut control = explicit(&fixture, &client());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -6,59 +6,40 @@ use std::time::Duration;
 
 use medusa_core::config::Listen;
 use medusa_core::tls::{ClientCertificates, ServerTls};
-use medusa_core::{BuildContext, BuildError, Listener, Network};
+use medusa_core::{BuildContext, BuildError, Limits, Network, ServiceParts};
 
 use crate::config::{ClientCertificate, SiteConfig};
 use crate::service::HttpService;
 
 pub(super) struct Listening {
-    pub(super) listeners: Vec<Listener>,
+    pub(super) parts: ServiceParts,
     /// The port that those without TLS are sent to.
     pub(super) redirect: Option<u16>,
-    tls: Option<Arc<ServerTls>>,
     hsts: Option<Duration>,
     /// Believed by header fields.
     trusted: Vec<Network>,
-    /// Believed by a PROXY header.
-    proxies: Vec<Network>,
 }
 
 impl Listening {
     pub(super) fn new(config: &SiteConfig, cx: &BuildContext) -> Result<Listening, BuildError> {
         let plain = config.listen.as_deref().unwrap_or_default();
         let secured = config.tls_listen.as_deref().unwrap_or_default();
-        if plain.is_empty() && secured.is_empty() {
-            let message = "it listens nowhere";
-            let error = match (&config.listen, &config.tls_listen) {
-                (Some(_), _) => BuildError::at("listen", message),
-                (None, Some(_)) => BuildError::at("tls_listen", message),
-                (None, None) => BuildError::new(message),
-            };
-            return Err(error.hint("name an address: `listen = [\"127.0.0.1:8080\"]`"));
-        }
-        let mut listeners = cx.listeners("listen", plain);
-        let with_tls = cx.listeners("tls_listen", secured);
-        listeners.extend(with_tls.into_iter().map(Listener::secured));
+        let parts = cx.parts(plain, secured, "127.0.0.1:8080", Limits::default())?;
         let (trusted, proxies) = proxies(config)?;
         Ok(Listening {
-            listeners,
             redirect: redirect(config, secured, &trusted)?,
-            tls: tls(config, secured, cx)?,
+            parts: parts.with_tls(tls(config, secured, cx)?).with_proxies(proxies),
             hsts: hsts(config, secured, &trusted)?,
             trusted,
-            proxies,
         })
     }
 
-    /// The same service, with all that was found here.
+    /// The same service, with what was found here and isn't among its parts.
     pub(super) fn applied(self, mut service: HttpService) -> HttpService {
-        if let Some(tls) = self.tls {
-            service = service.with_tls(tls);
-        }
         if let Some(max_age) = self.hsts {
             service = service.with_hsts(max_age);
         }
-        service.with_trusted_proxies(self.trusted).with_proxy_protocol(self.proxies)
+        service.with_trusted_proxies(self.trusted)
     }
 }
 
@@ -76,11 +57,8 @@ fn tls(
         }
         return Ok(None);
     }
-    let Some(base) = cx.shared::<ServerTls>() else {
-        let message = "there is no certificate to listen with";
-        return Err(BuildError::at("tls_listen", message)
-            .hint("add a table `[tls]` with `certificate` and `key`"));
-    };
+    // Otherwise it was refused before.
+    let Some(base) = cx.shared::<ServerTls>() else { return Ok(None) };
     let clients = match (&config.client_ca, config.client_certificate) {
         (None, None) => ClientCertificates::NotAsked,
         (None, Some(_)) => {

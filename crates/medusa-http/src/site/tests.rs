@@ -56,7 +56,7 @@ fn what_is_refused_and_where() {
     let redirect = || Route1 { redirect: Some("/b/{rest}".into()), ..Route1::default() };
     let path = |path: &str| with_route(Route1 { path: Some(path.into()), ..files() });
     let host = |host: &str| with_route(Route1 { host: Some(host.into()), ..files() });
-    refused(SiteConfig { listen: None, ..config() }, None, "listens nowhere");
+    refused(SiteConfig { listen: None, ..config() }, Some("listen"), "listens nowhere");
     refused(SiteConfig { listen: Some(vec![]), ..config() }, Some("listen"), "listens nowhere");
     refused(SiteConfig { root: None, ..config() }, None, "nothing to serve");
     refused(SiteConfig { root: Some("nowhere".into()), ..config() }, Some("root"), "no such");
@@ -126,7 +126,7 @@ fn everything_wrong_is_told_at_once() {
     let (_folder, cx) = context();
     let all = site(config, &cx).expect_err("refused").into_all();
     let keys: Vec<_> = all.iter().map(|one| one.key.as_deref().unwrap_or("-")).collect();
-    assert_eq!(keys, ["-", "index[0]", "route[0].path", "route[2].files", "root"]);
+    assert_eq!(keys, ["listen", "index[0]", "route[0].path", "route[2].files", "root"]);
 }
 
 /// A self-signed certificate, which is its own authority.
@@ -148,16 +148,10 @@ fn tls_and_proxies_that_make_no_sense() {
     let with_tls = || SiteConfig { tls_listen: secured(), ..config() };
     refused(with_tls(), Some("tls_listen"), "no certificate");
     let nowhere = SiteConfig { listen: None, tls_listen: Some(vec![]), ..config() };
-    refused(nowhere, Some("tls_listen"), "listens nowhere");
+    refused(nowhere, Some("listen"), "listens nowhere");
     refused(SiteConfig { hsts: day, ..config() }, Some("hsts"), "over TLS only");
     let redirect = SiteConfig { redirect_to_tls: on, ..config() };
     refused(redirect, Some("redirect_to_tls"), "nowhere to be sent");
-    let unbound = Some(vec!["127.0.0.1:0".parse().expect("an address")]);
-    refused(
-        SiteConfig { redirect_to_tls: on, tls_listen: unbound, ..config() },
-        Some("redirect_to_tls"),
-        "before it is bound",
-    );
     refused(SiteConfig { client_ca: ca(), ..config() }, Some("client_ca"), "doesn't listen");
     let require = Some(ClientCertificate::Require);
     let alone = SiteConfig { client_certificate: require, ..config() };
@@ -167,9 +161,17 @@ fn tls_and_proxies_that_make_no_sense() {
     let (folder, cx) = context();
     let cx = cx.with_shared(certificate(folder.path()));
     let built = |config| site(config, &cx);
+    let unbound = Some(vec!["127.0.0.1:0".parse().expect("an address")]);
+    let redirect = SiteConfig { redirect_to_tls: on, tls_listen: unbound, ..config() };
+    let error = built(redirect).expect_err("refused");
+    assert_eq!(error.key.as_deref(), Some("redirect_to_tls"));
+    assert!(error.message.contains("before it is bound"), "{error}");
     let service = built(with_tls()).expect("accepted");
-    assert_eq!(service.listeners().iter().map(|l| l.secured).collect::<Vec<_>>(), [false, true]);
-    assert_eq!(service.listeners()[1].key, "tls_listen[0]");
+    assert_eq!(
+        service.parts().listeners().iter().map(|l| l.secured).collect::<Vec<_>>(),
+        [false, true]
+    );
+    assert_eq!(service.parts().listeners()[1].key, "tls_listen[0]");
     let clients = |config| service_clients(&built(config).expect("accepted"));
     assert_eq!(clients(with_tls()), "NotAsked");
     assert_eq!(clients(SiteConfig { client_ca: ca(), ..with_tls() }), "Asked");
@@ -180,14 +182,14 @@ fn tls_and_proxies_that_make_no_sense() {
     let missing = SiteConfig { client_ca: Some("nowhere.pem".into()), ..with_tls() };
     assert_eq!(built(missing).expect_err("refused").key.as_deref(), Some("client_ca"));
     let only = SiteConfig { listen: None, ..with_tls() };
-    assert_eq!(built(only).expect("accepted").listeners().len(), 1);
+    assert_eq!(built(only).expect("accepted").parts().listeners().len(), 1);
 
     // Behind a proxy that does TLS, a site needs none of its own.
     let behind =
         SiteConfig { hsts: day, redirect_to_tls: on, trusted_proxies: trusted(), ..config() };
-    assert!(built(behind).expect("accepted").proxies().is_empty());
+    assert!(built(behind).expect("accepted").parts().proxies().is_empty());
     let headed = SiteConfig { trusted_proxies: trusted(), proxy_protocol: on, ..config() };
-    assert_eq!(built(headed).expect("accepted").proxies().len(), 1);
+    assert_eq!(built(headed).expect("accepted").parts().proxies().len(), 1);
 }
 
 #[test]
@@ -219,7 +221,7 @@ fn accounts_that_are_not_there() {
     std::fs::write(folder.path().join("private/a"), "here").expect("works");
     let peer = Peer::new(Endpoint::Unix, Endpoint::Unix);
     let session = service.acceptor().accepted(&peer);
-    let mut client = Client::with(session, service.limits(), Faults::none());
+    let mut client = Client::with(session, service.parts().limits(), Faults::none());
     client.send("GET /private/a HTTP/1.1\r\nHost: a\r\n\r\n").run_jobs();
     let text = client.text();
     assert!(text.starts_with("HTTP/1.1 401 ") && text.contains("realm=\"site\""), "{text}");
@@ -230,7 +232,8 @@ fn accounts_that_are_not_there() {
 }
 
 fn service_clients(service: &HttpService) -> String {
-    let tls = service.tls().expect("secured");
+    let parts = service.parts();
+    let tls = parts.tls().expect("secured");
     let shown = format!("{:?}", tls.clients());
     shown.split(' ').next().unwrap_or_default().to_owned()
 }
@@ -284,7 +287,7 @@ fn pages_about_the_server() {
     let service = service.expect("accepted");
     let peer = Peer::new(Endpoint::Unix, Endpoint::Unix);
     let session = service.acceptor().accepted(&peer);
-    let mut client = Client::with(session, service.limits(), Faults::none());
+    let mut client = Client::with(session, service.parts().limits(), Faults::none());
     client.send("GET /status?format=json HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(client.text().contains("{\"name\":\"http.site\","));
     client.send("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -305,7 +308,7 @@ fn a_status_is_a_number_or_a_page() {
 #[test]
 fn what_is_said_of_a_site() {
     let (_folder, cx) = context();
-    let said = |config| site(config, &cx).expect("accepted").summary();
+    let said = |config| site(config, &cx).expect("accepted").parts().summary().to_owned();
     assert_eq!(said(config()), "public");
     let route = || Route1 { redirect: Some("/b".into()), ..Route1::default() };
     assert_eq!(said(SiteConfig { route: vec![route()], ..config() }), "public, 1 route");
@@ -333,7 +336,7 @@ fn a_site_is_its_routes_and_its_root() {
     let service = Http::build(config, &cx).expect("works");
     let peer = Peer::new(Endpoint::Unix, Endpoint::Unix);
     let mut client =
-        Client::with(service.acceptor().accepted(&peer), service.limits(), Faults::none());
+        Client::with(service.acceptor().accepted(&peer), service.parts().limits(), Faults::none());
     let mut ask = |request: &str| {
         client.send(request).run_jobs();
         let text = client.text();

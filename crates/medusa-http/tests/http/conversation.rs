@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use medusa_core::ServiceParts;
 use medusa_core::testing::Faults;
 
-use crate::fixture::{Held, Lines, Step, check, client, get, raw, request, run, service};
+use crate::fixture::{Held, Lines, Step, check, client, get, raw, request, run, service_of};
 
 #[test]
 fn a_response_octet_for_octet() {
@@ -413,7 +414,8 @@ fn shutting_down_lets_the_active_finish() {
 #[test]
 fn a_line_for_each_finished_request() {
     let lines = Arc::new(Lines::default());
-    let service = service(&Held::default()).with_access(Some(lines.clone()));
+    let parts = ServiceParts::new("http.test").with_access(Some(lines.clone()));
+    let service = service_of(parts, &Held::default());
     let mut one = client(&service, Faults::none());
     one.send("GET /hello?x=\"1\" HTTP/1.1\r\nHost: a\r\nReferer: r\r\nUser-Agent: u\r\n\r\n");
     one.send("GET /late HTTP/1.1\r\nHost: a\r\n\r\n").run_jobs();

@@ -7,7 +7,9 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use medusa_core::producer::{bytes, generated, pieces};
 use medusa_core::testing::{Client, Faults};
-use medusa_core::{AccessSink, Endpoint, Limits, Outbox, Peer, Produced, Service, Session};
+use medusa_core::{
+    AccessSink, Endpoint, Limits, Outbox, Peer, Produced, Service, ServiceParts, Session,
+};
 use medusa_http::{
     Answer, Body, BodyReader, Exchange, Handler, HttpLimits, HttpService, Later, Reading, Request,
     Response, handler_fn,
@@ -67,8 +69,12 @@ pub(crate) type Held = Arc<Mutex<Vec<Later>>>;
 
 /// What is served: a path for each thing that a handler can do.
 pub(crate) fn service(held: &Held) -> HttpService {
+    service_of("http.test", held)
+}
+
+pub(crate) fn service_of(parts: impl Into<ServiceParts>, held: &Held) -> HttpService {
     let held = Arc::clone(held);
-    HttpService::new("http.test", Vec::new(), move || demo(Arc::clone(&held)))
+    HttpService::new(parts, move || demo(Arc::clone(&held)))
 }
 
 pub(crate) fn session(service: &HttpService) -> Box<dyn Session> {

@@ -24,11 +24,11 @@ fn service(metrics: &Metrics) -> HttpService {
             .route(Route::prefix("/metrics"), numbers.clone())
             .route(Route::exact("/hello"), handler_fn(hello))
     };
-    HttpService::new("http.test", Vec::new(), make).with_metrics(metrics)
+    HttpService::new("http.test", make).with_metrics(metrics)
 }
 
 fn client(service: &HttpService) -> Client {
-    Client::with(session(service), service.limits(), Faults::none())
+    Client::with(session(service), service.parts().limits(), Faults::none())
 }
 
 fn ask(client: &mut Client, method: &str, path: &str, fields: &str) -> (String, String) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use medusa_core::testing::{Client, Faults};
 use medusa_core::tls::Facts;
-use medusa_core::{Endpoint, Limits, Peer, Service};
+use medusa_core::{Endpoint, Limits, Peer, Service, ServiceParts};
 use medusa_http::{
     Exchange, Handler, HttpService, RedirectToTls, Request, Response, Route, Router, handler_fn,
 };
@@ -24,10 +24,10 @@ fn router() -> impl Handler {
 }
 
 fn service(lines: &Arc<Lines>) -> HttpService {
-    HttpService::new("http.test", Vec::new(), router)
+    let parts = ServiceParts::new("http.test").with_access(Some(lines.clone()));
+    HttpService::new(parts, router)
         .with_hsts(Duration::from_secs(86_400))
         .with_trusted_proxies(vec!["127.0.0.0/8".parse().unwrap()])
-        .with_access(Some(lines.clone()))
 }
 
 /// The head and the body of what a client at `address` is answered.

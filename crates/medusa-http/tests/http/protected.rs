@@ -10,7 +10,7 @@ use medusa_accounts::{
     Accounts, Directory, HashCost, Logins, Password, ThrottleLimits, User, Users,
 };
 use medusa_core::testing::{Client, Faults};
-use medusa_core::{Endpoint, Limits, Peer, Service};
+use medusa_core::{Endpoint, Limits, Peer, Service, ServiceParts};
 use medusa_http::{
     Answer, Exchange, Handler, HttpService, Protected, Request, Response, Route, Router, handler_fn,
 };
@@ -70,8 +70,8 @@ impl Fixture {
     fn new() -> Fixture {
         let (accounts, lines) = (accounts(), Arc::<Lines>::default());
         let logins = Logins::new(accounts.clone(), ThrottleLimits::default());
-        let service = HttpService::new("http.test", Vec::new(), move || router(&logins))
-            .with_access(Some(lines.clone()))
+        let parts = ServiceParts::new("http.test").with_access(Some(lines.clone()));
+        let service = HttpService::new(parts, move || router(&logins))
             .with_trusted_proxies(vec!["127.0.0.0/8".parse().unwrap()]);
         Fixture { service, lines, accounts }
     }

@@ -34,8 +34,8 @@ fn router() -> Router {
 
 /// The status, and the location, the methods or the text that come with it.
 fn ask(method: &str, path: &str, host: &str) -> String {
-    let service = HttpService::new("http.test", Vec::new(), router);
-    let mut client = Client::with(session(&service), service.limits(), Faults::none());
+    let service = HttpService::new("http.test", router);
+    let mut client = Client::with(session(&service), service.parts().limits(), Faults::none());
     client.send(format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
     let text = client.text();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();

@@ -52,9 +52,8 @@ impl Site {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = root(folder.path());
-        let service = HttpService::new("http.test", Vec::new(), move || {
-            StaticFiles::new(root.clone(), options.clone())
-        });
+        let service =
+            HttpService::new("http.test", move || StaticFiles::new(root.clone(), options.clone()));
         let local = |port| Endpoint::Inet(([127, 0, 0, 1], port).into());
         let session = service.acceptor().accepted(&Peer::new(local(1), local(2)));
         let client = Client::with(session, Limits::default(), faults);

@@ -191,21 +191,21 @@ fn an_account_that_was_here_waits_for_the_login_delay() {
 fn all_shards_of_a_service_share_one_login_delay() {
     let store = two();
     let setup = Setup::new(&store);
-    let service = Pop3Service::new("pop3.test", Vec::new(), store.clone(), setup.logins.clone())
+    let service = Pop3Service::new("pop3.test", store.clone(), setup.logins.clone())
         .with_login_delay(Some(Duration::from_secs(30)));
     let connect = |service: &Pop3Service| {
         let inet = |address: &str| Endpoint::Inet(address.parse().unwrap());
         let peer = Peer::new(inet(setup.remote), inet("192.0.2.1:110"));
         let session = service.acceptor().accepted(&peer);
-        Client::from_peer(session, peer, service.limits(), Faults::none())
+        Client::from_peer(session, peer, service.parts().limits(), Faults::none())
     };
     let (mut one, mut other) = (connect(&service), connect(&service));
     assert!(say(&mut one, "USER alice\nPASS secret\nQUIT").ends_with("+OK bye\n"));
     assert!(say(&mut other, "USER alice\nPASS secret").contains("-ERR [LOGIN-DELAY]"));
     // None is no delay, and neither is one of nothing.
     for delay in [None, Some(Duration::ZERO)] {
-        let service = Pop3Service::new("pop3.test", Vec::new(), two(), setup.logins.clone())
-            .with_login_delay(delay);
+        let service =
+            Pop3Service::new("pop3.test", two(), setup.logins.clone()).with_login_delay(delay);
         let mut client = connect(&service);
         assert!(!say(&mut client, "CAPA").contains("LOGIN-DELAY"));
     }

@@ -47,10 +47,10 @@ fn what_is_missing_is_told_with_its_key() {
 #[test]
 fn a_service_is_built_with_the_defaults_of_pop3() {
     let folder = tempfile::tempdir().unwrap();
-    let service = Pop3::build(config(|_| {}), &context(folder.path())).unwrap();
-    assert_eq!((service.name(), &*service.summary()), ("pop3.mail", "mail"));
-    assert_eq!(service.limits().idle, Some(std::time::Duration::from_secs(600)));
-    assert_eq!(service.listeners().len(), 1);
+    let parts = Pop3::build(config(|_| {}), &context(folder.path())).unwrap().parts();
+    assert_eq!((&**parts.name(), parts.summary()), ("pop3.mail", "mail"));
+    assert_eq!(parts.limits().idle, Some(std::time::Duration::from_secs(600)));
+    assert_eq!(parts.listeners().len(), 1);
 }
 
 #[test]

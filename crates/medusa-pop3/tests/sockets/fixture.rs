@@ -14,7 +14,7 @@ use medusa_accounts::{
 use medusa_core::config::Listen;
 use medusa_core::server::{Handle, Running};
 use medusa_core::tls::{Certificate, ServerTls};
-use medusa_core::{Listener, Server};
+use medusa_core::{Server, ServiceParts};
 use medusa_mail::{MailStore, MaildirStore};
 use medusa_pop3::{PlaintextLogin, Pop3Service};
 
@@ -64,11 +64,11 @@ impl Fixture {
         let store = MaildirStore::open(&folder.path().join("mail"), "localhost").unwrap();
         let keys = ScramKeys::create(&Password::new("secret"), 4096).unwrap();
         let logins = Logins::new(Arc::new(Alice(keys)), ThrottleLimits::default());
-        let listen = || Listener::new(Listen::Inet(SocketAddr::from(([127, 0, 0, 1], 0))));
-        let listeners = vec![listen(), listen().secured()];
-        let service = Pop3Service::new("pop3.test", listeners, store.clone(), logins)
-            .with_tls(Some(certificate(folder.path())))
-            .with_plaintext_login(plaintext);
+        let any = Listen::Inet(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let parts = ServiceParts::new("pop3.test").listen(any.clone()).tls_listen(any);
+        let parts = parts.with_tls(certificate(folder.path()));
+        let service =
+            Pop3Service::new(parts, store.clone(), logins).with_plaintext_login(plaintext);
         let pool = NonZeroUsize::new(2).unwrap();
         let server = Server::builder().shards(2).offload(pool, jobs).mount(Box::new(service));
         let server = server.bind().unwrap();

@@ -33,9 +33,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use medusa_core::metrics::ServiceMetrics;
-use medusa_core::{
-    Acceptor, AccessSink, DatagramService, Limits, Listener, Peer, Service, Session,
-};
+use medusa_core::{Acceptor, AccessSink, DatagramService, Peer, Service, ServiceParts, Session};
 use medusa_mail::{EntryId, Envelope, MailStore, Queue};
 use medusa_resolver::Resolver;
 
@@ -256,7 +254,9 @@ impl Sending {
 
     /// A service that does nothing but send, for programs that take no mail.
     pub fn service(&self, name: impl Into<String>) -> Box<dyn Service> {
-        Box::new(SendingService { name: name.into(), sending: self.clone() })
+        let parts = ServiceParts::new(name.into()).with_limits(crate::default_limits());
+        let parts = parts.with_summary("mail on its way");
+        Box::new(SendingService { parts, sending: self.clone() })
     }
 
     /// What a service runs on each shard, so that mail is sent from there.
@@ -266,25 +266,13 @@ impl Sending {
 }
 
 struct SendingService {
-    name: String,
+    parts: ServiceParts,
     sending: Sending,
 }
 
 impl Service for SendingService {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn listeners(&self) -> Vec<Listener> {
-        Vec::new()
-    }
-
-    fn limits(&self) -> Limits {
-        crate::default_limits()
-    }
-
-    fn summary(&self) -> String {
-        "mail on its way".into()
+    fn parts(&self) -> ServiceParts {
+        self.parts.clone()
     }
 
     fn acceptor(&self) -> Box<dyn Acceptor> {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use medusa_core::Refusal;
 use medusa_core::testing::Faults;
-use medusa_core::{Limits, Refusal};
 use medusa_smtp::{SmtpLimits, SmtpService};
 
 use crate::fixture::{Store, TO_ALICE, check, check_with, codes, connect, mx, send};
@@ -130,7 +130,7 @@ fn a_shutdown_ends_what_is_idle_and_lets_a_message_through() {
 
 #[test]
 fn one_who_finds_no_place_is_told_so() {
-    let service = mx(&Store::default()).with_limits(Limits::default()).build();
+    let service = mx(&Store::default()).build();
     let mut acceptor = service.acceptor();
     for (refusal, text) in [
         (Refusal::Connections, "421 4.7.0 Too many connections; try again later\r\n"),

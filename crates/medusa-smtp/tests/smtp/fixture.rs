@@ -8,7 +8,7 @@ use medusa_accounts::{
     Attempt, Authenticate, Denial, Identity, Logins, Password, Recipient, ThrottleLimits,
 };
 use medusa_core::testing::{Client, Faults};
-use medusa_core::{AccessSink, Endpoint, Peer, Service};
+use medusa_core::{AccessSink, Endpoint, Peer, Service, ServiceParts};
 use medusa_mail::{Error, Incoming, MailStore, Maildrop, Then};
 use medusa_smtp::{Directory, PlaintextLogin, SmtpService};
 
@@ -157,9 +157,12 @@ impl AccessSink for Lines {
 }
 
 pub(crate) fn mx(store: &Store) -> SmtpService {
+    mx_of("smtp.mx", store)
+}
+
+pub(crate) fn mx_of(parts: impl Into<ServiceParts>, store: &Store) -> SmtpService {
     SmtpService::new(
-        "smtp.mx",
-        Vec::new(),
+        parts,
         "mx.example.test",
         vec!["example.test".into(), "all.test".into()],
         Arc::new(People),
@@ -168,15 +171,23 @@ pub(crate) fn mx(store: &Store) -> SmtpService {
 }
 
 pub(crate) fn submission(store: &Store, plaintext: PlaintextLogin) -> SmtpService {
+    submission_of("smtp.mx", store, plaintext)
+}
+
+pub(crate) fn submission_of(
+    parts: impl Into<ServiceParts>,
+    store: &Store,
+    plaintext: PlaintextLogin,
+) -> SmtpService {
     let logins = Logins::new(Arc::new(Backwards), ThrottleLimits::default());
-    mx(store).with_submission(logins, plaintext)
+    mx_of(parts, store).with_submission(logins, plaintext)
 }
 
 pub(crate) fn connect(service: &dyn Service, faults: Faults) -> Client {
     let at = |port| Endpoint::Inet(([127, 0, 0, 1], port).into());
     let peer = Peer::new(at(40_000), at(25));
     let session = service.acceptor().accepted(&peer);
-    Client::from_peer(session, peer, service.limits(), faults)
+    Client::from_peer(session, peer, service.parts().limits(), faults)
 }
 
 /// Sends, and lets everything happen that follows from it.

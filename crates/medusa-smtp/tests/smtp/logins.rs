@@ -3,11 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use medusa_core::ServiceParts;
 use medusa_core::testing::{Client, Faults};
 use medusa_core::tls::{Certificate, Facts, ServerTls};
 use medusa_smtp::{PlaintextLogin, SmtpService};
 
-use crate::fixture::{Store, TO_ALICE, check, check_with, codes, connect, mx, send, submission};
+use crate::fixture::{
+    Store, TO_ALICE, check, check_with, codes, connect, mx_of, send, submission, submission_of,
+};
 
 /// `\0alice\0ecila`, and with a wrong password.
 const RIGHT: &str = "AGFsaWNlAGVjaWxh";
@@ -81,10 +84,11 @@ fn certificate(folder: &Path) -> Arc<ServerTls> {
     Arc::new(ServerTls::new(vec![certificate]).unwrap())
 }
 
-fn secured(script_before: &str, role: impl Fn(&Store) -> SmtpService) -> (Client, Store) {
+fn secured(script_before: &str, plaintext: PlaintextLogin) -> (Client, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::default();
-    let service = role(&store).with_tls(Some(certificate(folder.path()))).build();
+    let parts = ServiceParts::new("smtp.submission").with_tls(certificate(folder.path()));
+    let service = submission_of(parts, &store, plaintext).build();
     let mut client = connect(&*service, Faults::none());
     send(&mut client, script_before);
     assert!(client.awaits_tls());
@@ -94,11 +98,10 @@ fn secured(script_before: &str, role: impl Fn(&Store) -> SmtpService) -> (Client
 
 #[test]
 fn starttls_forgets_everything_and_what_was_slipped_in() {
-    let role = |store: &Store| submission(store, PlaintextLogin::Always);
     let before = format!(
         "EHLO c\r\nAUTH PLAIN {RIGHT}\r\nSTARTTLS\r\nEHLO slipped.in\r\nMAIL FROM:<x@y>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n"
     );
-    let (mut client, store) = secured(&before, role);
+    let (mut client, store) = secured(&before, PlaintextLogin::Always);
     let text = client.text();
     assert!(text.contains("\r\n250-STARTTLS\r\n"));
     assert_eq!(codes(&text), "220 250 235 220");
@@ -115,8 +118,7 @@ fn starttls_forgets_everything_and_what_was_slipped_in() {
 
 #[test]
 fn a_password_may_be_sent_over_tls() {
-    let role = |store: &Store| submission(store, PlaintextLogin::Never);
-    let (mut client, _) = secured("EHLO c\r\nSTARTTLS\r\n", role);
+    let (mut client, _) = secured("EHLO c\r\nSTARTTLS\r\n", PlaintextLogin::Never);
     client.text();
     send(&mut client, format!("EHLO c\r\nAUTH PLAIN {RIGHT}\r\n"));
     assert_eq!(codes(&client.text()), "250 235");
@@ -126,7 +128,8 @@ fn a_password_may_be_sent_over_tls() {
 fn starttls_in_the_middle_of_a_message_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
-    let service = move |store: &Store| mx(store).with_tls(Some(tls.clone()));
+    let parts = ServiceParts::new("smtp.mx").with_tls(tls);
+    let service = move |store: &Store| mx_of(parts.clone(), store);
     check_with(service, &format!("{TO_ALICE}STARTTLS\r\n"), "250 250 250 503");
 }
 

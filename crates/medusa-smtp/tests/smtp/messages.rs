@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use medusa_core::ServiceParts;
 use medusa_core::testing::Faults;
 use medusa_smtp::{SmtpLimits, SmtpService};
 
 use crate::fixture::{
-    Kept, Lines, Store, TO_ALICE, check, check_with, codes, connect, mx, run, send,
+    Kept, Lines, Store, TO_ALICE, check, check_with, codes, connect, mx, mx_of, run, send,
 };
 
 /// The text of the only message, behind what the server put in front.
@@ -199,7 +200,8 @@ fn lines_of_a_message_have_a_limit() {
 #[test]
 fn a_message_that_came_to_its_end_has_a_line_in_the_log() {
     let (store, lines) = (Store::default(), Arc::new(Lines::default()));
-    let service = mx(&store).with_access(Some(lines.clone())).build();
+    let parts = ServiceParts::new("smtp.mx").with_access(Some(lines.clone()));
+    let service = mx_of(parts, &store).build();
     let script = format!(
         "{TO_ALICE}RCPT TO:<\"a b\"@example.test>\r\nDATA\r\nx\r\n.\r\nMAIL FROM:<>\r\n\
          RCPT TO:<bob@example.test>\r\nDATA\r\na\nb\r\n.\r\nMAIL FROM:<>\r\n"

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use medusa_accounts::{Logins, ThrottleLimits};
 use medusa_core::config::Listen;
 use medusa_core::server::Running;
-use medusa_core::{Listener, Server};
+use medusa_core::{Server, ServiceParts};
 use medusa_mail::{
     Commits, DiskQueue, EntryId, Envelope, MaildirStore, Queue, RealDisk, Recipient,
 };
@@ -72,8 +72,7 @@ fn submission(folder: &Path, outbound: Outbound) -> (Running, SocketAddr, Sendin
     let outbound = outbound.with_local(domains.clone(), Arc::new(Everybody), store.clone());
     let sending = outbound.build().unwrap();
     let service = SmtpService::new(
-        "smtp.submission",
-        vec![Listener::new(Listen::Inet(([127, 0, 0, 1], 0).into()))],
+        ServiceParts::new("smtp.submission").listen(Listen::Inet(([127, 0, 0, 1], 0).into())),
         "out.example.test",
         domains,
         Arc::new(Everybody),

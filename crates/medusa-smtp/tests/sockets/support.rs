@@ -13,7 +13,7 @@ use medusa_accounts::{
 use medusa_core::config::Listen;
 use medusa_core::server::Running;
 use medusa_core::tls::{Certificate, ServerTls};
-use medusa_core::{Limits, Listener, Server};
+use medusa_core::{Limits, Server, ServiceParts};
 use medusa_mail::MaildirStore;
 use medusa_smtp::{Directory, PlaintextLogin, SmtpService};
 
@@ -53,27 +53,25 @@ pub(crate) enum Kind {
 /// A server on a port that the system chooses.
 pub(crate) fn serve(folder: &Path, kind: &Kind) -> (Running, SocketAddr) {
     let store = MaildirStore::open(&folder.join("mail"), "mx.example.test").unwrap();
-    let listener = Listener::new(Listen::Inet(([127, 0, 0, 1], 0).into()));
     let mut limits = Limits::default();
     limits.connections_per_peer = None;
+    let tls = (!matches!(kind, Kind::Mx)).then(|| certificate(folder));
+    let parts = ServiceParts::new("smtp.test").listen(Listen::Inet(([127, 0, 0, 1], 0).into()));
     let service = SmtpService::new(
-        "smtp.test",
-        vec![listener],
+        parts.with_limits(limits).with_tls(tls),
         "mx.example.test",
         vec!["example.test".into()],
         Arc::new(Everybody),
         Arc::new(store),
     );
     let service = match kind {
-        Kind::Mx => service,
-        Kind::SecuredMx => service.with_tls(Some(certificate(folder))),
-        Kind::Submission => service.with_tls(Some(certificate(folder))).with_submission(
+        Kind::Mx | Kind::SecuredMx => service,
+        Kind::Submission => service.with_submission(
             Logins::new(Arc::new(Everybody), ThrottleLimits::default()),
             PlaintextLogin::Never,
         ),
     };
-    let service = service.with_limits(limits).build();
-    let server = Server::builder().shards(2).mount(service).bind().unwrap();
+    let server = Server::builder().shards(2).mount(service.build()).bind().unwrap();
     let Listen::Inet(address) = server.bound()[0].address else { panic!("not TCP") };
     (server.start().unwrap(), address)
 }

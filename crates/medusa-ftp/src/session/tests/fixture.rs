@@ -8,7 +8,7 @@ use std::time::Duration;
 use medusa_accounts::{Attempt, Authenticate, Denial, Identity, Logins, Password, ThrottleLimits};
 use medusa_core::testing::{Asked, Client, Faults};
 use medusa_core::tls::Facts;
-use medusa_core::{Acceptor, AccessSink, Endpoint, Limits, Listening, Peer, Session};
+use medusa_core::{Acceptor, AccessSink, Endpoint, Limits, Listening, Peer, ServiceParts, Session};
 
 use crate::data::{Order, Report};
 use crate::home::{Visit, Visitor};
@@ -51,6 +51,10 @@ pub(super) fn files() -> Memory {
 }
 
 pub(super) fn builder(memory: &Memory) -> FtpBuilder {
+    builder_of("ftp.test", memory)
+}
+
+pub(super) fn builder_of(parts: impl Into<ServiceParts>, memory: &Memory) -> FtpBuilder {
     let memory = memory.clone();
     let home = move |visitor: Visitor<'_>| {
         let rights = match visitor {
@@ -63,7 +67,7 @@ pub(super) fn builder(memory: &Memory) -> FtpBuilder {
         };
         Ok(Visit::new(memory.clone(), rights))
     };
-    FtpService::builder("ftp.test", Vec::new(), home)
+    FtpService::builder(parts, home)
         .anonymous(true)
         .logins(Some(Logins::new(Arc::new(Names), ThrottleLimits::default())))
         .passive_ports(PortRange::new(50_000, 50_003))
@@ -93,7 +97,7 @@ fn loopback(port: u16) -> Endpoint {
 impl World {
     pub(super) fn new(builder: FtpBuilder, faults: Faults) -> World {
         let service = builder.build();
-        let limits = medusa_core::Service::limits(&service);
+        let limits = medusa_core::Service::parts(&service).limits();
         Self::limited(&service.into_shared(), limits, faults)
     }
 

@@ -140,7 +140,7 @@ fn any_number_of_entries_is_made_as_it_is_taken() {
         let home = move |_: Visitor<'_>| {
             Ok(Visit::new(Endless(count, Arc::clone(&counted)), Rights::READ))
         };
-        let builder = FtpService::builder("ftp.test", Vec::new(), home).anonymous(true);
+        let builder = FtpService::builder("ftp.test", home).anonymous(true);
         let script = ["USER ftp", "PASS x", "PASV", "@connect", "@stall", command];
         let mut world = play(builder, &script, Faults::none());
         // Nobody takes anything: some are made, and no more.

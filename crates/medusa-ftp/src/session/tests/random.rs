@@ -1,10 +1,11 @@
 //! Whatever a client does on both connections, each command has one last reply, in order, and nothing
 //! hangs.
 
+use medusa_core::ServiceParts;
 use medusa_core::testing::Faults;
 use proptest::prelude::*;
 
-use super::fixture::{World, builder, files, limits};
+use super::fixture::{World, builder, builder_of, files, limits};
 use crate::commands::COMMANDS;
 
 /// What a client may do next. Without a data connection, a step on it is none.
@@ -92,7 +93,8 @@ proptest! {
     ) {
         let mut limits = limits();
         limits.login = None;
-        let mut world = World::new(builder(&files()).limits(limits), Faults::none());
+        let parts = ServiceParts::new("ftp.test").with_limits(limits);
+        let mut world = World::new(builder_of(parts, &files()), Faults::none());
         world.settle();
         if is_inside {
             world.step("USER alice");

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use medusa_core::AccessSink;
 use medusa_core::testing::Faults;
+use medusa_core::{AccessSink, ServiceParts};
 
-use super::fixture::{Lines, builder, check, check_in, files, lines, play};
+use super::fixture::{Lines, builder, builder_of, check, check_in, files, lines, play};
 use crate::storage::Memory;
 
 const PASSIVE: &str = "227 Entering Passive Mode (127,0,0,1,195,80)";
@@ -300,7 +300,7 @@ fn a_silent_upload_is_cut_off_and_the_control_connection_waits_for_it() {
     let unlimited = |memory: &Memory| {
         let mut limits = super::fixture::limits();
         limits.minimum_rate = None;
-        builder(memory).limits(limits)
+        builder_of(ServiceParts::new("ftp.test").with_limits(limits), memory)
     };
     let script = ["PASV", "STOR new", "@connect", "@wait 299", "@send a", "@wait 299", "@end"];
     check_in(&files(), unlimited, &script, &[PASSIVE, "150 Send it", "226 Done"]);
@@ -382,7 +382,8 @@ fn transfers_are_logged() {
     let log = Arc::new(Lines::default());
     let sink: Arc<dyn AccessSink> = log.clone();
     let metrics = medusa_core::metrics::Metrics::default();
-    let builder = builder(&files()).access(Some(sink)).metrics(&metrics);
+    let parts = ServiceParts::new("ftp.test").with_access(Some(sink));
+    let builder = builder_of(parts, &files()).metrics(&metrics);
     let script = [
         "USER alice",
         "PASS secret",

@@ -18,7 +18,7 @@ fn path(text: &str) -> VirtualPath {
 }
 
 fn serving(visit: impl Fn() -> Visit + Send + Sync + 'static) -> FtpBuilder {
-    FtpService::builder("ftp.test", Vec::new(), move |_: Visitor<'_>| Ok(visit())).anonymous(true)
+    FtpService::builder("ftp.test", move |_: Visitor<'_>| Ok(visit())).anonymous(true)
 }
 
 /// What is told behind an anonymous login, ports left out.
