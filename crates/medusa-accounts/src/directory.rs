@@ -30,6 +30,13 @@ pub enum Recipient {
     },
 }
 
+impl Recipient {
+    /// The account of this name, reached without a tag.
+    pub fn account(name: impl Into<String>) -> Recipient {
+        Recipient::Account { identity: Identity::new(name), tag: None }
+    }
+}
+
 /// A users file that was found good, ready for look-ups.
 #[derive(Debug)]
 pub struct Directory {

@@ -97,6 +97,14 @@ impl Logins {
         Self(Arc::new(Inner { accounts, throttle: Mutex::new(Throttle::new(limits)) }))
     }
 
+    /// Those of a program that needs nothing but names and passwords: `is_right` tells whether they belong
+    /// together, in the offload pool, and may block. Failures are counted by the limits of the house.
+    ///
+    /// It should take as long for a name that nobody has.
+    pub fn checked_by(is_right: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Self {
+        Self::new(Arc::new(Checked(is_right)), ThrottleLimits::default())
+    }
+
     /// Who is asked.
     pub fn accounts(&self) -> &Arc<dyn Authenticate> {
         &self.0.accounts
@@ -153,6 +161,19 @@ impl Logins {
             return Begun::Answered(Answer::Verdict(verdict));
         }
         Begun::Pending(PendingLogin { wait, attempt, password, is_prepared, ticket })
+    }
+}
+
+struct Checked<F>(F);
+
+impl<F: Fn(&str, &str) -> bool + Send + Sync> Authenticate for Checked<F> {
+    fn authenticate(&self, attempt: &Attempt, password: &Password) -> Verdict {
+        let acts_for_itself = attempt.authzid.as_ref().is_none_or(|id| *id == attempt.name);
+        match (self.0)(&attempt.name, password.reveal()) {
+            true if acts_for_itself => Ok(Identity::new(&attempt.name)),
+            true => Err(Denial::Authzid),
+            false => Err(Denial::Credentials),
+        }
     }
 }
 

@@ -34,13 +34,20 @@ pub enum Error {
     #[error("the store is closing")]
     Closing,
     /// Reading or writing failed.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{}{}{source}", path.display(), if path.as_os_str().is_empty() { "" } else { ": " })]
     Io {
-        /// What was touched.
+        /// What was touched; empty where that isn't known.
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
     },
+}
+
+/// For stores of a program's own. A full disk is told apart, and a file that isn't there.
+impl From<io::Error> for Error {
+    fn from(source: io::Error) -> Error {
+        Error::at("")(source)
+    }
 }
 
 impl Error {

@@ -4,7 +4,7 @@
 //! leaves half of it. Before that, nothing of it is to be seen.
 //!
 //! - [`MailStore`] takes messages for accounts and opens their maildrops; [`MaildirStore`] is the one that
-//!   writes Maildirs.
+//!   writes Maildirs, and [`WholeMessages`] the one that is a function.
 //! - [`Queue`] keeps messages with their [`Envelope`] until somebody has sent them on; [`DiskQueue`] is
 //!   the one in a folder.
 //! - [`Disk`] is what both write through, so that tests can let every step of it fail.
@@ -23,6 +23,7 @@ mod measured;
 mod queue;
 mod store;
 mod surrogate;
+mod whole;
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -37,3 +38,4 @@ pub use queue::{
 };
 pub use store::{Content, Incoming, MailStore, Maildrop, Message};
 pub use surrogate::Surrogate;
+pub use whole::WholeMessages;

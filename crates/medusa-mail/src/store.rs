@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::sync::Arc;
 
 use crate::measured::{Measured, Sizes};
 use crate::{Error, Then};
 
-/// Takes messages for accounts, and opens their maildrops. Methods block, but for
-/// [`Incoming::commit`].
+/// Takes messages for accounts, and opens their maildrops. Methods block.
 pub trait MailStore: Send + Sync {
     /// Does what belongs to the start of a server, before anything is asked: what a crash left behind is
     /// put in order. May be called again.
@@ -72,6 +72,36 @@ pub trait MailStore: Send + Sync {
     }
 }
 
+impl<S: MailStore + ?Sized> MailStore for Arc<S> {
+    fn prepare(&self) -> Result<(), Error> {
+        (**self).prepare()
+    }
+
+    fn has_quota(&self) -> bool {
+        (**self).has_quota()
+    }
+
+    fn admit(&self, account: &str, size: u64) -> Result<(), Error> {
+        (**self).admit(account, size)
+    }
+
+    fn begin(&self, accounts: &[String]) -> Result<Box<dyn Incoming>, Error> {
+        (**self).begin(accounts)
+    }
+
+    fn deliver(&self, accounts: &[String], message: Vec<u8>, then: Then) {
+        (**self).deliver(accounts, message, then);
+    }
+
+    fn delivers_aside(&self) -> bool {
+        (**self).delivers_aside()
+    }
+
+    fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
+        (**self).open(account)
+    }
+}
+
 /// A message on its way. Dropped, it was never there.
 pub trait Incoming: Send {
     /// Writes what came next, lines ended by CRLF.
@@ -82,7 +112,7 @@ pub trait Incoming: Send {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error>;
 
     /// Has the message reach the disk in all of its maildrops, or in none, and calls `then` once that is
-    /// certain. Doesn't block.
+    /// certain. Called in the offload pool; whoever lets others wait there shares no syncs with them.
     fn commit(self: Box<Self>, then: Then);
 }
 

@@ -9,6 +9,7 @@
 mod access;
 mod ahead;
 mod commands;
+mod exclusive;
 mod login_delay;
 mod plugin;
 mod replies;

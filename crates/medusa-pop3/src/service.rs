@@ -11,6 +11,7 @@ use medusa_core::{Acceptor, Limits, Peer, Refusal, Service, ServiceParts, Sessio
 use medusa_mail::{Error, MailStore, Maildrop};
 use medusa_text::status::err_with;
 
+use crate::exclusive::Open;
 use crate::login_delay::LoginDelay;
 use crate::replies::TEMPORARY;
 use crate::session::{Pop3Session, Shard};
@@ -18,12 +19,12 @@ use crate::session::{Pop3Session, Shard};
 /// Where maildrops are. Every [`MailStore`] is one; a program that only shows mail implements this
 /// alone.
 pub trait Maildrops: Send + Sync {
-    /// Opens an account's maildrop for one session alone, until it is dropped. Blocks; called in the
-    /// offload pool.
+    /// Opens an account's maildrop. Blocks; called in the offload pool. A service asks for one maildrop once
+    /// at a time, so that only what others use too has to be locked.
     ///
     /// # Errors
     ///
-    /// [`Error::InUse`] where another session has it.
+    /// [`Error::InUse`] where somebody else has it.
     fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error>;
 }
 
@@ -39,6 +40,7 @@ pub struct Pop3Service {
     plaintext: PlaintextLogin,
     login_delay: Option<Arc<LoginDelay>>,
     maildrops: Arc<dyn Maildrops>,
+    open: Open,
     logins: Logins,
 }
 
@@ -62,6 +64,7 @@ impl Pop3Service {
             plaintext: PlaintextLogin::default(),
             login_delay: None,
             maildrops: Arc::new(maildrops),
+            open: Open::default(),
             logins,
         }
     }
@@ -100,6 +103,7 @@ impl Service for Pop3Service {
         Box::new(Pop3Acceptor {
             shard: Rc::new(Shard {
                 maildrops: Arc::clone(&self.maildrops),
+                open: self.open.clone(),
                 logins: self.logins.clone(),
                 service: Arc::clone(self.parts.name()),
                 plaintext: self.plaintext,

@@ -32,6 +32,7 @@ use medusa_text::{Line, Mismatch, States};
 
 use crate::access::Record;
 use crate::commands::{Command, GREETED, NAMED, TABLE, TRANSACTION};
+use crate::exclusive::Open;
 use crate::login_delay::LoginDelay;
 use crate::replies::TEMPORARY;
 use crate::retrieval::retrieval;
@@ -52,6 +53,7 @@ const DELAY: TimerKey = TimerKey(1);
 /// What the sessions of one shard share.
 pub(crate) struct Shard {
     pub(crate) maildrops: Arc<dyn Maildrops>,
+    pub(crate) open: Open,
     pub(crate) logins: Logins,
     pub(crate) service: Arc<str>,
     pub(crate) plaintext: PlaintextLogin,

@@ -58,6 +58,13 @@ impl Directory for Accounts {
     }
 }
 
+/// A function that is given the local part and the domain.
+impl<F: Fn(&str, &str) -> Recipient + Send + Sync> Directory for F {
+    fn recipient(&self, local: &str, domain: &str) -> Recipient {
+        self(local, domain)
+    }
+}
+
 impl<D: Directory + ?Sized> Directory for Arc<D> {
     fn recipient(&self, local: &str, domain: &str) -> Recipient {
         (**self).recipient(local, domain)

@@ -150,11 +150,11 @@ impl Pop3Session {
         };
         self.state = State::Entering;
         cx.pause();
-        let maildrops = Arc::clone(&self.shard.maildrops);
+        let (maildrops, open) = (Arc::clone(&self.shard.maildrops), self.shard.open.clone());
         let service = Arc::clone(&self.shard.service);
         let form = self.form;
         let work = move || {
-            let opened = maildrops.open(identity.name());
+            let opened = open.open(&*maildrops, identity.name());
             if let Err(error) = &opened {
                 let (service, account) = (&*service, identity.name());
                 match error {

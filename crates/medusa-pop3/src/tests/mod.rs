@@ -22,6 +22,7 @@ use medusa_core::testing::{Client, Faults};
 use medusa_core::{AccessSink, Endpoint, Limits, Peer};
 use medusa_mail::{Content, Error, Maildrop, Message};
 
+use crate::exclusive::Open;
 use crate::login_delay::LoginDelay;
 use crate::session::{Pop3Session, Shard};
 use crate::{Maildrops, PlaintextLogin};
@@ -189,6 +190,7 @@ impl Setup {
     fn connect(&self) -> Client {
         let shard = Shard {
             maildrops: Arc::new(self.store.clone()),
+            open: Open::default(),
             logins: self.logins.clone(),
             service: "pop3.test".into(),
             plaintext: self.plaintext,
