@@ -124,6 +124,38 @@ fn what_has_foreign_headers_is_known_by_its_name() {
 }
 
 #[test]
+fn folders_that_are_removed_are_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let path = |account: &str| folder.path().join(account);
+    for account in ["alice", "bob"] {
+        deliver(&store, &[account], b"one\r\n");
+    }
+    for account in ["alice", "bob"] {
+        fs::remove_dir_all(path(account)).unwrap();
+        deliver(&store, &["alice", "bob"], b"two\r\n");
+        assert_eq!(text_of(&store, account, 0), "two\r\n");
+    }
+    // One of them, while a message is on its way; and where only a part of it has gone.
+    let mut incoming = store.begin(&["alice".to_owned()]).unwrap();
+    incoming.write(b"lost\r\n").unwrap();
+    fs::remove_dir_all(path("alice")).unwrap();
+    let (sender, receiver) = channel();
+    incoming.commit(Box::new(move |result| sender.send(result).unwrap()));
+    assert!(receiver.recv().unwrap().is_err());
+    for part in ["tmp", "new", "cur"] {
+        deliver(&store, &["alice"], b"three\r\n");
+        fs::remove_dir_all(path("alice").join(part)).unwrap();
+        assert!(store.open("alice").is_ok());
+        // A reader doesn't need them all.
+        let _ = fs::remove_dir_all(path("alice").join(part));
+        deliver(&store, &["alice"], b"four\r\n");
+    }
+    fs::remove_dir_all(path("alice")).unwrap();
+    assert!(store.open("alice").unwrap().messages().is_empty());
+}
+
+#[test]
 fn what_lacks_a_last_line_end_is_as_long_as_it_will_be_sent() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());

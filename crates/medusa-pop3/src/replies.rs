@@ -24,6 +24,14 @@ pub(crate) fn too_soon(out: &mut Vec<u8>, left: Duration) {
     err_with(out, "LOGIN-DELAY", &text);
 }
 
+/// Says why there is no maildrop.
+pub(crate) fn refuse_maildrop(out: &mut Vec<u8>, error: &Error) {
+    match error {
+        Error::Missing => err_with(out, TEMPORARY, "the maildrop isn't there now"),
+        error => refuse(out, error),
+    }
+}
+
 /// Says why mail can't be had.
 pub(crate) fn refuse(out: &mut Vec<u8>, error: &Error) {
     match error {

@@ -140,9 +140,12 @@ impl Session for Pop3Session {
     }
 
     fn draining(&mut self, cx: &mut Cx<'_>) {
-        // Who has said QUIT hears how it went.
-        if !matches!(self.state, State::Leaving(_)) {
-            cx.close();
+        match &self.state {
+            // Who has said QUIT hears how it went.
+            State::Leaving(_) => {}
+            // Who has marked messages has them, and would fetch them again.
+            State::Transaction(visit) if !visit.deleted().is_empty() => {}
+            _ => cx.close(),
         }
     }
 

@@ -198,9 +198,12 @@ impl MailStore for MaildirStore {
 
     fn open(&self, account: &str) -> Result<Box<dyn Maildrop>, Error> {
         let shared = self.shared()?;
-        shared.prepare(account)?;
         let folder = shared.maildir(account)?;
-        Ok(Box::new(drop::Opened::new(folder, Arc::clone(&shared.disk))?))
+        let opened = shared.again_where_folders_went(&[account], &folder, || {
+            shared.prepare(account)?;
+            drop::Opened::new(folder.clone(), Arc::clone(&shared.disk))
+        })?;
+        Ok(Box::new(opened))
     }
 }
 
@@ -212,15 +215,18 @@ impl Arriving {
             .collect::<Result<Vec<PathBuf>, Error>>()?;
         folders.sort();
         folders.dedup();
-        for account in accounts {
-            shared.prepare(account)?;
-        }
         let unique = name::unique()?;
         let first = folders.first().ok_or_else(|| Error::Name(String::new()))?;
         let temporary = first.join("tmp").join(format!("{unique}.{}", shared.host));
-        let file = shared.disk.create(&temporary).map_err(Error::at(&temporary))?;
+        let file = shared.again_where_folders_went(accounts, &temporary, || {
+            for account in accounts {
+                shared.prepare(account)?;
+            }
+            shared.disk.create(&temporary).map_err(Error::at(&temporary))
+        })?;
         Ok(Arriving {
             shared,
+            accounts: accounts.to_vec(),
             folders,
             unique,
             temporary,
@@ -235,6 +241,14 @@ impl Arriving {
             then(Err(Error::Missing));
             return None;
         };
+        let (shared, accounts) = (Arc::clone(&self.shared), std::mem::take(&mut self.accounts));
+        let then: Then = Box::new(move |outcome| {
+            // Whatever it was: the next message finds out whether the folders are there.
+            if outcome.is_err() {
+                shared.forget(&accounts);
+            }
+            then(outcome);
+        });
         let sizes = std::mem::take(&mut self.measured).sizes();
         let name = name::with_sizes(&self.unique, &self.shared.host, &sizes);
         let last = self.folders.len().saturating_sub(1);
@@ -289,12 +303,40 @@ impl Shared {
         }
     }
 
+    /// Does something with accounts' folders, and once more if they aren't there any more: somebody may empty a
+    /// maildrop by removing it. `path` is what is told to be missing then.
+    fn again_where_folders_went<T>(
+        &self,
+        accounts: &[impl AsRef<str>],
+        path: &Path,
+        mut work: impl FnMut() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match work() {
+            Err(Error::Missing) => self.forget(accounts),
+            outcome => return outcome,
+        }
+        work().map_err(|error| match error {
+            Error::Missing => {
+                Error::Io { path: path.to_owned(), source: std::io::ErrorKind::NotFound.into() }
+            }
+            error => error,
+        })
+    }
+
+    /// Has the folders of these accounts looked for again.
+    fn forget(&self, accounts: &[impl AsRef<str>]) {
+        let mut ready = locked(&self.ready);
+        for account in accounts {
+            ready.remove(account.as_ref());
+        }
+    }
+
     /// Makes an account's folders where they are missing; they are durable when it returns.
     fn prepare(&self, account: &str) -> Result<(), Error> {
-        if locked(&self.ready).contains(account) {
+        let folder = self.maildir(account)?;
+        if locked(&self.ready).contains(account) && folder.join("new").exists() {
             return Ok(());
         }
-        let folder = self.maildir(account)?;
         self.disk.make_folder(&folder).map_err(Error::at(&folder))?;
         for name in ["tmp", "new", "cur"] {
             let below = folder.join(name);
@@ -345,6 +387,7 @@ impl Shared {
 /// A message on its way into `new`.
 struct Arriving {
     shared: Arc<Shared>,
+    accounts: Vec<String>,
     folders: Vec<PathBuf>,
     unique: String,
     temporary: PathBuf,

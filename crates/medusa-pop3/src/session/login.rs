@@ -13,7 +13,7 @@ use medusa_mail::Error;
 use medusa_text::status::ok;
 
 use super::{DELAY, LOGIN, Pop3Session, State, maildrop_has};
-use crate::replies::{busy, deny, refuse, too_soon};
+use crate::replies::{busy, deny, refuse_maildrop, too_soon};
 use crate::visit::Visit;
 
 impl Pop3Session {
@@ -187,7 +187,7 @@ impl Pop3Session {
             }
             Err(error) => {
                 self.state = State::Greeted;
-                cx.compose(|out| refuse(out, &error));
+                cx.compose(|out| refuse_maildrop(out, &error));
             }
         }
     }

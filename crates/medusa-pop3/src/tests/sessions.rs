@@ -78,7 +78,7 @@ fn quit_removes_and_nothing_else_does() {
         Client::reset,
         Client::end,
         |client| client.advance(Duration::from_secs(700)),
-        Client::drain,
+        |client| client.drain().reset(),
     ];
     for end in ends {
         let mut client = inside(&store);
@@ -125,6 +125,22 @@ fn who_has_said_quit_hears_how_it_went_though_the_server_ends() {
     assert_eq!(client.text(), crlf("+OK marked as deleted\n+OK bye"));
     assert!(client.is_closed());
     assert_eq!(store.left(), ["U2"]);
+}
+
+#[test]
+fn who_has_marked_messages_may_say_quit_while_the_server_ends() {
+    let store = two();
+    let mut client = inside(&store);
+    assert!(say(&mut client, "RETR 1\nDELE 1").ends_with("+OK marked as deleted\n"));
+    client.drain();
+    assert!(!client.is_closed());
+    assert_eq!(say(&mut client, "QUIT"), "+OK bye\n");
+    assert!(client.is_closed());
+    assert_eq!(store.left(), ["U2"]);
+    // Who has not has nothing to lose.
+    let mut client = inside(&store);
+    client.drain();
+    assert!(client.is_closed());
 }
 
 #[test]

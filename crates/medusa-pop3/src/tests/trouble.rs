@@ -21,6 +21,7 @@ fn a_maildrop_that_can_not_be_opened_is_told_by_its_code() {
         (|| Error::NoSpace, "-ERR [SYS/TEMP] the mail can't be read now, try again later\n"),
         (denied, "-ERR [SYS/PERM] the mail can't be read\n"),
         (|| Error::Name("a/b".into()), "-ERR [SYS/PERM] this account has no maildrop\n"),
+        (|| Error::Missing, "-ERR [SYS/TEMP] the maildrop isn't there now\n"),
         (|| Error::InUse, "-ERR [IN-USE] another session has this maildrop\n"),
     ] {
         let store = two();
