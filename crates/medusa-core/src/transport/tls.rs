@@ -3,6 +3,7 @@
 //! Certificates are chosen by name through a store that can be [refreshed](ServerTls::refresh) while
 //! connections go on; tickets and everything else stay as they are.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
@@ -16,16 +17,22 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache,
+    StoresServerSessions, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, RootCertStore, ServerConfig,
-    ServerConnection, SignatureScheme,
+    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, HandshakeKind,
+    RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
 };
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::tls::{Certificate, CertificateFacts, ClientCertificates, Engine, Facts, TlsError};
+
+/// Sessions that are kept for clients of TLS 1.2 that take no tickets: rustls's own number.
+const SESSIONS: usize = 256;
 
 /// Plaintext that may wait inside of TLS for the socket: a few records of 16 KiB.
 const BUFFERED: usize = 64 * 1024;
@@ -187,6 +194,23 @@ impl ClientTls {
         let session = random_session(self.config.crypto_provider())?;
         Ok(Box::new(Rustls::new(Connection::Client(connection), session)))
     }
+
+    /// A client of TLS 1.2 that takes any certificate, for tests of servers.
+    ///
+    /// # Errors
+    ///
+    /// TLS 1.2 isn't supported.
+    #[cfg(feature = "testing")]
+    pub fn of_1_2() -> Result<Self, TlsError> {
+        let algorithms = provider().signature_verification_algorithms;
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS12])
+            .map_err(|error| settings(&error))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyServer(algorithms)))
+            .with_no_client_auth();
+        Ok(ClientTls { config: Arc::new(config) })
+    }
 }
 
 // ---- one connection ----------------------------------------------------------------------------
@@ -194,13 +218,22 @@ impl ClientTls {
 struct Rustls {
     connection: Connection,
     session: [u8; 16],
+    /// Whose session the peer has shown a ticket of.
+    shown: Option<[u8; 16]>,
     peer_has_closed: bool,
 }
 
 impl Rustls {
     fn new(mut connection: Connection, session: [u8; 16]) -> Self {
         connection.set_buffer_limit(Some(BUFFERED));
-        Rustls { connection, session, peer_has_closed: false }
+        Rustls { connection, session, shown: None, peer_has_closed: false }
+    }
+
+    /// Of TLS 1.2 rustls doesn't tell what a session was resumed with; its tickets were looked at.
+    fn resumed(&self, server: &ServerConnection) -> Option<[u8; 16]> {
+        let told = server.received_resumption_data().and_then(|data| data.try_into().ok());
+        let is_resumed = server.handshake_kind() == Some(HandshakeKind::Resumed);
+        told.or(self.shown.filter(|_| is_resumed))
     }
 }
 
@@ -209,7 +242,16 @@ impl Engine for Rustls {
         if self.connection.read_tls(input).is_err() {
             return Err(TlsError::Protocol("a record is larger than is allowed".into()));
         }
-        let state = self.connection.process_new_packets().map_err(|error| protocol(&error))?;
+        let state = match self.connection.is_handshaking() {
+            true => {
+                let (state, shown) =
+                    Marked::within(self.session, || self.connection.process_new_packets());
+                self.shown = self.shown.or(shown);
+                state
+            }
+            false => self.connection.process_new_packets(),
+        };
+        let state = state.map_err(|error| protocol(&error))?;
         if state.peer_has_closed() {
             self.peer_has_closed = true;
             // Nothing that follows a close_notify counts (RFC 8446 §6.1).
@@ -260,7 +302,7 @@ impl Engine for Rustls {
         let (server_name, resumes, client) = match &self.connection {
             Connection::Server(server) => (
                 server.server_name().map(Into::into),
-                server.received_resumption_data().and_then(|data| data.try_into().ok()),
+                self.resumed(server),
                 client.and_then(|leaf| subject_of(leaf)),
             ),
             Connection::Client(_) => (None, None, None),
@@ -465,8 +507,73 @@ fn server_config(
     };
     let mut config = builder.with_cert_resolver(Arc::clone(store) as Arc<dyn ResolvesServerCert>);
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    config.ticketer = ring::Ticketer::new().map_err(|error| settings(&error))?;
+    config.ticketer = Arc::new(Marked(ring::Ticketer::new().map_err(|error| settings(&error))?));
+    config.session_storage = Arc::new(Marked(ServerSessionMemoryCache::new(SESSIONS)));
     Ok(config)
+}
+
+/// Keeps sessions with the name of the connection that began them in front, and tells which was shown.
+#[derive(Debug)]
+struct Marked<K: ?Sized>(Arc<K>);
+
+thread_local! {
+    /// The name of the connection that is at its handshake, and the name that it has shown.
+    static HANDSHAKE: Cell<([u8; 16], Option<[u8; 16]>)> = const { Cell::new(([0; 16], None)) };
+}
+
+impl Marked<()> {
+    /// Does a part of a connection's handshake; which session it showed in it.
+    fn within<R>(name: [u8; 16], part: impl FnOnce() -> R) -> (R, Option<[u8; 16]>) {
+        HANDSHAKE.set((name, None));
+        let result = part();
+        (result, HANDSHAKE.take().1)
+    }
+
+    fn mark(session: &[u8]) -> Vec<u8> {
+        [&HANDSHAKE.get().0, session].concat()
+    }
+
+    fn unmark(marked: &[u8]) -> Option<Vec<u8>> {
+        let (name, session) = marked.split_first_chunk()?;
+        HANDSHAKE.set((HANDSHAKE.get().0, Some(*name)));
+        Some(session.to_vec())
+    }
+}
+
+impl ProducesTickets for Marked<dyn ProducesTickets> {
+    fn enabled(&self) -> bool {
+        self.0.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.0.encrypt(&Marked::mark(plain))
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        Marked::unmark(&self.0.decrypt(cipher)?)
+    }
+}
+
+impl StoresServerSessions for Marked<ServerSessionMemoryCache> {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.0.put(key, Marked::mark(&value))
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        Marked::unmark(&self.0.get(key)?)
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        Marked::unmark(&self.0.take(key)?)
+    }
+
+    fn can_cache(&self) -> bool {
+        self.0.can_cache()
+    }
 }
 
 fn random_session(provider: &CryptoProvider) -> Result<[u8; 16], TlsError> {

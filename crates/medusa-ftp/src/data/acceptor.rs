@@ -24,7 +24,6 @@ impl Acceptor for DataAcceptor {
             true => {
                 let name = self.next;
                 self.next.index += 1;
-                // Those whose handshake is under way are in no census.
                 if name.index + 1 == CROWD {
                     report(&self.control, name, Event::Crowded);
                 }

@@ -310,11 +310,12 @@ impl FtpSession {
                 self.cut(cx, tray, result);
             }
             Event::Ended { result, left: None } => {
-                if self.transfer.is_some() {
-                    self.conclude(cx, result);
-                } else {
+                match self.channel {
+                    _ if self.transfer.is_some() => self.conclude(cx, result),
+                    // Its handshake failed: it may have been anyone, and the right one may come yet.
+                    Channel::Listening { .. } => {}
                     // It left before it was used.
-                    self.channel = Channel::None;
+                    _ => self.drop_channel(cx),
                 }
             }
         }

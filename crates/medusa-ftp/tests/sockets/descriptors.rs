@@ -1,14 +1,18 @@
 //! What is opened is closed: ports, sockets, files.
 
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use medusa_ftp::PortRange;
 
 use super::fixture::{Fixture, connect};
 
 /// Three ports that nobody has, below those that the system gives out by itself (Linux begins at 32768).
-fn three_ports() -> PortRange {
+pub(super) fn three_ports() -> PortRange {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    // Not those of another test or another run.
     let start = 20_000 + (std::process::id() % 3_000) as u16 * 4;
+    let start = start + TAKEN.fetch_add(3, Ordering::Relaxed);
     let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     let mut firsts = (start..32_000).step_by(3);
     let first = firsts.find(|&first| (first..first + 3).all(is_free)).expect("free ports");
@@ -16,7 +20,7 @@ fn three_ports() -> PortRange {
 }
 
 /// This process's descriptors that are sockets listening on one of these ports.
-fn listening(ports: &PortRange) -> usize {
+pub(super) fn listening(ports: &PortRange) -> usize {
     let text = ports.to_string();
     let (first, last) = text.split_once('-').unwrap();
     let range = first.parse::<u16>().unwrap()..=last.parse::<u16>().unwrap();

@@ -99,6 +99,66 @@ fn a_data_connection_must_resume_the_control_connections_session() {
 }
 
 #[test]
+fn a_session_of_tls_1_2_is_known_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = certificate(folder.path());
+    let fixture = Fixture::new(|builder| builder.tls(Some(tls)));
+    fixture.write("a", "hello");
+    let (right, wrong) = (ClientTls::of_1_2().unwrap(), ClientTls::of_1_2().unwrap());
+    let mut control = explicit(&fixture, &right);
+    assert_eq!(control.reader.get_ref().facts().version, "TLSv1.2");
+    for _ in 0..3 {
+        assert_eq!(fetch(&mut control, &right, "a").0, b"hello");
+        assert_eq!(control.hear(), "226 Done");
+    }
+    // A session of its own isn't the control connection's, though it is resumed.
+    let mut another = explicit(&fixture, &wrong);
+    assert_eq!(fetch(&mut another, &wrong, "a").0, b"hello");
+    let data = connect(control.passive());
+    assert!(control.ask("RETR a").starts_with("150 "));
+    let mut stolen = Vec::new();
+    let _ = secure(data, &wrong).read_to_end(&mut stolen);
+    assert!(stolen.is_empty());
+    assert!(control.hear().starts_with("522 "));
+    // Nor is a new one, nor one of TLS 1.3.
+    for client in [ClientTls::of_1_2().unwrap(), client()] {
+        let data = connect(control.passive());
+        assert!(control.ask("RETR a").starts_with("150 "));
+        let _ = secure(data, &client).read_to_end(&mut stolen);
+        assert!(stolen.is_empty() && control.hear().starts_with("522 "));
+    }
+}
+
+#[test]
+fn a_handshake_that_fails_leaves_the_port_to_its_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = certificate(folder.path());
+    let ports = super::descriptors::three_ports();
+    let range = ports.clone();
+    let fixture = Fixture::new(|builder| builder.tls(Some(tls)).passive_ports(Some(range)));
+    fixture.write("a", "hello");
+    let client = client();
+    let mut control = explicit(&fixture, &client);
+    // Whoever comes first, from the same address, speaks no TLS.
+    let fail = |port| {
+        let mut stream = connect(port);
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    };
+    for _ in 0..20 {
+        fail(control.passive());
+    }
+    assert_eq!(super::descriptors::listening(&ports), 1);
+    let port = control.passive();
+    fail(port);
+    let data = connect(port);
+    assert!(control.ask("RETR a").starts_with("150 "));
+    let mut content = Vec::new();
+    secure(data, &client).read_to_end(&mut content).unwrap();
+    assert_eq!((control.hear().as_str(), &content[..]), ("226 Done", &b"hello"[..]));
+}
+
+#[test]
 fn implicit_tls_needs_no_asking() {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
