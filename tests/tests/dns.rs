@@ -206,6 +206,8 @@ dns = \"zones\"
     assert_eq!(status("/dns-query", &[]), Some(400));
     assert_eq!(status("/dns-query?dns=AAAA=", &[]), Some(400));
     assert_eq!(status("/dns-query", &["-X", "PUT", "--data-binary", &body]), Some(405));
+    assert_eq!(status("/dns-query", &["-X", "OPTIONS"]), Some(204));
+    assert_eq!(status(&get.replace('?', "/below?"), &[]), Some(404));
     site.write("long", vec![0; 65536]);
     let long = format!("@{}", site.path("long").display());
     assert_eq!(status("/dns-query", &["--data-binary", &long, "-H", media_type]), Some(413));

@@ -62,6 +62,9 @@ impl Handler for DnsRoute {
             now: exchange.wall_clock(),
         };
         match *request.method() {
+            // What is below is something else.
+            _ if !request.rest().is_empty() => Response::error(StatusCode::NOT_FOUND).into(),
+            Method::OPTIONS => Response::new(StatusCode::NO_CONTENT).allow(&self.methods()).into(),
             Method::GET | Method::HEAD => match asked(request.query().unwrap_or_default()) {
                 Ok(message) => self.carry(&message, visitor, exchange),
                 Err(status) => Response::error(status).into(),

@@ -311,14 +311,25 @@ fn location_of<'a>(
         return Err(BuildError::at(key("redirect"), "that can't be redirected to")
             .hint("write a path or a URL, with at most one {rest}: \"/new/{rest}\""));
     }
-    if let Some((before, after)) = location.split_once("{rest}")
-        && let Some((scheme, host)) = before.split_once("://")
-        && !host.contains('/')
-    {
+    if location.contains('#') {
+        let message = "a fragment can't be redirected to: the query would stand behind it";
+        return Err(BuildError::at(key("redirect"), message).hint("leave out what begins with `#`"));
+    }
+    // What follows two slashes is a host, with a scheme before it or without (RFC 3986 §4.2).
+    let scheme_end = location.find(':').map_or(0, |colon| colon + 1);
+    let Some(authority) = location[scheme_end..].strip_prefix("//") else { return Ok(location) };
+    let host = authority.split(['/', '?']).next().unwrap_or_default();
+    if host.contains("{rest}") {
         // The rest would go on the host's name: `https://host.evil.example` for `.evil.example`.
         let message = "here a client would say where it is redirected to: {rest} goes on the host";
+        let fixed = location.replacen("{rest}", "/{rest}", 1);
         return Err(BuildError::at(key("redirect"), message)
-            .hint(format!("write a slash before it: \"{scheme}://{host}/{{rest}}{after}\"")));
+            .hint(format!("write a slash before it: \"{fixed}\"")));
+    }
+    if Authority::parse(host.as_bytes()).is_none_or(|authority| authority.host.is_empty()) {
+        let message = "this names no host that could be redirected to";
+        return Err(BuildError::at(key("redirect"), message)
+            .hint("write a path with one slash at its front, or a URL"));
     }
     Ok(location)
 }

@@ -103,9 +103,33 @@ fn what_is_refused_and_where() {
         let route = Route1 { redirect: Some(wrong.into()), ..Route1::default() };
         refused(with_route(route), Some("route[1].redirect"), "redirected");
     }
-    for wrong in ["https://a.test{rest}", "http://{rest}", "https://a.test:8443{rest}?x"] {
+    for wrong in [
+        "https://a.test{rest}",
+        "http://{rest}",
+        "https://a.test:8443{rest}?x",
+        "//a.test{rest}",
+        "//{rest}",
+        "https://a.test{rest}/",
+    ] {
         let route = Route1 { redirect: Some(wrong.into()), ..Route1::default() };
         refused(with_route(route), Some("route[1].redirect"), "goes on the host");
+    }
+    for (wrong, message) in [
+        ("https:///{rest}", "names no host"),
+        ("///{rest}", "names no host"),
+        ("//", "names no host"),
+        ("https://:80/{rest}", "names no host"),
+        ("https://a@b.test/", "names no host"),
+        ("/new/#part", "fragment"),
+    ] {
+        let route = Route1 { redirect: Some(wrong.into()), ..Route1::default() };
+        refused(with_route(route), Some("route[1].redirect"), message);
+    }
+    for right in ["/{rest}", "/a:b/{rest}", "//a.test/{rest}", "https://a.test:8443?x={rest}"] {
+        let route = Route1 { redirect: Some(right.into()), ..Route1::default() };
+        let (_folder, cx) = context();
+        let built = site(SiteConfig { route: vec![route], ..config() }, &cx);
+        assert!(built.is_ok(), "{right}: {:?}", built.err());
     }
 }
 

@@ -10,14 +10,13 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use medusa_core::Producer;
-use medusa_core::producer::{
-    Coding as Compression, bytes, composite, compressed, file_range, lazy_file,
-};
+use medusa_core::producer::{Coding as Compression, bytes, compressed, file_range, lazy_file};
+use medusa_files::Metadata;
 
 use super::conditional::{Conditions, Verdict, range_applies};
 use super::encoding::{Accepted, Coding};
 use super::lookup::{Entry, Finder, Sibling, sibling_path};
-use super::multipart::{compose, content_range, unsatisfied_range};
+use super::multipart::{Multipart, content_range, unsatisfied_range};
 use super::ranges::{Selection, select};
 use super::representation::{Content, Fields, Representation};
 use crate::handler::Exchange;
@@ -76,7 +75,7 @@ impl<'a> Ask<'a> {
                     true => combined(request, Known::Range, &header::RANGE),
                     false => None,
                 },
-                if_range: request.known(Known::IfRange).map(Cow::Borrowed),
+                if_range: combined(request, Known::IfRange, &header::IF_RANGE),
             }),
         }
     }
@@ -103,13 +102,17 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// The conditions of a request.
+/// The conditions of a request. Two dates, joined, are none, and so are looked past (RFC 9110 §13.1.3).
 pub(crate) fn conditions<'a>(request: &Request<'a>) -> Conditions<'a> {
     Conditions {
         if_match: combined(request, Known::IfMatch, &header::IF_MATCH),
-        if_unmodified_since: request.known(Known::IfUnmodifiedSince).map(Cow::Borrowed),
+        if_unmodified_since: combined(
+            request,
+            Known::IfUnmodifiedSince,
+            &header::IF_UNMODIFIED_SINCE,
+        ),
         if_none_match: combined(request, Known::IfNoneMatch, &header::IF_NONE_MATCH),
-        if_modified_since: request.known(Known::IfModifiedSince).map(Cow::Borrowed),
+        if_modified_since: combined(request, Known::IfModifiedSince, &header::IF_MODIFIED_SINCE),
     }
 }
 
@@ -176,16 +179,11 @@ pub(crate) fn respond(
                 .body(Body::Producer(part))
         }
         Selection::Several(ranges) => {
-            let multipart = compose(seed(), representation.media.value, len, &ranges);
-            let mut parts: Vec<Box<dyn Producer>> = Vec::with_capacity(ranges.len() * 2 + 1);
-            for (head, range) in multipart.parts {
-                parts.push(Box::new(bytes(head)));
-                parts.push(body(finder, entry, representation, coding, range));
-            }
-            parts.push(Box::new(bytes(multipart.close)));
+            let multipart = Multipart::new(seed(), representation.media.value, len, ranges);
             let response = response(StatusCode::PARTIAL_CONTENT).block(&fields.untyped);
-            with_field(response, &header::CONTENT_TYPE, &multipart.content_type)
-                .body(Body::producer(composite(parts)))
+            let response = with_field(response, &header::CONTENT_TYPE, &multipart.content_type());
+            let source = Source::of(finder, entry, representation, coding);
+            response.body(Body::producer(multipart.body(move |range| source.range(range))))
         }
         Selection::Unsatisfiable => {
             let response = Response::error(StatusCode::RANGE_NOT_SATISFIABLE);
@@ -225,17 +223,46 @@ fn body(
     coding: Coding,
     range: Range<u64>,
 ) -> Box<dyn Producer> {
-    let length = range.end - range.start;
-    match &representation.content {
-        Content::Bytes(content) => Box::new(bytes(slice(content, &range))),
-        Content::Open(file) => Box::new(file_range(Arc::clone(file), range.start, length)),
-        Content::Closed => {
-            let (finder, metadata) = (Arc::clone(finder), representation.metadata);
-            let path = sibling_path(&entry.path, coding);
-            let open = move || -> std::io::Result<Arc<File>> {
-                Ok(Arc::new(finder.reopen(&path, &metadata)?.into_std()))
-            };
-            Box::new(lazy_file(range.start, length, open))
+    Source::of(finder, entry, representation, coding).range(range)
+}
+
+/// Where a file's content is, for as long as something of it is to be sent.
+enum Source {
+    Bytes(Bytes),
+    Open(Arc<File>),
+    Closed { finder: Arc<Finder>, path: Arc<[u8]>, metadata: Metadata },
+}
+
+impl Source {
+    fn of(
+        finder: &Arc<Finder>,
+        entry: &Entry,
+        representation: &Representation,
+        coding: Coding,
+    ) -> Source {
+        match &representation.content {
+            Content::Bytes(content) => Source::Bytes(content.clone()),
+            Content::Open(file) => Source::Open(Arc::clone(file)),
+            Content::Closed => Source::Closed {
+                finder: Arc::clone(finder),
+                path: sibling_path(&entry.path, coding).into(),
+                metadata: representation.metadata,
+            },
+        }
+    }
+
+    fn range(&self, range: Range<u64>) -> Box<dyn Producer> {
+        let length = range.end - range.start;
+        match self {
+            Source::Bytes(content) => Box::new(bytes(slice(content, &range))),
+            Source::Open(file) => Box::new(file_range(Arc::clone(file), range.start, length)),
+            Source::Closed { finder, path, metadata } => {
+                let (finder, path, metadata) = (Arc::clone(finder), Arc::clone(path), *metadata);
+                let open = move || -> std::io::Result<Arc<File>> {
+                    Ok(Arc::new(finder.reopen(&path, &metadata)?.into_std()))
+                };
+                Box::new(lazy_file(range.start, length, open))
+            }
         }
     }
 }

@@ -131,7 +131,10 @@ impl Handler for StaticFiles {
 fn get(shard: &Rc<Shard>, request: &Request<'_>, exchange: &mut Exchange<'_, '_>) -> Answer {
     let ask = Ask::new(request);
     let path = request.rest();
-    if let Some(response) = shard.hit(path, &ask, exchange) {
+    // A route that is asked for without its slash: before anything, since what is kept has no slash either.
+    if (!path.is_empty() || request.path().ends_with(b"/"))
+        && let Some(response) = shard.hit(path, &ask, exchange)
+    {
         return response.into();
     }
     if is_hidden_path(path, shard.finder.options.hidden) {

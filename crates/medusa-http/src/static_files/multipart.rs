@@ -1,39 +1,112 @@
-//! The parts of a multipart/byteranges body (RFC 9110 §14.6), composed before the first is sent, so
-//! that the length is known then. Pure: the bytes of the file are somebody else's.
+//! The parts of a multipart/byteranges body (RFC 9110 §14.6). Their length is known before the first is sent;
+//! the head of each is made when its turn comes, since a hundred responses may wait for a client, and what waits is
+//! to weigh little. Pure: the bytes of the file are somebody else's.
 
 use std::ops::Range;
 
-use bytes::Bytes;
+use medusa_core::{Outbox, ProduceError, Produced, Producer};
 
 /// A body in parts: each a head and a range of the file, and what closes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Multipart {
-    /// For the Content-Type field of the whole.
-    pub(crate) content_type: String,
-    pub(crate) parts: Vec<(Bytes, Range<u64>)>,
-    pub(crate) close: Bytes,
+    boundary: String,
+    media_type: &'static str,
+    /// Of the file.
+    len: u64,
+    ranges: Box<[Range<u64>]>,
 }
 
-/// Composes the heads of these ranges of a file of this type and length. The seed makes the
-/// boundary: whoever knows the boundary in advance can write a file that breaks out of its part.
-pub(crate) fn compose(seed: u64, media_type: &str, len: u64, ranges: &[Range<u64>]) -> Multipart {
-    let boundary = boundary(seed);
-    let mut line_end = "";
-    let mut parts = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        let head = format!(
-            "{line_end}--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: {}\r\n\r\n",
-            content_range(range, len)
-        );
-        // The line end before a boundary belongs to the boundary (RFC 2046 §5.1.1).
-        line_end = "\r\n";
-        parts.push((Bytes::from(head), range.clone()));
+impl Multipart {
+    /// Of these ranges of a file of this type and length. The seed makes the boundary: whoever knows the boundary
+    /// in advance can write a file that breaks out of its part.
+    pub(crate) fn new(
+        seed: u64,
+        media_type: &'static str,
+        len: u64,
+        ranges: Vec<Range<u64>>,
+    ) -> Self {
+        Self { boundary: boundary(seed), media_type, len, ranges: ranges.into() }
     }
-    let close = format!("{line_end}--{boundary}--\r\n");
-    Multipart {
-        content_type: format!("multipart/byteranges; boundary={boundary}"),
-        parts,
-        close: Bytes::from(close),
+
+    /// For the Content-Type field of the whole.
+    pub(crate) fn content_type(&self) -> String {
+        format!("multipart/byteranges; boundary={}", self.boundary)
+    }
+
+    /// What stands before a part, or behind the last one.
+    fn head(&self, at: usize) -> String {
+        let Self { boundary, media_type, len, ranges } = self;
+        // The line end before a boundary belongs to the boundary (RFC 2046 §5.1.1).
+        let line_end = if at == 0 { "" } else { "\r\n" };
+        match ranges.get(at) {
+            Some(range) => format!(
+                "{line_end}--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: {}\r\n\r\n",
+                content_range(range, *len)
+            ),
+            None => format!("{line_end}--{boundary}--\r\n"),
+        }
+    }
+
+    /// How long the whole is.
+    fn length(&self) -> u64 {
+        let heads = (0..=self.ranges.len()).map(|at| self.head(at).len() as u64);
+        let octets = self.ranges.iter().map(|range| range.end - range.start);
+        heads.chain(octets).fold(0, u64::saturating_add)
+    }
+
+    /// The body, of what `part` makes of each range.
+    pub(crate) fn body<P>(self, part: P) -> Parts<P>
+    where
+        P: FnMut(Range<u64>) -> Box<dyn Producer>,
+    {
+        Parts { left: self.length(), multipart: self, part, next: 0, current: None }
+    }
+}
+
+/// Made by [`Multipart::body`].
+pub(crate) struct Parts<P> {
+    multipart: Multipart,
+    part: P,
+    /// The head that comes next; the last closes the body.
+    next: usize,
+    /// The range behind the last head.
+    current: Option<Box<dyn Producer>>,
+    left: u64,
+}
+
+impl<P: FnMut(Range<u64>) -> Box<dyn Producer>> Parts<P> {
+    fn step(&mut self, out: &mut Outbox) -> Result<Produced, ProduceError> {
+        if let Some(current) = &mut self.current {
+            match current.produce(out)? {
+                Produced::Done => self.current = None,
+                other => return Ok(other),
+            }
+            return Ok(Produced::More);
+        }
+        out.push_slice(self.multipart.head(self.next).as_bytes());
+        let range = self.multipart.ranges.get(self.next).cloned();
+        self.next += 1;
+        match range {
+            Some(range) => self.current = Some((self.part)(range)),
+            None => return Ok(Produced::Done),
+        }
+        Ok(Produced::More)
+    }
+}
+
+impl<P: FnMut(Range<u64>) -> Box<dyn Producer>> Producer for Parts<P> {
+    fn produce(&mut self, out: &mut Outbox) -> Result<Produced, ProduceError> {
+        let began = out.pushed();
+        let mut produced = self.step(out);
+        while matches!(produced, Ok(Produced::More)) && out.room() > 0 {
+            produced = self.step(out);
+        }
+        self.left = self.left.saturating_sub(out.pushed() - began);
+        produced
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        Some(self.left)
     }
 }
 
@@ -62,34 +135,60 @@ fn boundary(seed: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use medusa_core::producer::bytes;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn body(multipart: &Multipart, file: &[u8]) -> Vec<u8> {
-        let mut body = Vec::new();
-        for (head, range) in &multipart.parts {
-            body.extend_from_slice(head);
-            body.extend_from_slice(&file[range.start as usize..range.end as usize]);
+    /// The body, made in bits of `room` octets, and what is said to remain before each.
+    fn body(multipart: &Multipart, file: &[u8], room: u64) -> Vec<u8> {
+        let file = bytes::Bytes::copy_from_slice(file);
+        let slice = move |range: Range<u64>| -> Box<dyn Producer> {
+            Box::new(bytes(file.slice(range.start as usize..range.end as usize)))
+        };
+        let mut parts = multipart.clone().body(slice);
+        let (mut body, mut out) = (Vec::new(), Outbox::new());
+        out.set_target(room);
+        let length = parts.remaining().unwrap();
+        loop {
+            assert_eq!(parts.remaining(), Some(length - body.len() as u64));
+            let produced = parts.produce(&mut out).unwrap();
+            while !out.is_empty() {
+                let front = out.front().to_vec();
+                out.advance(front.len() as u64);
+                body.extend(front);
+            }
+            if produced == Produced::Done {
+                assert_eq!(parts.remaining(), Some(0));
+                return body;
+            }
         }
-        body.extend_from_slice(&multipart.close);
-        body
     }
 
     #[test]
     fn a_body_in_two_parts() {
         let file = b"0123456789";
-        let multipart = compose(7, "text/plain", 10, &[7..9, 0..1]);
-        let boundary = multipart.content_type.strip_prefix("multipart/byteranges; boundary=");
-        let boundary = boundary.unwrap();
+        let multipart = Multipart::new(7, "text/plain", 10, vec![7..9, 0..1]);
+        let content_type = multipart.content_type();
+        let boundary = content_type.strip_prefix("multipart/byteranges; boundary=").unwrap();
         assert_eq!(boundary.len(), 32);
         let expected = format!(
             "--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes 7-8/10\r\n\r\n78\r\n\
              --{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-0/10\r\n\r\n0\r\n\
              --{boundary}--\r\n"
         );
-        let body = body(&multipart, file);
-        assert_eq!(String::from_utf8(body).unwrap(), expected);
+        for room in [1, 100, 10_000] {
+            let body = body(&multipart, file, room);
+            assert_eq!(String::from_utf8(body).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_waits_weighs_little() {
+        let ranges = (0..64).map(|at| at * 1000..at * 1000 + 1).collect();
+        let multipart = Multipart::new(7, "text/plain", 100_000, ranges);
+        let weight = size_of_val(&*multipart.ranges) + multipart.boundary.capacity();
+        assert!(weight < 2048, "{weight}");
     }
 
     #[test]
@@ -115,9 +214,9 @@ mod tests {
                     start as u64..(start + length).min(len) as u64
                 })
                 .collect();
-            let multipart = compose(seed, "a/b", len as u64, &ranges);
-            let body = body(&multipart, &file);
-            let boundary = multipart.content_type.split_once("boundary=").unwrap().1;
+            let multipart = Multipart::new(seed, "a/b", len as u64, ranges.clone());
+            let body = body(&multipart, &file, 64);
+            let boundary = &multipart.boundary;
             let delimiter = format!("\r\n--{boundary}").into_bytes();
             let text = [b"\r\n", &body[..]].concat();
             let mut starts: Vec<_> = memchr::memmem::find_iter(&text, &delimiter).collect();

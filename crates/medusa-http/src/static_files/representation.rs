@@ -104,8 +104,9 @@ impl Fields {
     }
 }
 
-/// The tag of a file in a coding. It changes whenever the file is another one, was written to, or has
-/// another length, and is the same in every process. The inode's number can't be read from it.
+/// The tag of a file in a coding. It changes whenever the file is another one, was written to (also by who sets
+/// its date back: the inode's own time can't be), or has another length, and is the same in every process. The
+/// inode's number can't be read from it.
 pub(crate) fn entity_tag(metadata: &Metadata, coding: Coding) -> String {
     let mut mixed = 0;
     for word in [
@@ -113,6 +114,8 @@ pub(crate) fn entity_tag(metadata: &Metadata, coding: Coding) -> String {
         metadata.device,
         metadata.modified.seconds.cast_unsigned(),
         metadata.modified.nanoseconds.into(),
+        metadata.changed.seconds.cast_unsigned(),
+        metadata.changed.nanoseconds.into(),
     ] {
         mixed = mix(mixed ^ word);
     }
@@ -175,6 +178,8 @@ mod tests {
             entity_tag(&Metadata { device: 2, ..base }, Coding::Identity),
             entity_tag(&Metadata { len: 11, ..base }, Coding::Identity),
             entity_tag(&Metadata { modified: later, ..base }, Coding::Identity),
+            // Written to, and the date set back.
+            entity_tag(&Metadata { changed: later, ..base }, Coding::Identity),
         ];
         for (at, tag) in tags.iter().enumerate() {
             assert!(!tags[..at].contains(tag));

@@ -28,6 +28,16 @@ fn a_better_index_is_taken_once_it_is_there() {
 }
 
 #[test]
+fn a_route_that_is_asked_for_without_its_slash_is_redirected_whatever_is_kept() {
+    let mut site = Site::routed("/deep", options(), &[("index.html", "index")]);
+    for _ in 0..2 {
+        let reply = site.get("/deep", "");
+        assert_eq!((reply.status, reply.field("location")), (301, Some("/deep/")));
+        assert_eq!(site.get("/deep/", "").body, b"index");
+    }
+}
+
+#[test]
 fn a_listing_is_made_once_a_second() {
     let mut listing = options();
     listing.listing = true;

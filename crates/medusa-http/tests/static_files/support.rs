@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use medusa_core::testing::{Client, Faults};
 use medusa_core::{Endpoint, Limits, Peer, Service};
 use medusa_files::Root;
-use medusa_http::{HttpService, StaticFiles, StaticOptions};
+use medusa_http::{Handler, HttpService, Route, Router, StaticFiles, StaticOptions};
 
 /// When every file was last modified.
 pub(crate) const MODIFIED: u64 = 784_111_777;
@@ -52,8 +52,32 @@ impl Site {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = root(folder.path());
-        let service =
-            HttpService::new("http.test", move || StaticFiles::new(root.clone(), options.clone()));
+        let handler = move || StaticFiles::new(root.clone(), options.clone());
+        Self::served(folder, handler, files, faults)
+    }
+
+    /// The folder is what a route of this path serves.
+    pub(crate) fn routed(
+        path: &'static str,
+        options: StaticOptions,
+        files: &[(&str, &str)],
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path()).unwrap();
+        let handler = move || {
+            let files = StaticFiles::new(root.clone(), options.clone());
+            Router::new().route(Route::prefix(path), files)
+        };
+        Self::served(folder, handler, files, Faults::none())
+    }
+
+    fn served<H: Handler + 'static>(
+        folder: tempfile::TempDir,
+        handler: impl Fn() -> H + Send + Sync + 'static,
+        files: &[(&str, &str)],
+        faults: Faults,
+    ) -> Self {
+        let service = HttpService::new("http.test", handler);
         let local = |port| Endpoint::Inet(([127, 0, 0, 1], port).into());
         let session = service.acceptor().accepted(&Peer::new(local(1), local(2)));
         let client = Client::with(session, Limits::default(), faults);
