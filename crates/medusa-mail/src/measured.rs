@@ -1,5 +1,7 @@
 //! A message's sizes: on disk, on the wire, where each line ends in CRLF, and on the wire for those who can read
-//! no UTF-8 in headers. Pure: it is handed the content piece by piece.
+//! no UTF-8 in headers. It is handed the content piece by piece.
+
+use std::io::{self, Read};
 
 use memchr::memchr_iter;
 
@@ -20,6 +22,20 @@ pub(crate) struct Sizes {
     pub wire_size: u64,
     /// On the wire, of what stands in for it where UTF-8 in headers isn't understood. `None` if nothing has to.
     pub surrogate_size: Option<u64>,
+}
+
+impl Sizes {
+    /// Those of what is read to its end.
+    pub(crate) fn of(mut content: impl Read) -> io::Result<Sizes> {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut measured = Measured::default();
+        loop {
+            match content.read(&mut buffer)? {
+                0 => return Ok(measured.sizes()),
+                count => measured.add(&buffer[..count]),
+            }
+        }
+    }
 }
 
 impl Measured {

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::maildir::unique_id;
 use crate::measured::{Measured, Sizes};
 use crate::{Error, Then};
 
@@ -202,6 +204,18 @@ impl Message {
         let mut measured = Measured::default();
         measured.add(content);
         Self::with_sizes(unique_id, &measured.sizes())
+    }
+
+    /// What there is to know of a message that is a file, named after it. Blocks: the file is read.
+    ///
+    /// # Errors
+    ///
+    /// It can't be read.
+    pub fn of_file(path: &Path) -> Result<Message, Error> {
+        let file = File::open(path).map_err(Error::at(path))?;
+        let sizes = Sizes::of(file).map_err(Error::at(path))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Ok(Self::with_sizes(unique_id(&name), &sizes))
     }
 
     pub(crate) fn with_sizes(unique_id: impl Into<String>, sizes: &Sizes) -> Message {

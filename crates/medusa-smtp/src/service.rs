@@ -129,18 +129,18 @@ impl SmtpService {
     pub fn new(
         parts: impl Into<ServiceParts>,
         hostname: impl Into<String>,
-        domains: Vec<String>,
-        directory: Arc<dyn Directory>,
-        store: Arc<dyn MailStore>,
+        domains: impl IntoIterator<Item = impl Into<String>>,
+        directory: impl Directory + 'static,
+        store: impl MailStore + 'static,
     ) -> SmtpService {
         let parts = parts.into().or_limits(default_limits);
         let shared = Shared {
             service: Arc::clone(parts.name()),
             hostname: hostname.into(),
             role: Role::Mx,
-            domains,
-            store,
-            directory,
+            domains: domains.into_iter().map(Into::into).collect(),
+            store: Arc::new(store),
+            directory: Arc::new(directory),
             logins: None,
             policy: None,
             limits: SmtpLimits::default(),

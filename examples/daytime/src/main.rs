@@ -121,7 +121,9 @@ mod tests {
         let running = server.start().unwrap();
 
         let mut told = String::new();
-        TcpStream::connect(stream).unwrap().read_to_string(&mut told).unwrap();
+        let mut stream = TcpStream::connect(stream).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.read_to_string(&mut told).unwrap();
         assert!(told.ends_with(" GMT\r\n"), "{told}");
 
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

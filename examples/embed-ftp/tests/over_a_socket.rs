@@ -2,9 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use medusa_core::Server;
 use medusa_core::config::Listen;
+
+fn connected(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    stream
+}
 
 fn ask(control: &mut BufReader<TcpStream>, line: &str) -> String {
     control.get_mut().write_all(format!("{line}\r\n").as_bytes()).expect("sent");
@@ -20,7 +27,7 @@ fn hear(control: &mut BufReader<TcpStream>) -> String {
 fn data(control: &mut BufReader<TcpStream>, line: &str) -> TcpStream {
     let reply = ask(control, "EPSV");
     let port = reply.split('|').nth(3).and_then(|port| port.parse().ok()).expect("a port");
-    let stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).expect("connected");
+    let stream = connected(SocketAddr::from(([127, 0, 0, 1], port)));
     let reply = ask(control, line);
     assert!(reply.starts_with("150 "), "{line}: {reply}");
     stream
@@ -33,7 +40,7 @@ fn numbers_are_fetched_and_files_are_put_into_the_inbox() {
     let server = server.bind().expect("a free port");
     let Listen::Inet(address) = server.bound()[0].address else { panic!("not TCP") };
     let running = server.start().expect("a thread");
-    let mut control = BufReader::new(TcpStream::connect(address).expect("a connection"));
+    let mut control = BufReader::new(connected(address));
     hear(&mut control);
     ask(&mut control, "USER anonymous");
     assert_eq!(ask(&mut control, "PASS"), "230 There are numbers to fetch, and an inbox");

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use medusa_core::Server;
 use medusa_core::config::Listen;
@@ -14,6 +15,7 @@ fn ask(octets: &str) -> String {
     let Listen::Inet(address) = server.bound()[0].address else { panic!("not TCP") };
     let running = server.start().expect("a thread");
     let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
     stream.write_all(octets.as_bytes()).expect("sent");
     stream.shutdown(std::net::Shutdown::Write).expect("ended");
     let mut text = String::new();

@@ -5,7 +5,7 @@
 //! so a message is looked for again where it isn't found.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::name;
-use crate::measured::{Measured, Sizes};
+use crate::measured::Sizes;
 use crate::store::{Content, Maildrop, Message};
 use crate::{Disk, Error};
 
@@ -168,15 +168,7 @@ fn sizes(path: &Path) -> io::Result<Option<Sizes>> {
     if !fs::symlink_metadata(path)?.is_file() {
         return Ok(None);
     }
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut measured = Measured::default();
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(Some(measured.sizes())),
-            count => measured.add(&buffer[..count]),
-        }
-    }
+    Sizes::of(File::open(path)?).map(Some)
 }
 
 fn time_of(name: &str) -> u64 {

@@ -9,6 +9,7 @@ mod drop;
 mod name;
 
 pub(crate) use name::unique as unique_name;
+pub(crate) use name::unique_id;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};

@@ -161,13 +161,7 @@ pub(crate) fn mx(store: &Store) -> SmtpService {
 }
 
 pub(crate) fn mx_of(parts: impl Into<ServiceParts>, store: &Store) -> SmtpService {
-    SmtpService::new(
-        parts,
-        "mx.example.test",
-        vec!["example.test".into(), "all.test".into()],
-        Arc::new(People),
-        Arc::new(store.clone()),
-    )
+    SmtpService::new(parts, "mx.example.test", ["example.test", "all.test"], People, store.clone())
 }
 
 pub(crate) fn submission(store: &Store, plaintext: PlaintextLogin) -> SmtpService {

@@ -75,7 +75,7 @@ fn submission(folder: &Path, outbound: Outbound) -> (Running, SocketAddr, Sendin
         ServiceParts::new("smtp.submission").listen(Listen::Inet(([127, 0, 0, 1], 0).into())),
         "out.example.test",
         domains,
-        Arc::new(Everybody),
+        Everybody,
         store,
     );
     let logins = Logins::new(Arc::new(Everybody), ThrottleLimits::default());

@@ -60,9 +60,9 @@ pub(crate) fn serve(folder: &Path, kind: &Kind) -> (Running, SocketAddr) {
     let service = SmtpService::new(
         parts.with_limits(limits).with_tls(tls),
         "mx.example.test",
-        vec!["example.test".into()],
-        Arc::new(Everybody),
-        Arc::new(store),
+        ["example.test"],
+        Everybody,
+        store,
     );
     let service = match kind {
         Kind::Mx | Kind::SecuredMx => service,
