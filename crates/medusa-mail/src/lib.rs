@@ -34,7 +34,7 @@ pub use error::Error;
 pub use maildir::MaildirStore;
 pub use queue::{
     Action, Body, DiskQueue, EntryId, Envelope, Queue, QueueOwners, QueueView, Queued, Queuing,
-    Recipient, Request,
+    Recipient, Request, same_folder,
 };
 pub use store::{Content, Incoming, MailStore, Maildrop, Message};
 pub use surrogate::Surrogate;

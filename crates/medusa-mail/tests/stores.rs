@@ -313,3 +313,33 @@ fn a_panic_of_one_owner_is_not_the_end_of_all_mail() {
     told.recv_timeout(std::time::Duration::from_secs(20)).unwrap().unwrap();
     assert_eq!(store.open("alice").unwrap().messages().len(), 2);
 }
+
+#[test]
+fn a_maildrop_that_is_moved_away_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = MaildirStore::open(folder.path(), "h").unwrap();
+    let deliver = |accounts: &[&str]| {
+        let accounts: Vec<String> = accounts.iter().map(|&name| name.to_owned()).collect();
+        let (tell, told) = std::sync::mpsc::channel();
+        store.deliver(
+            &accounts,
+            b"x\r\n".to_vec(),
+            Box::new(move |result| tell.send(result).unwrap()),
+        );
+        told.recv().unwrap()
+    };
+    let count = |account| store.open(account).unwrap().messages().len();
+    deliver(&["alice", "bob"]).unwrap();
+    for gone in ["alice", "bob"] {
+        std::fs::remove_dir_all(folder.path().join(gone)).unwrap();
+        deliver(&["alice", "bob"]).unwrap();
+    }
+    assert_eq!((count("alice"), count("bob")), (2, 1));
+    std::fs::rename(folder.path().join("bob"), folder.path().join("old")).unwrap();
+    assert_eq!(count("bob"), 0);
+    // One part of it alone: at the latest, the second message finds it made again.
+    std::fs::remove_dir_all(folder.path().join("bob/new")).unwrap();
+    let _ = deliver(&["bob"]);
+    deliver(&["bob"]).unwrap();
+    assert!(count("bob") >= 1);
+}

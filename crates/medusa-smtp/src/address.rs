@@ -172,6 +172,15 @@ fn domain(text: &str) -> Option<Domain> {
     is_name.then(|| Domain::Name(text.to_owned()))
 }
 
+/// Whether two names are one domain's: without their case, and whether they are written in Unicode or in ASCII
+/// (RFC 5890 §2.3.2.4).
+pub(crate) fn same_domain(one: &str, other: &str) -> bool {
+    let plain = |name: &str| idna::domain_to_ascii(name).ok();
+    one.eq_ignore_ascii_case(other)
+        || (!one.is_ascii() || !other.is_ascii())
+            && plain(one).is_some_and(|one| plain(other) == Some(one))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -184,6 +193,20 @@ mod tests {
             None => format!("nobody|{rest}"),
         });
         assert_eq!(shown.as_deref(), expected, "{text}");
+    }
+
+    #[test]
+    fn a_domain_has_two_forms() {
+        for (one, other) in [
+            ("A.test", "a.TEST"),
+            ("b\u{fc}cher.test", "xn--bcher-kva.test"),
+            ("B\u{dc}CHER.test", "b\u{fc}cher.test"),
+        ] {
+            assert!(same_domain(one, other) && same_domain(other, one), "{one} {other}");
+        }
+        assert!(
+            !same_domain("b\u{fc}cher.test", "bucher.test") && !same_domain("a.test", "b.test")
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use medusa_accounts::{Credentials, Password};
 use medusa_core::metrics::Metrics;
 use medusa_core::{BuildContext, BuildError};
-use medusa_mail::{Commits, DiskQueue, MailStore, QueueOwners, RealDisk};
+use medusa_mail::{Commits, DiskQueue, MailStore, QueueOwners, RealDisk, same_folder};
 use medusa_resolver::Resolver;
 
 use crate::config::{DestinationConfig, SmtpConfig};
@@ -44,6 +44,15 @@ pub(crate) fn sending(
             BuildError::at("queue", message)
                 .hint("a queue is one service's alone: name another folder")
         })?;
+    }
+    DiskQueue::check(&folder).map_err(|error| {
+        let message = format!("there can't be a queue in `{}`: {error}", queue.display());
+        BuildError::at("queue", message)
+    })?;
+    let mailboxes = config.mailboxes.as_ref().map(|mailboxes| cx.path(mailboxes));
+    if mailboxes.is_some_and(|mailboxes| same_folder(&mailboxes, &folder)) {
+        return Err(BuildError::at("queue", "the accounts' mail is in that folder")
+            .hint("name another one for what is to be sent"));
     }
     let queue = DiskQueue::at(&folder, Arc::new(RealDisk), Commits::InThread);
     let relay = config.relay.as_deref().map(|text| relay("relay", text)).transpose()?;

@@ -53,7 +53,8 @@ pub(crate) fn mail(text: &str, offered: Offered) -> Result<MailParameters, Reply
                 parameters.eight_bit = true;
             }
             ("SMTPUTF8", None) => parameters.smtputf8 = true,
-            ("AUTH", Some(_)) if offered.logins => {}
+            ("AUTH", Some(who)) if offered.logins && (who == "<>" || is_xtext(who)) => {}
+            ("AUTH", _) if offered.logins => return Err(Reply::BadParameter),
             ("RET", Some(ret)) if offered.dsn && is_among(&["FULL", "HDRS"], ret) => {
                 parameters.ret = Some(ret.to_ascii_uppercase());
             }
@@ -189,7 +190,9 @@ mod tests {
             Ok(MailParameters { smtputf8: true, eight_bit: true, ..none.clone() })
         );
         assert_eq!(read(" SIZE=99999999999999999999").unwrap().size, Some(u64::MAX));
-        assert_eq!(read(" AUTH=<>"), Ok(none));
+        assert_eq!(read(" AUTH=<>"), Ok(none.clone()));
+        assert_eq!(read(" AUTH=a+2Bb@c"), Ok(none));
+        assert_eq!(read(" AUTH=a+2gb@c"), Err(Reply::BadParameter));
         let nothing = Offered { logins: false, dsn: false };
         assert_eq!(mail(" AUTH=<>", nothing), Err(Reply::UnknownParameter));
         for bad in [

@@ -38,6 +38,13 @@ pub trait Directory: Send + Sync {
 
 /// Where the postmaster's mail goes if no account has that address: it must go somewhere (RFC 5321 §4.5.1).
 const POSTMASTER: &str = "postmaster";
+/// Whom reports come from. Who writes back writes to the postmaster.
+const DAEMON: &str = "MAILER-DAEMON";
+
+/// Whether that is the postmaster, whoever else has the address.
+pub(crate) fn is_postmaster(local: &str) -> bool {
+    [POSTMASTER, DAEMON].iter().any(|name| local.eq_ignore_ascii_case(name))
+}
 
 /// The account that mail for `local@domain`, which is ours, goes to; what is said of it if there is none.
 pub(crate) fn account(
@@ -48,6 +55,7 @@ pub(crate) fn account(
     match directory.recipient(local, domain) {
         Recipient::Account { identity, .. } => Ok(identity.name().to_owned()),
         Recipient::Unknown if local.eq_ignore_ascii_case(POSTMASTER) => Ok(POSTMASTER.into()),
+        Recipient::Unknown if is_postmaster(local) => account(directory, POSTMASTER, domain),
         other => Err(other),
     }
 }

@@ -24,8 +24,15 @@ pub(crate) struct Trace<'t> {
 impl Trace<'_> {
     /// Writes the Received field.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let mut text = format!("Received: from {}", self.helo);
         // A String takes everything.
+        let mut text = String::from("Received: from ");
+        let _ = match (self.helo.is_ascii(), self.peer.remote.ip()) {
+            (true, _) => write!(text, "{}", self.helo),
+            // RFC 6531 §3.7.1: a name is in ASCII there. Who says another is known by his address.
+            (false, Some(IpAddr::V6(address))) => write!(text, "[IPv6:{address}]"),
+            (false, Some(IpAddr::V4(address))) => write!(text, "[{address}]"),
+            (false, None) => write!(text, "local"),
+        };
         let _ = match self.peer.remote.ip() {
             Some(IpAddr::V6(address)) => write!(text, " ([IPv6:{address}])"),
             Some(IpAddr::V4(address)) => write!(text, " ([{address}])"),

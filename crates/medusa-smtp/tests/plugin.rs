@@ -191,6 +191,9 @@ fn what_is_wrong_is_said_where() {
     check(&[text("smuggling", "allow")], None, "unknown variant");
     check(&[text("hotsname", "x")], None, "unknown field");
     check(&[text("queue", "queue")], Some("queue"), "nothing is sent on from here");
+    for (folder, part) in [("/dev/null/queue", "can't be a queue"), ("./mail", "accounts' mail")] {
+        check(&[text("role", "submission"), text("queue", folder)], Some("queue"), part);
+    }
     for (key, value) in [
         text("relay", "mail.example.test"),
         list("retry", &["1m"]),

@@ -28,7 +28,7 @@ use rustix::io::Errno;
 
 pub use control::{Action, Request};
 pub use envelope::{Body, Envelope, Recipient};
-pub use owners::QueueOwners;
+pub use owners::{QueueOwners, same_folder};
 pub use view::QueueView;
 
 use crate::commit::{Commits, Committer, Move, Retirement, Then, Transaction};
@@ -124,6 +124,11 @@ pub trait Queue: Send + Sync {
     fn remark(&self, text: &str) -> Result<(), Error> {
         let _ = text;
         Ok(())
+    }
+
+    /// What it is called in logs: its folder, say.
+    fn name(&self) -> String {
+        "the queue".into()
     }
 
     /// Begins an entry.
@@ -236,6 +241,19 @@ impl DiskQueue {
         DiskQueue(Arc::new(Handle { folder: folder.to_owned(), disk, commits, opened }))
     }
 
+    /// Whether there can be a queue in `folder`. Nothing is made or changed.
+    ///
+    /// # Errors
+    ///
+    /// There is something else.
+    pub fn check(folder: &Path) -> Result<(), Error> {
+        let existing = folder.ancestors().find(|path| path.exists());
+        match existing.is_some_and(|path| !path.is_dir()) {
+            true => Err(Error::at(folder)(std::io::ErrorKind::NotADirectory.into())),
+            false => Ok(()),
+        }
+    }
+
     /// Opens the queue in `folder`, which is made if it isn't there, and puts it in order after a crash:
     /// what was never accepted is removed, and everything that was is waiting again.
     ///
@@ -283,6 +301,10 @@ impl Shared {
 }
 
 impl Queue for DiskQueue {
+    fn name(&self) -> String {
+        self.0.folder.display().to_string()
+    }
+
     fn prepare(&self) -> Result<(), Error> {
         self.shared().map(|_| ())
     }

@@ -24,6 +24,11 @@ impl QueueOwners {
     }
 }
 
+/// Whether two paths lead to one folder, or would.
+pub fn same_folder(one: &Path, other: &Path) -> bool {
+    place(one) == place(other)
+}
+
 /// Where a folder is or would be: links are followed as far as there is something.
 fn place(folder: &Path) -> PathBuf {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());

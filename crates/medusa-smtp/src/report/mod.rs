@@ -8,6 +8,7 @@
 mod post;
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use medusa_mail::{Body, Envelope, Recipient};
@@ -202,6 +203,11 @@ fn words(text: &mut String, subject: &Subject<'_>, told: &[&Notice]) {
     let _ = write!(text, "This is the mail system at {hostname}.\r\n\r\nYour message {what}:\r\n");
     for notice in told {
         let _ = write!(text, "\r\n  <{}>\r\n", notice.recipient.address);
+        if notice.outcome.gave_up {
+            text.push_str(
+                "    It was tried for too long, and is given up. What was said last:\r\n",
+            );
+        }
         if let Some(host) = &notice.outcome.host {
             let _ = write!(text, "    Server: {host}\r\n");
         }
@@ -253,7 +259,11 @@ fn fields(text: &mut String, subject: &Subject<'_>, notice: &Notice, global: boo
     };
     let _ = write!(text, "Action: {action}\r\nStatus: {}\r\n", outcome.status);
     if let Some(host) = &outcome.host {
-        let _ = write!(text, "Remote-MTA: dns; {host}\r\n");
+        let _ = match host.parse::<IpAddr>() {
+            Err(_) => write!(text, "Remote-MTA: dns; {host}\r\n"),
+            Ok(IpAddr::V4(address)) => write!(text, "Remote-MTA: dns; [{address}]\r\n"),
+            Ok(IpAddr::V6(address)) => write!(text, "Remote-MTA: dns; [IPv6:{address}]\r\n"),
+        };
     }
     if !outcome.text.is_empty() {
         let said = if outcome.said { "smtp" } else { "X-Medusa" };

@@ -10,7 +10,7 @@ use medusa_mail::{EntryId, Envelope, Error, Incoming, MailStore, Queue, Queuing,
 
 use super::Report;
 use crate::Directory;
-use crate::address;
+use crate::address::{self, same_domain};
 use crate::sending::domain_of;
 use crate::service::account;
 use crate::trace::return_path;
@@ -103,8 +103,9 @@ enum Place<'h> {
 
 fn place<'h>(home: Home<'h>, to: &str) -> Place<'h> {
     let domain = domain_of(to);
-    let is_same = |ours: &&String| ours.to_lowercase() == domain.to_lowercase();
-    let Some(ours) = home.domains.iter().find(is_same) else { return Place::Elsewhere };
+    let Some(ours) = home.domains.iter().find(|ours| same_domain(ours, domain)) else {
+        return Place::Elsewhere;
+    };
     let Some((Some(mailbox), _)) = address::path(&format!("<{to}>")) else { return Place::Nowhere };
     match account(home.directory, &mailbox.local, ours) {
         Ok(account) => Place::Here(account, home.store),

@@ -322,7 +322,10 @@ impl Ledger {
     fn warned_after(&self, notify: Option<&str>) -> Option<Duration> {
         match notify {
             None => self.schedule.warn,
-            Some(notify) => wants(notify, "DELAY").then_some(WARN_WHO_ASKED),
+            // Who has asked isn't told later than who hasn't.
+            Some(notify) => wants(notify, "DELAY").then_some(
+                self.schedule.warn.map_or(WARN_WHO_ASKED, |warn| warn.min(WARN_WHO_ASKED)),
+            ),
         }
     }
 

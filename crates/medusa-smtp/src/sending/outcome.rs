@@ -26,6 +26,8 @@ pub(crate) struct Outcome {
     pub said: bool,
     /// The server.
     pub host: Option<Arc<str>>,
+    /// It was the last word after too long a time.
+    pub gave_up: bool,
 }
 
 impl Outcome {
@@ -41,12 +43,19 @@ impl Outcome {
             Status(2 | 4 | 5, ..) => reply.status(),
             Status(_, subject, detail) => Status(4, subject, detail),
         };
-        Outcome { fate, status, text: reply.shown(), said: true, host: Some(Arc::clone(host)) }
+        Outcome {
+            fate,
+            status,
+            text: reply.shown(),
+            said: true,
+            host: Some(Arc::clone(host)),
+            gave_up: false,
+        }
     }
 
     /// What we say ourselves.
     pub(crate) fn ours(fate: Fate, status: Status, text: impl Into<String>) -> Outcome {
-        Outcome { fate, status, text: text.into(), said: false, host: None }
+        Outcome { fate, status, text: text.into(), said: false, host: None, gave_up: false }
     }
 
     pub(crate) fn deferred(status: Status, text: impl Into<String>) -> Outcome {
@@ -61,7 +70,7 @@ impl Outcome {
     #[must_use]
     pub(crate) fn expired(mut self) -> Outcome {
         self.fate = Fate::Failed;
-        self.text = format!("gave up after too many attempts; the last one: {}", self.text);
+        self.gave_up = true;
         self.status = Status(5, 4, 7);
         self
     }

@@ -5,15 +5,15 @@ use medusa_core::Cx;
 use medusa_mail::{Error as MailError, Recipient as Named};
 
 use super::message::Mail;
-use super::{SmtpSession, Verdict, same_domain};
-use crate::address::{self, Domain, Mailbox};
+use super::{SmtpSession, Verdict};
+use crate::address::{self, Domain, Mailbox, same_domain};
 use crate::commands::{Command, Event};
 use crate::params::{self, RcptParameters};
 use crate::replies::Reply;
 use crate::report::wants;
-use crate::service::{Role, account};
+use crate::service::{Role, account, is_postmaster};
 
-/// Refusals of further recipients before the connection is ended (Postfix's
+/// Refusals of recipients before the connection is ended (Postfix's
 /// `smtpd_recipient_overshoot_limit`).
 const OVERSHOOT: u32 = 1000;
 
@@ -81,15 +81,11 @@ impl SmtpSession {
         }
         let (taken, size) = (mail.recipients.len(), mail.parameters.size.unwrap_or(0));
         if self.shared().limits.recipients.is_some_and(|limit| taken >= limit) {
-            self.overshoot += 1;
-            return match self.overshoot > OVERSHOOT {
-                true => self.end(cx, Reply::TooManyErrors),
-                false => self.say(cx, Reply::TooManyHere),
-            };
+            return self.refuse_recipient(cx, Reply::TooManyHere);
         }
         let found = match self.find(cx, &mailbox) {
             Ok(found) => found,
-            Err(reply) => return self.refuse(cx, reply),
+            Err(reply) => return self.refuse_recipient(cx, reply),
         };
         let sender = mail.sender.clone();
         let peer = cx.peer().clone();
@@ -120,6 +116,16 @@ impl SmtpSession {
         if asked.is_err() {
             self.listen(cx);
             self.say(cx, Reply::Busy);
+        }
+    }
+
+    /// Says no to a recipient. That is no error of the client's: it may have a list with a thousand old addresses,
+    /// and those of it that are good are to get their mail (RFC 5321 §4.5.3.1.10).
+    fn refuse_recipient(&mut self, cx: &mut Cx<'_>, reply: Reply) {
+        self.overshoot += 1;
+        match self.overshoot > OVERSHOOT {
+            true => self.end(cx, Reply::TooManyErrors),
+            false => self.say(cx, reply),
         }
     }
 
@@ -170,7 +176,11 @@ impl SmtpSession {
         let domain = match &mailbox.domain {
             None => Some(first),
             Some(Domain::Name(name)) => {
-                shared.domains.iter().find(|domain| same_domain(domain, name)).map(String::as_str)
+                let ours = shared.domains.iter().find(|domain| same_domain(domain, name));
+                // Whom reports come from is answered here.
+                let is_host =
+                    || is_postmaster(&mailbox.local) && same_domain(&shared.hostname, name);
+                ours.map(String::as_str).or_else(|| is_host().then_some(first))
             }
             // This server's own address stands for its first domain.
             Some(Domain::Literal(address)) => {

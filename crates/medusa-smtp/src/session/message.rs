@@ -459,12 +459,16 @@ impl SmtpSession {
     /// The store has spoken: the message is kept, or it never came.
     pub(super) fn committed(&mut self, cx: &mut Cx<'_>, outcome: Result<(), MailError>) {
         if let Err(error) = outcome {
-            tracing::warn!(service = &*self.shared().service, %error, "a message can't be kept");
+            let accounts = self.mail.as_ref().map(|mail| mail.accounts.join(" "));
+            let (service, accounts) = (&*self.shared().service, accounts.unwrap_or_default());
+            tracing::warn!(service, accounts, %error, "a message can't be kept");
             return self.refuse_message(cx, Failure::Reply(Reply::stored(&error)));
         }
         let id = self.receiving().map(|receiving| receiving.id.clone()).unwrap_or_default();
         cx.compose(|out| code::enhanced(out, 250, "2.0.0", &format!("Taken as {id}")));
         self.message_ended(cx, 250);
+        // Who gets mail through isn't there for the errors alone (Postfix counts so, too).
+        self.errors = 0;
         self.settled(cx);
     }
 

@@ -107,7 +107,7 @@ pub(crate) struct SmtpSession {
     identity: Option<Identity>,
     /// Commands that were refused.
     errors: u32,
-    /// Recipients beyond the limit.
+    /// Recipients that were refused, beyond the limit or for themselves.
     overshoot: u32,
     /// The server shuts down: what is under way is the last.
     leaving: bool,
@@ -290,7 +290,13 @@ impl SmtpSession {
             Command::Vrfy => self.say(cx, Reply::CannotVerify),
             Command::Help => {
                 let mut text = String::from("Commands:");
-                for row in COMMANDS.rows() {
+                let shared = self.shared();
+                let offered = |command| match command {
+                    Command::Auth => shared.logins.is_some(),
+                    Command::StartTls => shared.offers_tls,
+                    _ => true,
+                };
+                for row in COMMANDS.rows().iter().filter(|row| offered(row.command)) {
                     text.push('\n');
                     text.push_str(row.syntax);
                 }
@@ -409,6 +415,9 @@ impl SmtpSession {
     /// Takes a chunk off the stream that nobody asked for.
     fn skip_chunk(&mut self, cx: &mut Cx<'_>, argument: &str) {
         let reply = self.out_of_order(Command::Bdat);
+        // With it the message is refused (RFC 3030 §2): nobody gets what comes behind it.
+        self.reset();
+        self.step(Event::MessageEnded);
         match params::bdat(argument) {
             Some((size, _)) if size <= message::OVERRUN => {
                 self.mode = Mode::Skip(reply);
@@ -487,15 +496,10 @@ impl Session for SmtpSession {
 
     fn draining(&mut self, cx: &mut Cx<'_>) {
         self.leaving = true;
-        if matches!(self.mode, Mode::Command | Mode::Early) {
+        if matches!(self.mode, Mode::Command | Mode::Early | Mode::Login) {
             self.end(cx, Reply::Draining);
         }
     }
-}
-
-/// Names of domains are compared without their case.
-fn same_domain(one: &str, other: &str) -> bool {
-    one.eq_ignore_ascii_case(other) || one.to_lowercase() == other.to_lowercase()
 }
 
 #[cfg(test)]

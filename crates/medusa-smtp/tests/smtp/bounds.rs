@@ -139,3 +139,25 @@ fn one_who_finds_no_place_is_told_so() {
         assert_eq!(acceptor.refused(refusal), text);
     }
 }
+
+#[test]
+fn old_addresses_do_not_keep_the_others_from_their_mail() {
+    let old = "RCPT TO:<no@example.test>\r\n".repeat(50);
+    let script =
+        format!("EHLO c\r\nMAIL FROM:<>\r\n{old}RCPT TO:<bob@example.test>\r\nDATA\r\nx\r\n.\r\n");
+    let expected = format!("250 250 {} 250 354 250", ["550"; 50].join(" "));
+    assert_eq!(check(&script, &expected).len(), 1);
+    // One who tries a thousand is after something else.
+    let script =
+        format!("EHLO c\r\nMAIL FROM:<>\r\n{}", "RCPT TO:<no@example.test>\r\n".repeat(1010));
+    let expected = format!("250 250 {} 421", ["550"; 1000].join(" "));
+    check(&script, &expected);
+}
+
+#[test]
+fn errors_are_counted_from_one_message_to_the_next() {
+    let message = "MAIL FROM:<>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nx\r\n.\r\n";
+    let script = format!("EHLO c\r\n{}", format!("{}{message}", "X\r\n".repeat(19)).repeat(3));
+    let round = format!("{} 250 250 354 250", ["500"; 19].join(" "));
+    assert_eq!(check(&script, &format!("250 {round} {round} {round}")).len(), 3);
+}

@@ -1,7 +1,10 @@
 //! Every command in every state.
 
-use crate::fixture::{Store, TO_ALICE, check, check_with, codes, connect, mx, run, send};
+use crate::fixture::{
+    Store, TO_ALICE, check, check_with, codes, connect, mx, run, send, submission,
+};
 use medusa_core::testing::Faults;
+use medusa_smtp::PlaintextLogin;
 
 /// A way into a state, with the codes on it.
 const STATES: [(&str, &str, &str); 5] = [
@@ -170,4 +173,26 @@ fn parameters() {
         );
     }
     check("EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<alice@example.test> NOTIFY=NEVER\r\n", "250 250 555");
+}
+
+#[test]
+fn help_lists_what_is_there() {
+    let (text, _) = run(&*mx(&Store::default()).build(), "HELP\r\n", Faults::none());
+    assert!(
+        text.contains("RCPT") && !text.contains("AUTH") && !text.contains("STARTTLS"),
+        "{text}"
+    );
+    let service = submission(&Store::default(), PlaintextLogin::Always).build();
+    let (text, _) = run(&*service, "HELP\r\n", Faults::none());
+    assert!(text.contains("AUTH"), "{text}");
+}
+
+#[test]
+fn a_shutdown_does_not_wait_for_a_login() {
+    let service = submission(&Store::default(), PlaintextLogin::Always).build();
+    let mut client = connect(&*service, Faults::none());
+    send(&mut client, "EHLO c\r\nAUTH LOGIN\r\n");
+    client.drain();
+    assert!(codes(&client.text()).ends_with("334 421"));
+    assert!(client.is_closed());
 }

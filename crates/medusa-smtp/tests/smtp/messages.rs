@@ -230,3 +230,19 @@ fn a_client_that_has_said_all_hears_all() {
         assert_eq!(body(&store.kept()), "x\r\n");
     }
 }
+
+#[test]
+fn nobody_gets_what_comes_behind_a_chunk_that_was_refused() {
+    let script = "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<no@example.test>\r\nBDAT 6\r\nA: 1\r\n\
+                  RCPT TO:<bob@example.test>\r\nBDAT 6 LAST\r\nB: 2\r\nRSET\r\n";
+    assert!(check(script, "250 250 550 554 503 503 250").is_empty());
+}
+
+#[test]
+fn a_name_that_is_not_ascii_is_in_no_trace_field() {
+    let script =
+        "EHLO b\u{fc}ro\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nx\r\n.\r\n";
+    let kept = check(script, "250 250 250 354 250");
+    let start = "Return-Path: <>\r\nReceived: from [127.0.0.1] ([127.0.0.1])\r\n";
+    assert!(kept[0].1.starts_with(start), "{}", kept[0].1);
+}

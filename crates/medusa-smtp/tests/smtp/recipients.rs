@@ -92,3 +92,16 @@ fn a_full_maildrop_refuses_for_itself_alone() {
     assert_eq!(codes(&text), "220 250 250 452 250 354 250");
     assert_eq!(store.kept()[0].0, ["bob"]);
 }
+
+#[test]
+fn who_answers_a_report_reaches_the_postmaster() {
+    for local in ["MAILER-DAEMON", "postmaster"] {
+        for domain in ["mx.example.test", "example.test"] {
+            let to = format!(
+                "EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<{local}@{domain}>\r\nDATA\r\nx\r\n.\r\n"
+            );
+            assert_eq!(check(&to, "250 250 250 354 250")[0].0, ["postmaster"], "{local}@{domain}");
+        }
+    }
+    check("EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<alice@mx.example.test>\r\n", "250 250 550");
+}

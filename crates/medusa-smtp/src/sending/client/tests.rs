@@ -357,6 +357,18 @@ fn too_many_recipients_are_put_off() {
          S: 552 5.2.2 full",
         "#1 0:failed 5.2.2",
     );
+    // Without a status it may be about their number, also where it is the first (RFC 5321 §4.5.3.1.10).
+    check(
+        &Setup::default(),
+        "S: 220 next.test
+         C: EHLO we.test
+         S: 250 next.test
+         C: MAIL FROM:<a@b.test>
+         S: 250 ok
+         C: RCPT TO:<x@next.test>
+         S: 552 too many",
+        "#1 0:deferred 4.5.3",
+    );
 }
 
 #[test]

@@ -349,8 +349,9 @@ impl ClientSession {
             (Await::Rcpt(place), 2) => transaction.taken.push(place),
             (Await::Rcpt(place), 4 | 5) => {
                 let mut outcome = Outcome::of(reply, &host, dsn);
-                // RFC 5321 §4.5.3.1.10: where others were taken, 552 means that they are too many.
-                if reply.code == 552 && !transaction.taken.is_empty() {
+                // RFC 5321 §4.5.3.1.10: 552 means that they are too many, unless it is said to be something else.
+                let others = matches!(reply.status, Some(Status(_, subject, _)) if subject != 5);
+                if reply.code == 552 && (!others || !transaction.taken.is_empty()) {
                     outcome = Outcome::deferred(Status(4, 5, 3), reply.shown());
                 }
                 transaction.settle(place, outcome);

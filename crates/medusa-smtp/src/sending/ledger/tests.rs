@@ -412,7 +412,17 @@ fn a_wait_is_told_once_and_an_end_at_last() {
     assert!(settled.ended && settled.next.is_none());
     assert_eq!(settled.bounced, 2);
     let report = book.report(&settled);
-    assert!(report.contains("Status: 5.4.7\r\n") && report.contains("so it is"), "{report}");
+    for part in ["Status: 5.4.7\r\n", "Diagnostic-Code: smtp; so it is\r\n", "tried for too long"] {
+        assert!(report.contains(part), "{part}\n{report}");
+    }
+    // Who has asked to be told of that isn't told later than the others.
+    let id = book.enter(TEXT, |envelope| {
+        envelope.recipients[0].notify = Some("DELAY".into());
+    });
+    let mut outcome = deferred();
+    outcome.host = Some("127.0.0.1".into());
+    let report = book.report(&book.settle(&id, &[(0, outcome)], 3600));
+    assert!(report.contains("\r\nRemote-MTA: dns; [127.0.0.1]\r\n"), "{report}");
 }
 
 #[test]

@@ -175,7 +175,8 @@ impl Worker {
                 }
                 failed => {
                     let error = failed.and_then(Result::err).map(tracing::field::display);
-                    tracing::error!(error, "the queue can't be opened; it is tried again");
+                    let queue = worker.shared.ledger.queue.name();
+                    tracing::error!(queue, error, "it can't be opened; it is tried again");
                     cx.arm(OPEN.0, OPEN.1);
                 }
             },
