@@ -52,11 +52,19 @@ impl Fixture {
 
     /// One with certificates, that has TLS from the first octet or when it is asked for.
     pub(crate) fn secured(tls: Arc<ServerTls>, implicit: bool) -> Fixture {
+        Fixture::secured_with(tls, implicit, |builder| builder)
+    }
+
+    pub(crate) fn secured_with(
+        tls: Arc<ServerTls>,
+        implicit: bool,
+        change: impl FnOnce(FtpBuilder) -> FtpBuilder,
+    ) -> Fixture {
         let parts = match implicit {
             true => ServiceParts::new("ftp.test").tls_listen(any_port()),
             false => listening(),
         };
-        Fixture::disk(parts.with_tls(tls), Uploads::Direct, |builder| builder)
+        Fixture::disk(parts.with_tls(tls), Uploads::Direct, change)
     }
 
     fn disk(

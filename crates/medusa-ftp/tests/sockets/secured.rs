@@ -102,7 +102,7 @@ fn a_data_connection_must_resume_the_control_connections_session() {
 fn a_session_of_tls_1_2_is_known_again() {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
-    let fixture = Fixture::new(|builder| builder.tls(Some(tls)));
+    let fixture = Fixture::secured(tls, false);
     fixture.write("a", "hello");
     let (right, wrong) = (ClientTls::of_1_2().unwrap(), ClientTls::of_1_2().unwrap());
     let mut control = explicit(&fixture, &right);
@@ -134,8 +134,8 @@ fn a_handshake_that_fails_leaves_the_port_to_its_client() {
     let folder = tempfile::tempdir().unwrap();
     let tls = certificate(folder.path());
     let ports = super::descriptors::three_ports();
-    let range = ports.clone();
-    let fixture = Fixture::new(|builder| builder.tls(Some(tls)).passive_ports(Some(range)));
+    let range = Some(ports.clone());
+    let fixture = Fixture::secured_with(tls, false, |builder| builder.passive_ports(range));
     fixture.write("a", "hello");
     let client = client();
     let mut control = explicit(&fixture, &client);
