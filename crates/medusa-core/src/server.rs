@@ -313,8 +313,8 @@ impl Handle {
         self.tell(Control::Stop);
     }
 
-    /// Takes services in while the server runs, each in place of the one with its name, and gives up those
-    /// named in `without`. An address that stays keeps its socket, so that nobody who waits to be accepted is
+    /// Takes services in while the server runs, and gives up those named in `without`: one whose name is there
+    /// too is replaced. An address that stays keeps its socket, so that nobody who waits to be accepted is
     /// lost. Sessions of services that leave are told that they are draining, and closed after `within`.
     /// Gives every bound address.
     ///

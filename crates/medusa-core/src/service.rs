@@ -104,6 +104,13 @@ pub trait Service: Send + Sync {
     /// Makes the acceptor of one shard, in that shard's thread.
     fn acceptor(&self) -> Box<dyn Acceptor>;
 
+    /// Whether it keeps something that no other may keep beside it: a queue, the journal of a zone. Then
+    /// another can't take its place while the server runs, as the two would overlap until the last session
+    /// of the first has ended.
+    fn keeps_state(&self) -> bool {
+        false
+    }
+
     /// Where it receives datagrams, over UDP: nowhere by default. An address may be among the
     /// [listeners](ServiceParts::listeners) too, over TCP; port 0 then becomes a port for each of them.
     fn datagram_listeners(&self) -> Vec<Listener> {

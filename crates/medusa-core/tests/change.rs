@@ -171,7 +171,7 @@ fn one_takes_the_place_of_another_at_the_same_address() {
         let mut early = Caller::to(stream);
         assert_eq!((early.line(), answer(datagram)), ("old".into(), "old".into()));
         for new in ["new", "newer"] {
-            lab.change(&[], vec![word(new)], None);
+            lab.change(&["word"], vec![word(new)], None);
             assert_eq!((lab.address("word", false), lab.address("word", true)), (stream, datagram));
             awaited(new, || Caller::to(stream).line());
             awaited(new, || answer(datagram));
@@ -191,7 +191,7 @@ fn what_waits_to_be_accepted_is_served_by_the_new_one() {
     // Sessions keep the shard from accepting for as long as it carries out the change.
     for round in 0..50 {
         let before: Vec<_> = (0..20).map(|_| Caller::to(address)).collect();
-        lab.change(&[], vec![word(if round % 2 == 0 { "even" } else { "odd" })], None);
+        lab.change(&["word"], vec![word(if round % 2 == 0 { "even" } else { "odd" })], None);
         for mut caller in before {
             // It was taken in before or after: it hears a word either way.
             assert!(["old", "even", "odd"].contains(&caller.line().as_str()));
@@ -244,7 +244,7 @@ fn sessions_have_their_time_and_no_more() {
     let mut lab = Lab::with(1, &Metrics::default(), Word { is_obedient: false, ..word("old") });
     let mut caller = Caller::to(lab.address("word", false));
     assert_eq!(caller.line(), "old");
-    lab.change(&[], vec![word("new")], None);
+    lab.change(&["word"], vec![word("new")], None);
     awaited("old, draining", || caller.ask());
     // Told again to leave, and at once.
     let mut lab = Lab::with(1, &Metrics::default(), Word { is_obedient: false, ..word("old") });
@@ -265,7 +265,7 @@ fn a_change_that_fails_changes_nothing() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let other = Word { name: "other", listen: vec![taken.local_addr().unwrap()], ..word("x") };
     let services: Vec<Box<dyn Service>> = vec![Box::new(word("new")), Box::new(other)];
-    let error = lab.handle.change(&[], services, None).unwrap_err();
+    let error = lab.handle.change(&["word"], services, None).unwrap_err();
     assert_eq!((error.0.len(), &*error.0[0].service), (1, "other"));
     assert_eq!(early.ask(), "old");
     assert_eq!(Caller::to(address).line(), "old");

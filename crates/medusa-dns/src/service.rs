@@ -184,6 +184,11 @@ impl Service for DnsService {
         self.parts.clone()
     }
 
+    fn keeps_state(&self) -> bool {
+        // Two that write one journal would spoil it.
+        self.shared.desk.keeps_state()
+    }
+
     fn acceptor(&self) -> Box<dyn Acceptor> {
         Box::new(DnsAcceptor { shared: Rc::new(self.shared.of_a_shard()), answerer: Rc::default() })
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use medusa_core::{BuildContext, BuildError, Plugin, Service};
 
@@ -10,13 +11,13 @@ use crate::config::document::Table;
 use crate::config::read::read;
 
 /// Every kind that this launcher knows, by its name.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Kinds {
-    list: Vec<Box<dyn Kind>>,
+    list: Vec<Arc<dyn Kind>>,
 }
 
 /// A plug-in, its types hidden.
-pub(crate) trait Kind {
+pub(crate) trait Kind: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Reads a service's table, but for the keys in `without`.
@@ -33,7 +34,8 @@ pub(crate) trait Configured {
     fn build(self: Box<Self>, cx: &BuildContext) -> Result<Box<dyn Service>, BuildError>;
 }
 
-struct KindOf<P>(PhantomData<P>);
+/// It has no `P`, it only makes some.
+struct KindOf<P>(PhantomData<fn() -> P>);
 
 struct ConfigOf<P: Plugin>(P::Config);
 
@@ -41,7 +43,7 @@ impl Kinds {
     /// Adds a plug-in; one of the same name is replaced.
     pub(crate) fn add<P: Plugin + 'static>(&mut self) {
         self.list.retain(|kind| kind.name() != P::KIND);
-        self.list.push(Box::new(KindOf::<P>(PhantomData)));
+        self.list.push(Arc::new(KindOf::<P>(PhantomData)));
     }
 
     /// Their names, in the order in which they were added.
@@ -50,7 +52,7 @@ impl Kinds {
     }
 
     pub(crate) fn named(&self, name: &str) -> Option<&dyn Kind> {
-        self.list.iter().find(|kind| kind.name() == name).map(Box::as_ref)
+        self.list.iter().find(|kind| kind.name() == name).map(Arc::as_ref)
     }
 }
 

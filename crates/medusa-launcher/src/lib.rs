@@ -25,6 +25,7 @@ mod cli;
 mod config;
 mod files;
 mod kinds;
+mod live;
 mod logs;
 pub mod passwd;
 mod plan;
@@ -133,7 +134,7 @@ impl Launcher {
 
     fn serve_file(&self, path: &Path, arguments: &Arguments) -> Result<(), Failure> {
         let source = plan::source_at(path)?;
-        serving::serve(&source, &self.kinds, &plan::folder_of(path), arguments)
+        serving::serve(&source, Some(path), &self.kinds, &plan::folder_of(path), arguments)
     }
 
     fn serve_builtin(&self, arguments: &Arguments) -> Result<(), Failure> {
@@ -143,7 +144,7 @@ impl Launcher {
         for note in notes {
             print_out(&format!("{note}\n"));
         }
-        serving::serve(&source, &self.kinds, folder, arguments)
+        serving::serve(&source, None, &self.kinds, folder, arguments)
     }
 }
 

@@ -4,12 +4,12 @@
 //! Nothing is bound or served here, so `medusa check` stops after it. Errors are gathered over the
 //! whole file, those that plug-ins raise when they are built included.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use medusa_core::config::Listen;
-use medusa_core::{AccessSink, LimitsConfig, Service};
+use medusa_core::{AccessSink, BuildContext, BuildError, LimitsConfig, Reloads, Service};
 
 use crate::accounts::{self, Services};
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Gravity, Source, nearest, quoted_list};
@@ -22,11 +22,11 @@ use crate::table::{Table as Rows, serves};
 use crate::{resolver, tls};
 
 /// Tables that are not services.
-const SERVER_TABLES: &[&str] =
+pub(crate) const SERVER_TABLES: &[&str] =
     &["server", "log", "limits", accounts::TABLE, tls::TABLE, resolver::TABLE];
 
 /// The key of a service's own limits, which belong to the launcher and not to the plug-in.
-const LIMITS: &str = "limits";
+pub(crate) const LIMITS: &str = "limits";
 
 /// What a configuration asks for, with nothing wrong in it so far.
 pub(crate) struct Plan<'s> {
@@ -50,6 +50,8 @@ pub(crate) struct Mount<'s> {
     pub table: Table<'s, 's>,
     /// The service.
     pub service: Box<dyn Service>,
+    /// What it reads again at HUP.
+    pub reloads: Reloads,
 }
 
 /// What is read before anything is built: the access log must stand before the services.
@@ -87,7 +89,8 @@ impl<'s> Plan<'s> {
         let draft = Draft::read(&root, kinds, &mut errors);
         let sink = log.as_ref().and_then(|log| log.access.as_deref()).map(access);
         let shared = Shared::read(&root, folder, draft.services_beside(kinds), &mut errors);
-        let mounts = draft.build(&shared, sink, &mut errors);
+        let explained = |error: &BuildError| shared.explains(error);
+        let mounts = draft.build(&shared.context(sink), explained, &mut errors);
         refuse_shared_addresses(&mounts, &mut errors);
         let fatal = errors.iter().any(|one| one.gravity == Gravity::Fatal);
         match (server, log) {
@@ -174,22 +177,24 @@ impl<'s> Draft<'s> {
         Services { kinds: kinds.names().map(str::to_owned).collect(), names: self.names.clone() }
     }
 
+    /// Builds them; complaints that are `explained` by others are left out.
     fn build(
         self,
-        shared: &Shared,
-        access: Option<Arc<dyn AccessSink>>,
+        context: &BuildContext,
+        explained: impl Fn(&BuildError) -> bool,
         errors: &mut Vec<Diagnostic>,
     ) -> Vec<Mount<'s>> {
-        let context = shared.context(access);
         let mut mounts = Vec::new();
         for DraftService { kind, name, table, limits, config } in self.services {
-            match config.build(&context.for_service(kind, name).with_limits(limits)) {
+            let reloads = Reloads::default();
+            let context = context.for_service(kind, name).with_limits(limits);
+            match config.build(&context.with_shared(reloads.clone())) {
                 Ok(service) => {
                     errors.extend(without_certificate(&*service, &table));
-                    mounts.push(Mount { table, service });
+                    mounts.push(Mount { table, service, reloads });
                 }
                 Err(error) => {
-                    let new = error.into_all().into_iter().filter(|one| !shared.explains(one));
+                    let new = error.into_all().into_iter().filter(|one| !explained(one));
                     errors.extend(new.map(|one| {
                         let key = one.key.as_deref();
                         let place = key.map_or(table.span.clone(), |key| table.find(key));
@@ -200,6 +205,24 @@ impl<'s> Draft<'s> {
         }
         mounts
     }
+}
+
+/// Builds the services of these names in surroundings that are there already.
+pub(crate) fn build<'s>(
+    document: &'s Document<'s>,
+    kinds: &Kinds,
+    context: BuildContext,
+    names: &BTreeSet<String>,
+) -> Result<Vec<Mount<'s>>, Diagnostics> {
+    let mut errors = Vec::new();
+    let mut draft = Draft::read(&document.root(), kinds, &mut errors);
+    draft.services.retain(|service| names.contains(&service.table.name));
+    let mounts = draft.build(&context, |_| false, &mut errors);
+    refuse_shared_addresses(&mounts, &mut errors);
+    if errors.iter().any(|one| one.gravity == Gravity::Fatal) {
+        return Err(Diagnostics::new(document.source.clone(), errors));
+    }
+    Ok(mounts)
 }
 
 /// A service that listens with TLS and has no certificate would refuse everybody.
@@ -316,9 +339,7 @@ fn refuse_shared_addresses(mounts: &[Mount<'_>], errors: &mut Vec<Diagnostic>) {
 
 #[cfg(test)]
 mod tests {
-    use medusa_core::{
-        Acceptor, BuildContext, BuildError, Cx, Frame, Listener, Peer, Plugin, Session,
-    };
+    use medusa_core::{Acceptor, Cx, Frame, Listener, Peer, Plugin, Session};
     use proptest::prelude::*;
     use serde::Deserialize;
 

@@ -1,8 +1,7 @@
 //! Certificates and accounts that change while a server runs: looked at every few seconds, and at HUP, when
-//! services are asked to look at their own files too.
+//! the configuration is read again too, and services are asked to look at their own files.
 //!
-//! What can't be used is told once, and what was read before stays in use. Nothing else of the
-//! configuration is read again.
+//! What can't be used is told once, and what was read before stays in use.
 
 use std::io;
 use std::sync::Arc;
@@ -11,11 +10,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use medusa_accounts::Accounts;
-use medusa_core::Reloads;
 use medusa_core::tls::{ExpiryWatch, ServerTls, TlsError};
 
 use crate::accounts::{Look, UsersFile};
 use crate::config::diagnostic::{Diagnostic, Source};
+use crate::live::Live;
 
 /// How often files are looked at. A look costs a stat(2) for each, and a certificate that was renewed
 /// or a password that was changed should not need a signal (Caddy and Traefik watch theirs).
@@ -30,8 +29,8 @@ pub(crate) struct Watched {
     tls: Option<Arc<ServerTls>>,
     /// The accounts and their file, where there is one.
     accounts: Option<(UsersFile, Arc<Accounts>)>,
-    /// What services read again when it is asked for.
-    services: Reloads,
+    /// The services, which follow the configuration when it is asked for.
+    services: Option<Live>,
     /// What was told of certificates that are about to expire.
     expiry: ExpiryWatch,
 }
@@ -48,7 +47,7 @@ impl Watched {
     pub(crate) fn new(
         tls: Option<Arc<ServerTls>>,
         accounts: Option<(UsersFile, Arc<Accounts>)>,
-        services: Reloads,
+        services: impl Into<Option<Live>>,
     ) -> Self {
         let mut expiry = ExpiryWatch::default();
         let shown = tls.as_ref().map(|tls| tls.certificates()).unwrap_or_default();
@@ -57,7 +56,7 @@ impl Watched {
                 tracing::warn!("{warning}");
             }
         }
-        Self { tls, accounts, services, expiry }
+        Self { tls, accounts, services: services.into(), expiry }
     }
 
     /// Looks at everything every few seconds from now on.
@@ -84,8 +83,8 @@ impl Watched {
     /// Reads what has changed; with `asked` the users file in any case, and says so. Whether it should
     /// look again soon.
     fn look(&mut self, asked: bool) -> bool {
-        if asked {
-            self.services.run();
+        if let Some(services) = self.services.as_mut().filter(|_| asked) {
+            services.read_again();
         }
         if let Some(tls) = &self.tls {
             match tls.refresh() {
@@ -175,7 +174,7 @@ mod tests {
         let read = crate::accounts::read(&root, folder.path(), services, &mut Vec::new());
         let (file, accounts) = read.expect("sound");
         let accounts = Arc::new(accounts);
-        let watched = Watched::new(None, Some((file, Arc::clone(&accounts))), Reloads::default());
+        let watched = Watched::new(None, Some((file, Arc::clone(&accounts))), None);
         let (wishes, wished) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let soon = Duration::from_millis(1);

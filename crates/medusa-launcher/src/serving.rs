@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use medusa_core::config::Listen;
-use medusa_core::server::{BindError, Bound, Handle};
+use medusa_core::server::{BindError, BindErrors, Bound, Handle};
 use medusa_core::{AccessSink, Server};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -18,8 +18,9 @@ use signal_hook::iterator::Signals;
 use crate::access::AccessLog;
 use crate::cli::Arguments;
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Source};
-use crate::config::document::Document;
+use crate::config::document::{self as config, Document};
 use crate::kinds::Kinds;
+use crate::live::{Live, Mounted};
 use crate::plan::Plan;
 use crate::reload::Watched;
 use crate::shared::Shared;
@@ -27,9 +28,10 @@ use crate::table::{Table, serves};
 use crate::user::{Identity, raise_file_limit};
 use crate::{Failure, logs, print_out};
 
-/// Serves what `source` says until a signal ends it.
+/// Serves what `source` says until a signal ends it. It is read again from `path`, if it comes from there.
 pub(crate) fn serve(
     source: &Source,
+    path: Option<&Path>,
     kinds: &Kinds,
     folder: &Path,
     arguments: &Arguments,
@@ -49,6 +51,7 @@ pub(crate) fn serve(
     // Registered before anything is bound, so that an early signal finds nothing half done.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signals")?;
     let shards = arguments.shards.or(plan.server.shards).unwrap_or_else(one_per_core);
+    let mounted: Vec<_> = plan.mounts.iter().map(Mounted::of).collect();
     let server = bind(&mut plan, shards)?;
     if let Some(identity) = identity {
         identity.assume().context("the user can't be changed")?;
@@ -63,12 +66,16 @@ pub(crate) fn serve(
     for warning in &plan.warnings {
         tracing::warn!(at = warning.place(source), "{}", warning.message);
     }
-    let Shared { tls, accounts, reloads, .. } = &mut plan.shared;
-    let watched = Watched::new(tls.clone(), accounts.take(), reloads.clone());
-    let watch = watched.start().context("the thread that reloads")?;
-
     let bound = server.bound().to_vec();
     let running = server.start().context("the shards can't be started")?;
+    let sink = access.clone().map(|access| access as Arc<dyn AccessSink>);
+    let context = plan.shared.take_context(sink);
+    let path = path.map(Path::to_owned);
+    let live = Live::new(source, path, kinds, context, running.handle(), mounted);
+    let Shared { tls, accounts, .. } = &mut plan.shared;
+    let watch = Watched::new(tls.clone(), accounts.take(), live).start();
+    let watch =
+        watch.context("the thread that reloads").inspect_err(|_| running.handle().stop())?;
     // One write, and its last line tells whoever waits for it that connections are taken now.
     let table = table_of(&bound);
     print_out(&format!(
@@ -162,17 +169,25 @@ fn bind(plan: &mut Plan<'_>, shards: NonZeroUsize) -> Result<Server, Failure> {
         builder = builder.mount(mount.service);
     }
     builder.bind().map_err(|errors| {
-        let list = errors.0.iter().map(|error| {
-            let (message, hint) = why_not_bound(error);
-            let table = tables.iter().find(|(name, _)| *name == error.service);
-            let diagnostic = Diagnostic::new(message).hint(hint);
-            match table {
-                Some((_, table)) => diagnostic.at(table.find(&error.key)),
-                None => diagnostic,
-            }
-        });
-        Diagnostics::new(plan.document.source.clone(), list.collect()).into()
+        Diagnostics::new(plan.document.source.clone(), not_bound(&errors, &tables)).into()
     })
+}
+
+/// The complaints about addresses, each where it is written in its service's table.
+pub(crate) fn not_bound(
+    errors: &BindErrors,
+    tables: &[(String, config::Table<'_, '_>)],
+) -> Vec<Diagnostic> {
+    let complaint = |error: &BindError| {
+        let (message, hint) = why_not_bound(error);
+        let table = tables.iter().find(|(name, _)| *name == error.service);
+        let diagnostic = Diagnostic::new(message).hint(hint);
+        match table {
+            Some((_, table)) => diagnostic.at(table.find(&error.key)),
+            None => diagnostic,
+        }
+    };
+    errors.0.iter().map(complaint).collect()
 }
 
 fn why_not_bound(error: &BindError) -> (String, Option<String>) {

@@ -1,7 +1,8 @@
 //! What the services of a configuration share: certificates, accounts, metrics, resolvers.
 //!
 //! A plug-in finds each by its type in its `BuildContext`: `ServerTls`, `Logins`, `Arc<Accounts>`,
-//! `Metrics`, `Reloads`, `ServiceNames`, `Arc<dyn Resolver>`, `Resolvers`, `QueueOwners`. What is in them is read elsewhere.
+//! `Metrics`, `ServiceNames`, `Arc<dyn Resolver>`, `Resolvers`, `Doors`, `QueueOwners`; and its own `Reloads`.
+//! What is in them is read elsewhere.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::SystemTime;
 use medusa_accounts::{Accounts, Logins, ThrottleLimits};
 use medusa_core::metrics::Metrics;
 use medusa_core::tls::ServerTls;
-use medusa_core::{AccessSink, BuildContext, BuildError, Reloads, Service, ServiceNames};
+use medusa_core::{AccessSink, BuildContext, BuildError, Service, ServiceNames};
 use medusa_mail::QueueOwners;
 use medusa_resolver::Doors;
 
@@ -24,8 +25,6 @@ use crate::{resolver, tls};
 pub(crate) struct Shared {
     /// Counts for all of them.
     pub metrics: Metrics,
-    /// What services read again at HUP.
-    pub reloads: Reloads,
     /// The certificates, where there are any.
     pub tls: Option<Arc<ServerTls>>,
     /// A row for each certificate: file, last day, names.
@@ -45,10 +44,9 @@ impl Shared {
         services: Services,
         errors: &mut Vec<Diagnostic>,
     ) -> Self {
-        let (metrics, reloads) = (Metrics::default(), Reloads::default());
+        let metrics = Metrics::default();
         let mut context = BuildContext::new("", "", folder)
             .with_shared(metrics.clone())
-            .with_shared(reloads.clone())
             .with_shared(ServiceNames::new(services.names.clone()))
             .with_shared(Doors::default())
             .with_shared(QueueOwners::default());
@@ -72,7 +70,7 @@ impl Shared {
         }
         context = resolver::share(root, folder, context, errors);
         let tls = context.shared::<ServerTls>();
-        Self { metrics, reloads, tls, certificates, accounts, context, broken }
+        Self { metrics, tls, certificates, accounts, context, broken }
     }
 
     /// The surroundings that every service is built in.
@@ -82,6 +80,13 @@ impl Shared {
             Some(access) => context.with_access(access),
             None => context,
         }
+    }
+
+    /// The same, for services that are built later. There is no other afterwards.
+    pub(crate) fn take_context(&mut self, access: Option<Arc<dyn AccessSink>>) -> BuildContext {
+        let context = self.context(access);
+        self.context = BuildContext::new("", "", "");
+        context
     }
 
     /// What services that were built want to be mounted before them.

@@ -82,6 +82,11 @@ impl Doors {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(service.into(), door);
     }
 
+    /// Takes the door under a name away, and gives it.
+    pub fn close(&self, service: &str) -> Option<Arc<dyn Door>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(service)
+    }
+
     /// The door under a name.
     pub fn named(&self, service: &str) -> Option<Arc<dyn Door>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(service).cloned()
@@ -117,5 +122,7 @@ mod tests {
         let DoorReply::Now(answer) = door.answer(b"x", visitor) else { panic!("now") };
         assert_eq!((answer.message, answer.seconds), (b"x".to_vec(), 7));
         assert_eq!(format!("{doors:?}"), "{\"dns.zones\"}");
+        assert!(doors.close("dns.zones").is_some());
+        assert!(doors.named("dns.zones").is_none());
     }
 }

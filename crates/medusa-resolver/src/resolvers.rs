@@ -38,6 +38,8 @@ pub struct Resolvers {
     resolver: Resolving,
     wanted: AtomicBool,
     others: Mutex<Vec<(Vec<Upstream>, Forwarding)>>,
+    /// How many of the others, and whether the common one, were given to be mounted.
+    given: Mutex<(usize, bool)>,
 }
 
 /// The common one as most services see it; how many hold it tells whether it is wanted.
@@ -64,6 +66,7 @@ impl Resolvers {
             resolver: Resolving(Arc::clone(&resolver)),
             wanted: AtomicBool::new(false),
             others: Mutex::default(),
+            given: Mutex::default(),
         };
         Ok(cx.with_shared(resolvers).with_shared(resolver))
     }
@@ -91,16 +94,16 @@ impl Resolvers {
         Ok(forwarding)
     }
 
-    /// The services of those that somebody wants, to be mounted before all others. `cx` is what the
-    /// services were built with; its metrics show what they do.
+    /// The services of those that somebody wants, to be mounted before all others; each is given once. `cx` is
+    /// what the services were built with; its metrics show what they do.
     pub fn services(&self, cx: &BuildContext) -> Vec<Box<dyn Service>> {
-        // One is here and one in the context; and the context's own is held by it and, now, by us.
-        let held = cx.shared::<Arc<dyn Resolver>>().is_some_and(|shared| {
-            Arc::strong_count(&shared) > 2 || Arc::strong_count(&self.resolver.0) > 2
-        });
-        let common = (held || self.wanted.load(Ordering::Relaxed)).then_some(&self.common);
+        let wants_common = self.wants_common(cx);
         let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = others.iter().map(|(_, forwarding)| forwarding);
+        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let (others_given, common_given) = *given;
+        *given = (others.len(), common_given || wants_common);
+        let common = (wants_common && !common_given).then_some(&self.common);
+        let others = others.iter().skip(others_given).map(|(_, forwarding)| forwarding);
         let metrics = cx.shared::<Metrics>();
         let mounted = |forwarding: &Forwarding| {
             let service = forwarding.service();
@@ -110,6 +113,14 @@ impl Resolvers {
             service
         };
         common.into_iter().chain(others).map(mounted).collect()
+    }
+
+    fn wants_common(&self, cx: &BuildContext) -> bool {
+        // One is here and one in the context; and the context's own is held by it and, now, by us.
+        let held = cx.shared::<Arc<dyn Resolver>>().is_some_and(|shared| {
+            Arc::strong_count(&shared) > 2 || Arc::strong_count(&self.resolver.0) > 2
+        });
+        held || self.wanted.load(Ordering::Relaxed)
     }
 }
 
@@ -122,29 +133,31 @@ mod tests {
         let settings = Settings::asking(vec!["192.0.2.53".parse().expect("one")]);
         let cx = Resolvers::share(settings, BuildContext::new("", "", ".")).expect("no TLS");
         let resolvers = cx.shared::<Resolvers>().expect("shared");
-        let mounted = || resolvers.services(&cx).len();
-        assert_eq!(mounted(), 0);
+        let wanted = || resolvers.wants_common(&cx);
+        assert!(!wanted());
         drop(cx.shared::<Arc<dyn Resolver>>());
         drop(cx.for_service("smtp", "mx"));
-        assert_eq!(mounted(), 0);
+        assert!(!wanted());
         let held = cx.shared::<Arc<dyn Resolver>>().map(|shared| (*shared).clone());
-        assert_eq!(mounted(), 1);
+        assert!(wanted());
         drop(held);
         let held = cx.shared::<Arc<dyn Resolver>>();
-        assert_eq!(mounted(), 1);
+        assert!(wanted());
         drop(held);
         let held = cx.clone();
-        assert_eq!(mounted(), 1);
+        assert!(wanted());
         drop(held);
+        assert!(!wanted());
+        let metrics = Metrics::default();
+        let cx = cx.with_shared(metrics.clone());
+        let mounted = || resolvers.services(&cx).len();
         assert_eq!(mounted(), 0);
         let other = ["192.0.2.54".parse().expect("one")];
         resolvers.asking(&other).expect("no TLS");
         resolvers.asking(&other).expect("no TLS");
-        assert_eq!(mounted(), 1);
+        assert_eq!((mounted(), mounted()), (1, 0));
         resolvers.common();
-        assert_eq!(mounted(), 2);
-        let metrics = Metrics::default();
-        resolvers.services(&cx.clone().with_shared(metrics.clone()));
+        assert_eq!((mounted(), mounted()), (1, 0));
         resolvers.common().counts().hits.add();
         resolvers.asking(&other).expect("no TLS").counts().hits.add();
         let counters = metrics.service("resolver").counters();

@@ -228,6 +228,11 @@ impl Service for Built {
         Box::new(SmtpAcceptor { shard: Rc::new(shard) })
     }
 
+    fn keeps_state(&self) -> bool {
+        // Two that send from one queue would send everything twice.
+        self.shared.sending.is_some()
+    }
+
     fn datagram_service(&self) -> Option<Box<dyn DatagramService>> {
         self.shared.sending.as_ref().map(Sending::worker)
     }

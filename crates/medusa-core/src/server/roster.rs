@@ -83,8 +83,7 @@ impl Roster {
         held.map(|held| held.bound.clone()).collect()
     }
 
-    /// Takes services in, in place of those with the same name and of those named in `without`: what
-    /// each shard is to do for it.
+    /// Takes services in, and gives up those named in `without`: what each shard is to do for it.
     pub(super) fn change(
         &mut self,
         without: &[&str],
@@ -93,10 +92,7 @@ impl Roster {
     ) -> Result<Vec<Change>, BindErrors> {
         let services: Vec<(ServiceParts, Arc<dyn Service>)> =
             services.into_iter().map(|service| (service.parts(), Arc::from(service))).collect();
-        let leaves = |mounted: &Mounted| {
-            let name = &mounted.name;
-            without.contains(&&**name) || services.iter().any(|(parts, _)| parts.name() == name)
-        };
+        let leaves = |mounted: &Mounted| without.contains(&&*mounted.name);
         let leaving: Vec<_> =
             self.mounted.iter().filter(|one| leaves(one)).map(|one| one.number).collect();
         let old = self.mounted.iter().filter(|one| leaves(one));

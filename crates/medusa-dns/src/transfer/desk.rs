@@ -63,6 +63,11 @@ impl Kept {
     pub(crate) fn is_secondary(&self) -> bool {
         !self.primaries.is_empty()
     }
+
+    /// Whether what is served of it comes from elsewhere or is changed by message, and written down here.
+    fn keeps_state(&self) -> bool {
+        self.is_secondary() || self.is_catalog || lock(&self.journal).is_some()
+    }
 }
 
 /// What the desk has to tell the keeper.
@@ -178,6 +183,11 @@ impl Desk {
     /// How a zone is kept, if there is anything to say.
     pub(crate) fn kept(&self, name: &Name) -> Option<Arc<Kept>> {
         lock(&self.0.kept).get(name).cloned()
+    }
+
+    /// Whether a zone of it is written down here as it changes.
+    pub(crate) fn keeps_state(&self) -> bool {
+        lock(&self.0.kept).values().any(|kept| kept.keeps_state())
     }
 
     /// All zones of which there is something to say.

@@ -114,6 +114,11 @@ impl Diagnostic {
 }
 
 impl Diagnostics {
+    /// Each as a line for the log: where it is, and what is wrong.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (String, &str)> {
+        self.list.iter().map(|one| (one.place(&self.source), one.message.as_str()))
+    }
+
     /// Complaints about `source`, shown in the order of their lines; those about other files after them.
     pub(crate) fn new(source: Source, mut list: Vec<Diagnostic>) -> Self {
         list.sort_by_key(|one| {

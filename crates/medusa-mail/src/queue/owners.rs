@@ -22,6 +22,27 @@ impl QueueOwners {
         let first = owners.entry(place(folder)).or_insert_with(|| owner.to_owned());
         if first == owner { Ok(()) } else { Err(first.clone()) }
     }
+
+    /// Those of some owners, apart from these from now on: what another configuration begins with that keeps
+    /// these owners.
+    #[must_use]
+    pub fn of(&self, is_kept: impl Fn(&str) -> bool) -> QueueOwners {
+        let mut owners = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        owners.retain(|_, owner| is_kept(owner));
+        QueueOwners(Arc::new(Mutex::new(owners)))
+    }
+
+    /// These and others; where both name an owner, the others.
+    #[must_use]
+    pub fn and(&self, others: &QueueOwners) -> QueueOwners {
+        let all = self.of(|_| true);
+        let others = others.of(|_| true);
+        let mut owners = all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        owners
+            .extend(std::mem::take(&mut *others.0.lock().unwrap_or_else(PoisonError::into_inner)));
+        drop(owners);
+        all
+    }
 }
 
 /// Whether two paths lead to one folder, or would.
@@ -63,5 +84,13 @@ mod tests {
         }
         assert_eq!(owners.claim(&root.join("real/other"), "smtp.b"), Ok(()));
         assert!(!root.join("real/queue").exists());
+        // Another configuration that has no `smtp.a`.
+        let next = owners.of(|owner| owner != "smtp.a");
+        assert_eq!(next.claim(&root.join("real/queue"), "smtp.c"), Ok(()));
+        assert_eq!(next.claim(&root.join("real/other"), "smtp.c"), Err("smtp.b".into()));
+        assert_eq!(owners.claim(&root.join("real/queue"), "smtp.c"), Err("smtp.a".into()));
+        let both = owners.and(&next.of(|owner| owner == "smtp.c"));
+        assert_eq!(both.claim(&root.join("real/queue"), "smtp.a"), Err("smtp.c".into()));
+        assert_eq!(both.claim(&root.join("real/other"), "smtp.a"), Err("smtp.b".into()));
     }
 }
