@@ -356,5 +356,5 @@ fn a_check_tells_names_and_dates() {
     let (_, services) = SITE.split_once("[limits]").expect("two parts");
     site.write("medusa.toml", format!("[limits]{services}"));
     let said = told(&run(&site, &["check", "medusa.toml"]));
-    assert!(said.contains("add a table `[tls]`") && said.contains("medusa.toml:6:14"), "{said}");
+    assert!(said.contains("name one: `[tls]` with") && said.contains("medusa.toml:6:14"), "{said}");
 }
