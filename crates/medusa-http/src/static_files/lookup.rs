@@ -3,7 +3,6 @@
 //! handed to the pool.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use medusa_files::{Error, File, Metadata, Root, StagedFile};
@@ -14,6 +13,7 @@ use super::listing::{Line, MAX_ENTRIES, page};
 use super::media_type::{self, MediaType};
 use super::options::StaticOptions;
 use super::representation::{Content, Fields, Representation};
+use super::writes::{Freshness, Writes};
 
 /// Whether the disk may be waited for. On the event loop it may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +22,6 @@ pub(crate) enum Wait {
     Refused,
 }
 
-/// How long what is kept is served without a look at the disk.
-pub(crate) const FRESH: Duration = Duration::from_secs(1);
-
 /// A file that was found, with what stands beside it.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -32,8 +29,7 @@ pub(crate) struct Entry {
     pub(crate) path: Box<[u8]>,
     /// Whether it is an index before which others go that may come to be.
     is_second_choice: bool,
-    /// Until when it is served without a look at the disk.
-    pub(crate) fresh_until: Instant,
+    pub(crate) fresh: Freshness,
     pub(crate) plain: Representation,
     pub(crate) brotli: Sibling,
     pub(crate) gzip: Sibling,
@@ -65,9 +61,15 @@ pub(crate) enum Found {
 pub(crate) struct Finder {
     pub(crate) root: Root,
     pub(crate) options: StaticOptions,
+    pub(crate) writes: Arc<Writes>,
 }
 
 impl Finder {
+    pub(crate) fn new(root: Root, options: StaticOptions) -> Self {
+        let writes = Writes::of(&root);
+        Self { root, options, writes }
+    }
+
     /// Looks a path up. A folder's ends with a slash, or is empty. `with_siblings` says that the
     /// client would take them.
     pub(crate) fn find(
@@ -75,13 +77,13 @@ impl Finder {
         path: &[u8],
         is_folder: bool,
         with_siblings: bool,
-        now: Instant,
+        fresh: Freshness,
         wait: Wait,
     ) -> Result<Found, Error> {
         if !is_folder {
             return match self.open(path, wait) {
                 Ok(file) => {
-                    let found = self.entry(path, file, with_siblings, now, wait)?;
+                    let found = self.entry(path, file, with_siblings, fresh, wait)?;
                     Ok(Found::File(Box::new(found)))
                 }
                 Err(Error::IsAFolder) => Ok(Found::Folder),
@@ -92,7 +94,7 @@ impl Finder {
             let path = [path, name.as_bytes()].concat();
             match self.open(&path, wait) {
                 Ok(file) => {
-                    let mut found = self.entry(&path, file, with_siblings, now, wait)?;
+                    let mut found = self.entry(&path, file, with_siblings, fresh, wait)?;
                     found.is_second_choice = place > 0;
                     return Ok(Found::File(Box::new(found)));
                 }
@@ -196,7 +198,7 @@ impl Finder {
         path: &[u8],
         file: File,
         with_siblings: bool,
-        now: Instant,
+        fresh: Freshness,
         wait: Wait,
     ) -> Result<Entry, Error> {
         let media = media_type::of(path);
@@ -217,7 +219,7 @@ impl Finder {
         let mut entry = Entry {
             path: path.into(),
             is_second_choice: false,
-            fresh_until: now + FRESH,
+            fresh,
             plain,
             brotli,
             gzip,

@@ -23,6 +23,7 @@ mod options;
 mod ranges;
 mod representation;
 mod upload;
+mod writes;
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -39,9 +40,10 @@ use medusa_files::{Error, Root};
 
 use self::answer::{Ask, respond};
 use self::cache::{Cache, Weigh, Weight};
-use self::lookup::{Entry, FRESH, Finder, Found, Sibling, Wait, is_hidden_path};
+use self::lookup::{Entry, Finder, Found, Sibling, Wait, is_hidden_path};
 pub use self::options::{CacheLimits, StaticOptions};
 use self::representation::{Content, Representation};
+use self::writes::Freshness;
 use crate::handler::{Answer, Exchange, Handler};
 use crate::request::Request;
 use crate::response::Response;
@@ -69,7 +71,7 @@ enum Kept {
     /// A folder's listing, which is the costliest page there is: a second's requests for it share one.
     Page {
         page: Bytes,
-        fresh_until: Instant,
+        fresh: Freshness,
     },
 }
 
@@ -88,7 +90,7 @@ impl StaticFiles {
     pub fn new(root: Root, options: StaticOptions) -> Self {
         let cache = RefCell::new(Cache::new(options.cache.bounds()));
         let shard = Shard {
-            finder: Arc::new(Finder { root, options }),
+            finder: Arc::new(Finder::new(root, options)),
             cache,
             loose: RefCell::default(),
             random: RandomState::new(),
@@ -149,8 +151,8 @@ fn get(shard: &Rc<Shard>, request: &Request<'_>, exchange: &mut Exchange<'_, '_>
     if path.is_empty() && !is_folder {
         return place.with_slash().into();
     }
-    let now = exchange.now();
-    let find = || shard.finder.find(path, is_folder, ask.wants_siblings(), now, Wait::Refused);
+    let fresh = shard.finder.writes.fresh_from(exchange.now());
+    let find = || shard.finder.find(path, is_folder, ask.wants_siblings(), fresh, Wait::Refused);
     let mut found = find();
     if matches!(found, Err(Error::TooManyOpen)) {
         // What is kept open to save time must not be what others lack.
@@ -165,7 +167,7 @@ fn get(shard: &Rc<Shard>, request: &Request<'_>, exchange: &mut Exchange<'_, '_>
     let (place, ask) = (place.into_owned(), ask.into_owned());
     let (path, with_siblings) = (place.path.to_vec(), ask.wants_siblings());
     exchange.offload(
-        move || finder.find(&path, is_folder, with_siblings, now, Wait::Allowed),
+        move || finder.find(&path, is_folder, with_siblings, fresh, Wait::Allowed),
         move |found, exchange| shard.found(found, &place, &ask, exchange),
     )
 }
@@ -175,10 +177,10 @@ impl Shard {
     #[inline]
     fn hit(&self, path: &[u8], ask: &Ask<'_>, exchange: &Exchange<'_, '_>) -> Option<Response> {
         let mut cache = self.cache.borrow_mut();
-        let is_old = |fresh_until| exchange.now() >= fresh_until;
+        let is_old = |fresh| self.finder.writes.is_stale(fresh, exchange.now());
         match cache.get(path)? {
             Kept::File(entry) => {
-                let is_old = is_old(entry.fresh_until);
+                let is_old = is_old(entry.fresh);
                 let is_known = !ask.wants_siblings() || !entry.has_unknown_siblings();
                 if !is_old && is_known {
                     return Some(self.respond(entry, ask, exchange));
@@ -189,7 +191,7 @@ impl Shard {
                     return Some(response);
                 }
             }
-            Kept::Page { page, fresh_until } if !is_old(*fresh_until) => {
+            Kept::Page { page, fresh } if !is_old(*fresh) => {
                 return Some(listed(page.clone()));
             }
             Kept::Page { .. } => {}
@@ -205,8 +207,9 @@ impl Shard {
     #[cold]
     fn refresh(&self, entry: &mut Entry, is_old: bool, ask: &Ask<'_>, now: Instant) -> bool {
         if is_old {
+            let fresh = self.finder.writes.fresh_from(now);
             match self.finder.is_fresh(entry, Wait::Refused) {
-                Ok(true) => entry.fresh_until = now + FRESH,
+                Ok(true) => entry.fresh = fresh,
                 Ok(false) | Err(_) => return false,
             }
         }
@@ -243,14 +246,14 @@ impl Shard {
     /// Answers with a folder's listing, and keeps it.
     fn list(self: &Rc<Self>, place: Place<'static>, exchange: &mut Exchange<'_, '_>) -> Answer {
         let (shard, path) = (Rc::clone(self), place.path.to_vec());
-        let fresh_until = exchange.now() + FRESH;
+        let fresh = self.finder.writes.fresh_from(exchange.now());
         let finder = Arc::clone(&self.finder);
         exchange.offload(
             move || finder.list(&place.path, &place.shown),
             move |page, _| match page {
                 Ok(page) => {
                     let page = Bytes::from(page);
-                    shard.keep(&path, Kept::Page { page: page.clone(), fresh_until });
+                    shard.keep(&path, Kept::Page { page: page.clone(), fresh });
                     listed(page).into()
                 }
                 Err(error) => refusal(&error).into(),

@@ -139,12 +139,14 @@ impl Upload {
 
     fn commit(&self, mut staged: StagedFile, rest: &[u8]) -> Result<Committed, Refused> {
         staged.write_all(rest).map_err(Error::from_io)?;
+        let _turn = self.finder.writes.turn(&self.path);
         // The body took its time: what was true when it began need not be true now.
         self.judge()?;
         Ok(staged.commit()?)
     }
 
     fn remove(&self) -> Result<(), Refused> {
+        let _turn = self.finder.writes.turn(&self.path);
         if !self.judge()? {
             return Err(Refused::Absent);
         }
@@ -286,4 +288,44 @@ fn is_any(list: &[u8]) -> bool {
 
 fn has_field(request: &Request<'_>, name: &HeaderName) -> bool {
     request.values(name).next().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::thread;
+
+    use medusa_files::Root;
+
+    use super::*;
+    use crate::static_files::StaticOptions;
+
+    #[test]
+    fn of_writers_that_know_the_same_version_one_succeeds() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path()).unwrap();
+        let mut options = StaticOptions { writable: true, ..StaticOptions::default() };
+        options.sync = false;
+        let finder = Arc::new(Finder::new(root, options));
+        std::fs::write(folder.path().join("a.txt"), "first").unwrap();
+        for _ in 0..100 {
+            let metadata = finder.root.metadata("a.txt").unwrap();
+            let tag = format!("\"{}\"", entity_tag(&metadata, Coding::Identity)).into_bytes();
+            let upload = Arc::new(Upload {
+                finder: Arc::clone(&finder),
+                path: b"a.txt".to_vec(),
+                conditions: Conditions { if_match: Some(Cow::Owned(tag)), ..Conditions::default() },
+            });
+            let staged: Vec<_> = (0..4).map(|_| upload.begin(0).ok().unwrap()).collect();
+            let writers: Vec<_> = staged
+                .into_iter()
+                .map(|staged| {
+                    let upload = Arc::clone(&upload);
+                    thread::spawn(move || upload.commit(staged, b"next").is_ok())
+                })
+                .collect();
+            let stored = writers.into_iter().map(|one| one.join().unwrap());
+            assert_eq!(stored.filter(|is_stored| *is_stored).count(), 1);
+        }
+    }
 }

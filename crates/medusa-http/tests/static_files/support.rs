@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use medusa_core::testing::{Client, Faults};
@@ -16,7 +17,7 @@ pub(crate) const MODIFIED_DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
 /// A folder that is served.
 pub(crate) struct Site {
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     /// The one connection to it.
     pub(crate) client: Client,
     /// What came out of it and wasn't looked at.
@@ -50,7 +51,7 @@ impl Site {
         root: impl Fn(&Path) -> Root,
         faults: Faults,
     ) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let root = root(folder.path());
         let handler = move || StaticFiles::new(root.clone(), options.clone());
         Self::served(folder, handler, files, faults)
@@ -62,7 +63,7 @@ impl Site {
         options: StaticOptions,
         files: &[(&str, &str)],
     ) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         let root = Root::new(folder.path()).unwrap();
         let handler = move || {
             let files = StaticFiles::new(root.clone(), options.clone());
@@ -71,8 +72,15 @@ impl Site {
         Self::served(folder, handler, files, Faults::none())
     }
 
+    /// Another server for the same folder.
+    pub(crate) fn beside(&self, options: StaticOptions) -> Self {
+        let root = Root::new(self.folder.path()).unwrap();
+        let handler = move || StaticFiles::new(root.clone(), options.clone());
+        Self::served(Arc::clone(&self.folder), handler, &[], Faults::none())
+    }
+
     fn served<H: Handler + 'static>(
-        folder: tempfile::TempDir,
+        folder: Arc<tempfile::TempDir>,
         handler: impl Fn() -> H + Send + Sync + 'static,
         files: &[(&str, &str)],
         faults: Faults,

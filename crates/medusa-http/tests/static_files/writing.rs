@@ -243,3 +243,17 @@ fn pipelined_changes_are_seen_in_their_order() {
         text.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).map(|l| &l[..3]).collect();
     assert_eq!(statuses, ["201", "200", "204", "404"]);
 }
+
+#[test]
+fn what_was_written_is_there_for_every_shard_at_once() {
+    let mut writable = StaticOptions::default();
+    writable.writable = true;
+    let mut site = Site::new(writable, &[("a.txt", "one")]);
+    // As another shard has it: with a cache of its own.
+    let mut other = site.beside(StaticOptions::default());
+    assert_eq!(other.get("/a.txt", "").body, b"one");
+    assert_eq!(site.request("PUT", "/a.txt", "", "two").status, 204);
+    assert_eq!(other.get("/a.txt", "").body, b"two");
+    assert_eq!(site.request("DELETE", "/a.txt", "", "").status, 204);
+    assert_eq!(other.get("/a.txt", "").status, 404);
+}
