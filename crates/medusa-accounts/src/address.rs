@@ -4,6 +4,7 @@
 //! It isn't the parser of SMTP paths (RFC 5321 §4.1.2): it is given a local part without its
 //! quotes, and a domain.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// RFC 5321 §4.5.3.1.1 and §4.5.3.1.2.
@@ -20,7 +21,7 @@ pub struct MailAddress {
 }
 
 impl MailAddress {
-    /// Reads `local@domain`, or `@domain` for a catch-all.
+    /// Reads `local@domain`, or `@domain` for a catch-all. The local part may stand in quotes.
     ///
     /// # Errors
     ///
@@ -29,10 +30,16 @@ impl MailAddress {
         let (local, domain) = text.rsplit_once('@').ok_or("an address needs an `@`")?;
         check_domain(domain)?;
         if local.is_empty() {
-            return Ok(Self { local: None, domain: folded(domain) });
+            return Ok(Self { local: None, domain: folded_domain(domain) });
         }
-        check_local(local)?;
-        Ok(Self { local: Some(folded(local)), domain: folded(domain) })
+        let local = match local.strip_prefix('"') {
+            Some(rest) => Cow::Owned(unquoted(rest)?),
+            None => {
+                check_local(local)?;
+                Cow::Borrowed(local)
+            }
+        };
+        Ok(Self { local: Some(folded(&local)), domain: folded_domain(domain) })
     }
 
     /// Whether it takes whatever its domain has no other address for.
@@ -43,7 +50,13 @@ impl MailAddress {
 
 impl std::fmt::Display for MailAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}@{}", self.local.as_deref().unwrap_or_default(), self.domain)
+        match self.local.as_deref() {
+            Some(local) if check_local(local).is_err() => {
+                let escaped = local.replace('\\', "\\\\").replace('"', "\\\"");
+                write!(f, "\"{escaped}\"@{}", self.domain)
+            }
+            local => write!(f, "{}@{}", local.unwrap_or_default(), self.domain),
+        }
     }
 }
 
@@ -67,7 +80,7 @@ impl<T> AddressBook<T> {
 
     /// Who takes mail for `local@domain`, and the tag if it took one off to find out.
     pub(crate) fn find<'l>(&self, local: &'l str, domain: &str) -> Option<(&T, Option<&'l str>)> {
-        let mut wanted = MailAddress { local: Some(folded(local)), domain: folded(domain) };
+        let mut wanted = MailAddress { local: Some(folded(local)), domain: folded_domain(domain) };
         if let Some(value) = self.entries.get(&wanted) {
             return Some((value, None));
         }
@@ -88,9 +101,39 @@ fn folded(text: &str) -> String {
     text.to_lowercase()
 }
 
+/// The same of a domain, in A-labels: `bücher.test` and `xn--bcher-kva.test` are one (RFC 5890 §2.3.2.4).
+fn folded_domain(domain: &str) -> String {
+    if domain.is_ascii() {
+        return domain.to_ascii_lowercase();
+    }
+    idna::domain_to_ascii(domain).unwrap_or_else(|_| folded(domain))
+}
+
+/// What a quoted string holds, behind its first quote (RFC 5321 §4.1.2).
+fn unquoted(rest: &str) -> Result<String, &'static str> {
+    const UNENDED: &str = "a quoted local part that doesn't end before the `@`";
+    let (mut local, mut characters) = (String::new(), rest.chars());
+    loop {
+        match characters.next().ok_or(UNENDED)? {
+            '"' => break,
+            '\\' => local.push(characters.next().ok_or(UNENDED)?),
+            c => local.push(c),
+        }
+    }
+    let rules: [(bool, &'static str); 4] = [
+        (!characters.as_str().is_empty(), UNENDED),
+        (local.is_empty(), "there is nothing between the quotes"),
+        (rest.len() + 1 > LOCAL_OCTETS, "the part before the `@` is longer than 64 octets"),
+        (
+            local.chars().any(char::is_control),
+            "a character that the part before the `@` can't have",
+        ),
+    ];
+    first_broken(rules).map(|()| local)
+}
+
 fn check_local(local: &str) -> Result<(), &'static str> {
-    // RFC 5322 §3.2.3's dot-atom with RFC 6531 §3.3's letters. What would need quotes is refused:
-    // nobody wants it, and a catch-all takes it if somebody does.
+    // RFC 5322 §3.2.3's dot-atom with RFC 6531 §3.3's letters.
     let atext =
         |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || !c.is_ascii();
     let rules: [(bool, &'static str); 4] = [
@@ -175,6 +218,40 @@ mod tests {
     }
 
     #[test]
+    fn quotes_and_the_form_of_a_domain_make_no_difference() {
+        let book = book(&[
+            ("\"Bob Smith\"@example.test", "bob"),
+            ("\"ali\\ce\"@example.test", "alice"),
+            ("a@b\u{fc}cher.test", "books"),
+            ("@xn--caf-dma.test", "drinks"),
+        ]);
+        for (local, domain, found) in [
+            ("bob smith", "example.test", Some("bob")),
+            ("Bob Smith+tag", "example.test", Some("bob")),
+            ("bobsmith", "example.test", None),
+            ("alice", "example.test", Some("alice")),
+            ("a", "XN--BCHER-KVA.test", Some("books")),
+            ("a", "B\u{dc}CHER.test", Some("books")),
+            ("anybody", "caf\u{e9}.test", Some("drinks")),
+        ] {
+            assert_eq!(
+                book.find(local, domain).map(|(account, _)| *account),
+                found,
+                "{local}@{domain}"
+            );
+        }
+        for (text, shown) in [
+            ("\"a b\"@c.test", "\"a b\"@c.test"),
+            ("\"a\\\"\\\\ b\"@c.test", "\"a\\\"\\\\ b\"@c.test"),
+            ("\"ab\"@c.test", "ab@c.test"),
+        ] {
+            let address = MailAddress::parse(text).unwrap();
+            assert_eq!(address.to_string(), shown);
+            assert_eq!(MailAddress::parse(shown), Ok(address));
+        }
+    }
+
+    #[test]
     fn an_address_that_could_not_receive_is_refused() {
         for (address, reason) in [
             ("alice", "needs an `@`"),
@@ -186,7 +263,12 @@ mod tests {
             ("alice@a..test", "domain name"),
             ("alice@example.test.", "domain name"),
             ("al ice@example.test", "character"),
-            ("\"alice\"@example.test", "character"),
+            ("\"alice@example.test", "end before"),
+            ("\"alice\"b@example.test", "end before"),
+            ("\"alice\\\"@example.test", "end before"),
+            ("\"\"@example.test", "nothing between"),
+            ("\"a\nb\"@example.test", "character"),
+            (&format!("\"{}\"@example.test", "x".repeat(63)), "64"),
             ("a@b@example.test", "character"),
             ("al\nice@example.test", "character"),
             (".alice@example.test", "dot"),
@@ -209,9 +291,12 @@ mod tests {
             if let Ok(address) = MailAddress::parse(&text) {
                 let mut book = AddressBook::default();
                 let catch_all = address.is_catch_all();
-                book.insert(address, 1);
-                let (local, own) = text.rsplit_once('@').unwrap();
-                proptest::prop_assert!(book.find(local, own).is_some());
+                book.insert(address.clone(), 1);
+                let (_, own) = text.rsplit_once('@').unwrap();
+                let shown = address.to_string();
+                proptest::prop_assert_eq!(MailAddress::parse(&shown), Ok(address.clone()));
+                let local = address.local.clone().unwrap_or_default();
+                proptest::prop_assert!(book.find(&local, own).is_some());
                 proptest::prop_assert_eq!(book.find("somebody.else", own).is_some(), catch_all);
             }
             let _ = book(&[("@example.test", "a")]).find(&text, &domain);
