@@ -7,8 +7,9 @@ use std::fmt;
 use medusa_resolver::{Door, DoorAnswer, DoorReply, Visitor};
 
 use crate::answer::{Answerer, Asker, Outcome, Transport, refuse};
-use crate::ledger::Receiver;
-use crate::service::{Shared, seconds};
+use crate::ledger::{Receiver, rcode_of};
+use crate::service::{Shared, seconds, whole_seconds_of};
+use crate::transfer::{Asked, Handled, concerns};
 use crate::types::{Rcode, RecordType};
 use crate::wire::{HEADER, Header, RawRecord};
 
@@ -38,6 +39,21 @@ impl Door for DnsDoor {
         let mut out = Vec::with_capacity(512);
         let settings = &self.shared.settings;
         let mut answerer = Answerer::default();
+        if concerns(message) {
+            let now = whole_seconds_of(visitor.now);
+            let asked = Asked { message, address: visitor.address, transport, now };
+            let handled = self.shared.desk.handle_question(&asked, |message, out| {
+                answerer.answer(&zones, settings, &asker, message, out)
+            });
+            return match handled {
+                Handled::Answered(said) => {
+                    let rcode = said.answered.rcode;
+                    self.told(rcode, said.message(), visitor)
+                }
+                Handled::Reply(answer) => self.told(rcode_of(&answer), answer, visitor),
+                Handled::Ignored | Handled::Stream(_) | Handled::Work(_) => DoorReply::Nothing,
+            };
+        }
         let rcode = match answerer.answer(&zones, settings, &asker, message, &mut out) {
             Outcome::Answered(answered) => {
                 if let Some(recursion) = &self.shared.recursion
@@ -51,16 +67,23 @@ impl Door for DnsDoor {
                 answered.rcode
             }
             Outcome::Ignored => return DoorReply::Nothing,
-            // A transfer takes many messages, and here there is one (RFC 8484 §8).
-            Outcome::Transfer(_) => {
+            // The desk has refused those: a transfer takes many messages, and here there is one (RFC
+            // 8484 §8).
+            Outcome::Transfer => {
                 refuse(message, Rcode::NOTIMP, &mut out);
                 Rcode::NOTIMP
             }
         };
+        self.told(rcode, out, visitor)
+    }
+}
+
+impl DnsDoor {
+    fn told(&self, rcode: Rcode, message: Vec<u8>, visitor: Visitor) -> DoorReply {
         let to = Receiver { address: visitor.address, at: visitor.now };
-        self.shared.ledger.answered(rcode, &out, to);
-        let seconds = lifetime(&out);
-        DoorReply::Now(DoorAnswer { message: out, seconds })
+        self.shared.ledger.answered(rcode, &message, to);
+        let seconds = lifetime(&message);
+        DoorReply::Now(DoorAnswer { message, seconds })
     }
 }
 

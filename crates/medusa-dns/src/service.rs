@@ -14,7 +14,7 @@ use medusa_core::{
 };
 use medusa_resolver::{Door, Forwarded, Forwarding};
 
-use crate::answer::{Answerer, Asker, Kind, Outcome, Program, Settings, Transport};
+use crate::answer::{Answered, Answerer, Asker, Kind, Outcome, Program, Settings, Transport};
 use crate::door::DnsDoor;
 use crate::ledger::{Ledger, Receiver};
 use crate::rate::{Accounts, RateLimit, Verdict};
@@ -383,7 +383,7 @@ impl DnsDatagrams {
         };
         let plain = |message: &[u8], out: &mut Vec<u8>| {
             let zones = shared.zones.current();
-            answerer.answer(&zones, &shared.settings, asker, message, out);
+            answerer.answer(&zones, &shared.settings, asker, message, out)
         };
         let sender = datagram.sender;
         match shared.desk.handle(&asked, plain) {
@@ -399,6 +399,21 @@ impl DnsDatagrams {
                         answer = cut;
                     }
                 }
+                cx.reply(sender, |out| out.extend_from_slice(&answer));
+            }
+            Handled::Answered(said) => {
+                let Answered { rcode, kind, is_known, .. } = said.answered;
+                let (address, now) = (sender.remote().ip(), cx.wall_clock());
+                let answer = match shared.verdict(address, kind, is_known, now) {
+                    Verdict::Sent => {
+                        let answer = said.message();
+                        let to = Receiver { address: asker.address, at: now };
+                        shared.ledger.answered(rcode, &answer, to);
+                        answer
+                    }
+                    Verdict::Dropped => return,
+                    Verdict::Slipped => said.slipped(),
+                };
                 cx.reply(sender, |out| out.extend_from_slice(&answer));
             }
             Handled::Work(work) => {

@@ -82,7 +82,7 @@ impl DnsSession {
         match outcome {
             Outcome::Answered(_) => {}
             // The desk has taken those.
-            Outcome::Transfer(_) => {
+            Outcome::Transfer => {
                 cx.compose(|out| with_length(out, |out| refuse(message, Rcode::REFUSED, out)));
             }
             // Whoever sends what is no question gets nothing more (RFC 7766 §6.2.2 has no better idea).
@@ -97,11 +97,17 @@ impl DnsSession {
         let plain = |message: &[u8], out: &mut Vec<u8>| {
             let zones = self.shared.zones.current();
             let mut answerer = self.answerer.borrow_mut();
-            answerer.answer(&zones, &self.shared.settings, asker, message, out);
+            answerer.answer(&zones, &self.shared.settings, asker, message, out)
         };
         match self.shared.desk.handle(&asked, plain) {
             Handled::Ignored => cx.close(),
             Handled::Reply(answer) => framed(&answer, |bytes| cx.write(bytes)),
+            Handled::Answered(said) => {
+                let to = Receiver { address: asker.address, at: cx.wall_clock() };
+                let (rcode, answer) = (said.answered.rcode, said.message());
+                self.shared.ledger.answered(rcode, &answer, to);
+                framed(&answer, |bytes| cx.write(bytes));
+            }
             Handled::Stream(outgoing) => cx.send(*outgoing),
             Handled::Work(work) => {
                 let slot = cx.reserve();

@@ -11,6 +11,8 @@ use crate::answer::tests::{query, shown, zone};
 use crate::zone::Zones;
 use crate::{DnsService, RateLimit};
 
+mod signed;
+
 const ZONE: &str = "\
 $TTL 60
 @ SOA ns root 1 2 3 4 5

@@ -89,8 +89,8 @@ pub enum Outcome {
     Ignored,
     /// An answer was written.
     Answered(Answered),
-    /// A zone is asked for as a whole. Nothing was written.
-    Transfer(TransferRequest),
+    /// A zone is asked for as a whole (RFC 5936, RFC 1995). Nothing was written.
+    Transfer,
 }
 
 /// What was answered.
@@ -106,13 +106,11 @@ pub struct Answered {
     pub is_known: bool,
 }
 
-/// A zone is asked for as a whole (RFC 5936, RFC 1995).
-#[derive(Debug)]
-pub struct TransferRequest {
-    /// The zone; none if it isn't one of ours.
-    pub zone: Option<Arc<Zone>>,
-    /// The version that the asker has, for IXFR.
-    pub from: Option<u32>,
+impl Answered {
+    /// Nothing but a response code.
+    pub(crate) fn failed(rcode: Rcode) -> Answered {
+        Answered { rcode, kind: Kind::Error, is_foreign: false, is_known: false }
+    }
 }
 
 /// The longest answer over a connection.
@@ -170,11 +168,11 @@ impl Answerer {
                 };
                 resolution.resolve(&mut self.names)
             }
-            Target::Transfer(request) => {
+            Target::Transfer => {
                 let (start, _) = writer.mark();
                 let length = writer.len();
                 out.truncate(start - length);
-                return Outcome::Transfer(request);
+                return Outcome::Transfer;
             }
             Target::Program(program) => {
                 let question = Question {
@@ -257,9 +255,7 @@ impl Answerer {
                     (RecordType::AXFR, _) if datagram => Target::Nowhere(Rcode::NOTIMP),
                     (RecordType::IXFR, Some(zone)) if datagram => Target::Zone(zone, 0),
                     (RecordType::IXFR, None) if datagram => Target::Nowhere(Rcode::NOTAUTH),
-                    (_, zone) => {
-                        Target::Transfer(TransferRequest { zone: zone.cloned(), from: None })
-                    }
+                    _ => Target::Transfer,
                 };
             }
             // Keys of a zone are the business of the one above it (RFC 4035 §3.1.4.1).
@@ -291,7 +287,7 @@ impl Answerer {
 enum Target<'z> {
     /// A zone, and how many octets of the name are in front of its apex.
     Zone(&'z Zone, usize),
-    Transfer(TransferRequest),
+    Transfer,
     /// Code.
     Program(&'z dyn Program),
     /// The server, of itself.
@@ -386,7 +382,7 @@ pub(crate) fn refuse(message: &[u8], rcode: Rcode, out: &mut Vec<u8>) -> Outcome
     ];
     let questions = u16::from(!question.is_empty());
     writer.finish(header.id, flags, rcode, questions);
-    Outcome::Answered(Answered { rcode, kind: Kind::Error, is_foreign: false, is_known: false })
+    Outcome::Answered(Answered::failed(rcode))
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 //! It decides and hands back what is to be done: an answer, a stream, or work for the offload pool. Sockets
 //! and timers are the keeper's, files `store`'s.
 
+mod request;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -14,20 +17,17 @@ use medusa_core::{Network, Remote};
 
 use super::catalog::Member;
 use super::delta::{Delta, History, changes, soa_record, whole};
-use super::message::{LONGEST, Question, Reader, is_newer, serial_of};
+use super::message::{Reader, is_newer, serial_of};
 use super::outgoing::{Clock, Outgoing};
 use super::store::JournalFile;
-use super::tsig::{Key, Keys, Signer, error_answer, locate, verify};
+use super::tsig::{Key, Keys, error_answer, locate, verify};
 use super::update;
-use crate::answer::Transport;
+use crate::answer::{Outcome, Transport, refuse};
 use crate::name::{Name, wire_length};
 use crate::types::{Rcode, RecordType, class, opcode};
 use crate::wire::{HEADER, Header, flag};
 use crate::zone::{Zone, Zones};
-
-/// The longest datagram without EDNS (RFC 1035 §4.2.1), and the longest that is sent at all.
-const PLAIN: usize = 512;
-const DATAGRAM: usize = 1232;
+use request::{Business, Request, Said, unsigned};
 
 /// How one zone is kept: who else has it, and who may change it.
 #[derive(Debug, Default)]
@@ -94,8 +94,10 @@ pub(crate) struct Asked<'m> {
 pub(crate) enum Handled {
     /// Nothing is said to it.
     Ignored,
-    /// This is the answer.
+    /// This is the answer to what is no question.
     Reply(Vec<u8>),
+    /// A signed question has been answered.
+    Answered(Box<Said>),
     /// The answer is long. Only over a connection.
     Stream(Box<Outgoing>),
     /// The answer is made off the shard.
@@ -283,46 +285,75 @@ impl Desk {
     pub(crate) fn handle(
         &self,
         asked: &Asked<'_>,
-        plain: impl FnOnce(&[u8], &mut Vec<u8>),
+        plain: impl FnOnce(&[u8], &mut Vec<u8>) -> Outcome,
     ) -> Handled {
-        let fail = |rcode| reply(error_answer(asked.message, rcode));
-        let Ok(at) = locate(asked.message) else { return fail(Rcode::FORMERR) };
-        let (signer, stripped);
-        let (message, key) = match at {
-            None => {
-                signer = None;
-                (asked.message, None)
+        let request = match self.checked(asked) {
+            Ok(request) => request,
+            Err(handled) => return handled,
+        };
+        match Business::of(&request.header, request.question.rtype, asked.transport) {
+            Business::Notice => self.notified(request),
+            Business::Update => self.update(request),
+            Business::Transfer => self.transfer(request),
+            Business::Question => {
+                let mut answer = Vec::new();
+                let Outcome::Answered(answered) = plain(&request.message, &mut answer) else {
+                    return Handled::Ignored;
+                };
+                request.said(answer, answered)
             }
+        }
+    }
+
+    /// Handles one that came where there is one message each way (RFC 8484): questions are answered, and
+    /// nothing else is done.
+    pub(crate) fn handle_question(
+        &self,
+        asked: &Asked<'_>,
+        plain: impl FnOnce(&[u8], &mut Vec<u8>) -> Outcome,
+    ) -> Handled {
+        let request = match self.checked(asked) {
+            Ok(request) => request,
+            Err(handled) => return handled,
+        };
+        let mut answer = Vec::new();
+        let outcome = match Business::of(&request.header, request.question.rtype, asked.transport) {
+            Business::Question => plain(&request.message, &mut answer),
+            _ => refuse(&request.message, Rcode::NOTIMP, &mut answer),
+        };
+        let Outcome::Answered(answered) = outcome else { return Handled::Ignored };
+        request.said(answer, answered)
+    }
+
+    /// A request whose signature holds, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// What is said to another.
+    fn checked<'m>(&self, asked: &'m Asked<'m>) -> Result<Request<'m>, Handled> {
+        let fail = |rcode| reply(error_answer(asked.message, rcode));
+        let Ok(at) = locate(asked.message) else { return Err(fail(Rcode::FORMERR)) };
+        let (message, key, signer) = match at {
+            None => (Cow::Borrowed(asked.message), None, None),
             Some(at) => match verify(asked.message, at, &self.0.keys, asked.now) {
                 Ok(verified) => {
                     let key = Arc::clone(verified.key());
-                    signer = Some(verified.into_signer());
-                    stripped = without_signature(asked.message, at);
-                    (&stripped[..], Some(key))
+                    let stripped = without_signature(asked.message, at);
+                    (Cow::Owned(stripped), Some(key), Some(verified.into_signer()))
                 }
                 Err(rejected) => {
                     let from = asked.address;
                     tracing::debug!(?from, reason = rejected.reason(), "a signature is refused");
-                    return reply(rejected.answer(asked.message, asked.now));
+                    let answer = rejected.answer(asked.message, asked.now);
+                    return Err(answer.map_or(Handled::Ignored, |answer| unsigned(asked, answer)));
                 }
             },
         };
-        let Some((reader, Some(question))) = Reader::open(message) else {
-            return fail(Rcode::FORMERR);
+        let Some((reader, Some(question))) = Reader::open(&message) else {
+            return Err(fail(Rcode::FORMERR));
         };
-        let request = Request { asked, message, header: *reader.header(), question, key, signer };
-        let datagram = asked.transport == Transport::Udp;
-        match (request.header.opcode(), request.question.rtype) {
-            (opcode::NOTIFY, _) => self.notified(request),
-            (opcode::UPDATE, _) => self.update(request),
-            (_, RecordType::AXFR) if !datagram => self.transfer(request),
-            (_, RecordType::IXFR) => self.transfer(request),
-            _ => {
-                let mut out = Vec::new();
-                plain(message, &mut out);
-                request.signed(out)
-            }
-        }
+        let header = *reader.header();
+        Ok(Request { asked, message, header, question, key, signer })
     }
 
     fn transfer(&self, request: Request<'_>) -> Handled {
@@ -421,7 +452,7 @@ impl Desk {
             return request.rcode(Rcode::REFUSED);
         }
         let mut serial = None;
-        if let Some((mut reader, _)) = Reader::open(request.message)
+        if let Some((mut reader, _)) = Reader::open(&request.message)
             && let Ok(Some(entry)) = reader.next()
             && entry.section == 0
             && entry.rtype == RecordType::SOA
@@ -455,7 +486,7 @@ impl Desk {
         }
         let (desk, name) = (self.clone(), question.name.clone());
         let (full, now) = (asked.message.to_vec(), self.0.clock);
-        let (message, mut signer) = (request.message.to_vec(), request.signer);
+        let (message, mut signer) = (request.message.into_owned(), request.signer);
         Handled::Work(Box::new(move || {
             let rcode = desk.apply(&name, &kept, &message).err().unwrap_or(Rcode::NOERROR);
             let mut out = error_answer(&full, rcode).unwrap_or_default();
@@ -509,93 +540,6 @@ fn without_signature(message: &[u8], at: usize) -> Vec<u8> {
     let count = u16::from_be_bytes([out[10], out[11]]).saturating_sub(1);
     out[10..12].copy_from_slice(&count.to_be_bytes());
     out
-}
-
-/// A request whose signature, if it has one, holds.
-struct Request<'m> {
-    asked: &'m Asked<'m>,
-    /// Without its signature.
-    message: &'m [u8],
-    header: Header,
-    question: Question,
-    key: Option<Arc<Key>>,
-    signer: Option<Signer>,
-}
-
-impl Request<'_> {
-    /// Answers with a response code alone.
-    fn rcode(self, rcode: Rcode) -> Handled {
-        let mut out = error_answer(self.message, rcode).unwrap_or_default();
-        if self.header.opcode() == opcode::NOTIFY {
-            out[2] |= flag::AUTHORITATIVE;
-        }
-        self.signed(out)
-    }
-
-    /// Answers with this, signed as the request was. What is too long then is cut altogether (RFC 8945
-    /// §5.3).
-    fn signed(mut self, mut out: Vec<u8>) -> Handled {
-        if out.is_empty() {
-            return Handled::Ignored;
-        }
-        if let Some(mut signer) = self.signer.take() {
-            let limit = self.limit();
-            if out.len() + signer.octets() > limit {
-                let rcode = Rcode(u16::from(out[3] & 0xF));
-                let flags = out[2];
-                out = error_answer(self.message, rcode).unwrap_or_default();
-                out[2] = flags | flag::TRUNCATED;
-            }
-            signer.sign(&mut out, self.asked.now);
-        }
-        Handled::Reply(out)
-    }
-
-    /// Answers with these records.
-    fn stream(
-        self,
-        records: impl Iterator<Item = crate::zone::Record> + Send + 'static,
-        clock: Clock,
-    ) -> Handled {
-        let limit = self.limit();
-        let outgoing = Outgoing::new(records, self.header.id, self.question, self.signer, clock);
-        match self.asked.transport {
-            Transport::Udp => reply(outgoing.single(limit)),
-            _ => Handled::Stream(Box::new(outgoing)),
-        }
-    }
-
-    /// One more signer for the same answer, should the first try be too long.
-    fn again(&self) -> Option<Signer> {
-        self.signer.clone()
-    }
-
-    /// The serial of the version that who asks for changes has (RFC 1995 §3).
-    fn held_serial(&self) -> Option<u32> {
-        let (mut reader, _) = Reader::open(self.message)?;
-        while let Some(entry) = reader.next().ok()? {
-            if entry.section == 1 && entry.rtype == RecordType::SOA {
-                return reader.data(&entry).and_then(|rdata| serial_of(&rdata));
-            }
-        }
-        None
-    }
-
-    /// How long a message to who asks may be.
-    fn limit(&self) -> usize {
-        if self.asked.transport != Transport::Udp {
-            return LONGEST;
-        }
-        let (Some((mut reader, _)), mut limit) = (Reader::open(self.message), PLAIN) else {
-            return PLAIN;
-        };
-        while let Ok(Some(entry)) = reader.next() {
-            if entry.section == 2 && entry.rtype == RecordType::OPT {
-                limit = usize::from(entry.class).clamp(PLAIN, DATAGRAM);
-            }
-        }
-        limit
-    }
 }
 
 #[cfg(test)]

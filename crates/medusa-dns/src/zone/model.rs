@@ -428,11 +428,6 @@ impl<'z> RrSet<'z> {
         records.map(move |record| set.expanded(&record, apex.wire()))
     }
 
-    /// The data of each signature that covers it.
-    pub fn signature_rdata(&self) -> impl Iterator<Item = &'z [u8]> + use<'z> {
-        self.rendered_signatures().map(|record| record.rdata)
-    }
-
     /// Its names that are compressed or of nodes, in the order in which they stand.
     #[inline]
     pub(crate) fn references(&self) -> impl Iterator<Item = Reference> + use<'z> {
