@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use medusa_core::{Busy, Cx, Session};
+use medusa_core::{Cx, Session};
 
 use crate::{Answer, Begun, Denial, Logins, Origin, PendingLogin, Question};
 
@@ -64,7 +64,7 @@ impl<S: Session> Waiting<S> {
         let Self { login, then } = self;
         match cx.offload(move || login.run(), then) {
             Ok(()) => None,
-            Err(Busy) => Some(Answer::Verdict(Err(Denial::Busy))),
+            Err(_) => Some(Answer::Verdict(Err(Denial::Busy))),
         }
     }
 }

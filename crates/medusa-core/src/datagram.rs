@@ -17,10 +17,11 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::env::Env;
 use crate::mailbox::{Address, Message, Note, Remote};
 use crate::metrics::DatagramCounts;
-use crate::offload::Busy;
+use crate::offload::{Busy, Returned};
 use crate::session::{Command, Session};
+use crate::target::Target;
 use crate::timer::{Deadlines, TimerKey};
-use crate::tls::{ClientTls, Secure};
+use crate::tls::ClientTls;
 
 /// One shard's side of a datagram protocol. It has all of the service's sockets on that shard.
 ///
@@ -455,8 +456,10 @@ impl DatagramCx<'_> {
 
     /// Connects to `target` over TCP with a session on this shard, as [`Cx::connect`](crate::Cx::connect)
     /// does: for an answer that fits no datagram. The connection does not end with this service.
-    pub fn connect(&mut self, target: SocketAddr, session: Box<dyn Session>) -> Address {
-        self.connect_with(target, session, None)
+    pub fn connect(&mut self, target: impl Into<Target>, session: Box<dyn Session>) -> Address {
+        let (id, from, target) = (self.env.allocate(), self.address(), target.into());
+        self.env.commands.push(Command::Connect { id, from, target, session });
+        id
     }
 
     /// Connects to `target` with TLS, as [`Cx::connect_tls`](crate::Cx::connect_tls) does.
@@ -467,8 +470,7 @@ impl DatagramCx<'_> {
         name: &str,
         session: Box<dyn Session>,
     ) -> Address {
-        let secure = Secure::Client(Arc::clone(client), name.into());
-        self.connect_with(target, session, Some(Some(secure)))
+        self.connect(Target::new(target).with_tls(client, name), session)
     }
 
     /// Runs blocking `work` in the offload pool and then, back on this shard, `then` with its result. If
@@ -476,22 +478,9 @@ impl DatagramCx<'_> {
     ///
     /// # Errors
     ///
-    /// [`Busy`] when the pool's queue is full: to be told to the peer in the protocol's words. The closures
-    /// are dropped; [`try_offload`](Self::try_offload) hands them back.
-    pub fn offload<S: DatagramService, T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce() -> T + Send + 'static,
-        then: impl FnOnce(&mut S, &mut DatagramCx<'_>, T) + Send + 'static,
-    ) -> Result<(), Busy> {
-        self.try_offload(work, then).map_err(|_| Busy)
-    }
-
-    /// As [`offload`](Self::offload), for closures that hold what mustn't be lost.
-    ///
-    /// # Errors
-    ///
-    /// The closures themselves, when the pool's queue is full.
-    pub fn try_offload<S, T, W, F>(&mut self, work: W, then: F) -> Result<(), (W, F)>
+    /// Both closures, with all that was moved into them, when the pool's queue is full, as
+    /// [`Cx::offload`](crate::Cx::offload) hands them back.
+    pub fn offload<S, T, W, F>(&mut self, work: W, then: F) -> Result<(), Returned<(W, F)>>
     where
         S: DatagramService,
         T: Send + 'static,
@@ -518,18 +507,6 @@ impl DatagramCx<'_> {
     }
 
     // ---- helpers -----------------------------------------------------------------------------
-
-    fn connect_with(
-        &mut self,
-        target: SocketAddr,
-        session: Box<dyn Session>,
-        secure: Option<Option<Secure>>,
-    ) -> Address {
-        let id = self.env.allocate();
-        let from = self.address();
-        self.env.commands.push(Command::Connect { id, from, target, session, secure });
-        id
-    }
 
     #[inline]
     fn compose<R>(

@@ -33,6 +33,7 @@ mod proxy;
 mod reloads;
 mod shard;
 mod sys;
+mod target;
 mod timer;
 mod transport;
 
@@ -43,7 +44,7 @@ pub use framing::{Delimiter, Delivery, Frame, Framing, Terminator};
 pub use limits::{Limits, LimitsConfig, Refusal};
 pub use mailbox::{Address, Note, Remote};
 pub use network::Network;
-pub use offload::Busy;
+pub use offload::{Busy, Returned};
 pub use outbox::{Delivered, Outbox};
 pub use parts::ServiceParts;
 pub use producer::{ProduceError, Produced, Producer};
@@ -55,4 +56,5 @@ pub use service::{
     Service, ServiceNames,
 };
 pub use session::{Cx, Deadline, Goodbye, Listening, Reason, Session};
+pub use target::Target;
 pub use timer::TimerKey;

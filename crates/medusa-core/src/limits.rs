@@ -230,8 +230,8 @@ const REMEMBERED: usize = 64 * 1024;
 pub(crate) struct Census {
     /// Those of the service's own listeners.
     public: Count,
-    /// Those of sessions' private listeners: as many again, so that a peer which has as many sessions as it
-    /// may can still transfer something in each.
+    /// Those of sessions' private listeners, and those that sessions make: as many again, so that a peer which
+    /// has as many sessions as it may can still transfer something in each.
     private: Count,
     rates: Mutex<HashMap<IpAddr, Bucket>>,
     metrics: Arc<ServiceMetrics>,
@@ -243,10 +243,12 @@ struct Count {
     peers: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// By which kind of listener a connection came in.
+/// How a connection came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
+    /// By one of the service's own listeners.
     Public,
+    /// By a session: its private listener, or a connection that it makes.
     Private,
 }
 
@@ -282,7 +284,7 @@ impl Census {
         match (counted, by) {
             (Ok(()), By::Public) => self.metrics.accepted.add(1),
             // What sessions open for themselves isn't a client that came.
-            (Ok(()), By::Private) => {}
+            (Ok(()), By::Private) => self.metrics.own_opened.add(1),
             (Err(_), _) => self.metrics.refused.add(1),
         }
         counted
@@ -290,8 +292,9 @@ impl Census {
 
     /// Uncounts a connection, with what it was counted with, after so many octets both ways.
     pub(crate) fn left(&self, by: By, peer: Option<IpAddr>, limits: &Limits, octets: (u64, u64)) {
-        if by == By::Public {
-            self.metrics.ended.add(1);
+        match by {
+            By::Public => self.metrics.ended.add(1),
+            By::Private => self.metrics.own_ended.add(1),
         }
         self.metrics.received_octets.add(octets.0);
         self.metrics.sent_octets.add(octets.1);
@@ -414,6 +417,7 @@ mod tests {
             census.left(By::Private, peer, &limits, (0, 0));
         }
         assert_eq!((census.metrics.accepted.value(), census.metrics.open()), (1, 1));
+        assert_eq!((census.metrics.own_opened.value(), census.metrics.own_open()), (11, 0));
         assert_eq!(census.metrics.sent_octets.value(), 5000);
     }
 

@@ -5,11 +5,11 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::datagram::{DatagramCx, DatagramService};
-use crate::offload::Busy;
+use crate::offload::Returned;
 use crate::server::roster::Change;
 use crate::session::{Cx, Session};
 
@@ -99,21 +99,31 @@ impl Mailbox {
     }
 
     pub(crate) fn post(&self, message: Message) {
-        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        self.push(self.messages.lock().unwrap_or_else(PoisonError::into_inner), message);
+    }
+
+    /// Posts the note that `make` makes of `parts`, unless too many wait.
+    pub(crate) fn post_note<P>(
+        &self,
+        token: u64,
+        parts: P,
+        make: impl FnOnce(P) -> Note,
+    ) -> Result<(), Returned<P>> {
+        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        if messages.len() >= NOTES {
+            return Err(Returned(parts));
+        }
+        self.push(messages, Message::Note(token, make(parts)));
+        Ok(())
+    }
+
+    fn push(&self, mut messages: MutexGuard<'_, Vec<Message>>, message: Message) {
         messages.push(message);
         let first = !self.filled.swap(true, Ordering::AcqRel);
         drop(messages);
         if first {
             (self.wake)();
         }
-    }
-
-    pub(crate) fn post_note(&self, token: u64, note: Note) -> Result<(), Busy> {
-        if self.messages.lock().unwrap_or_else(PoisonError::into_inner).len() >= NOTES {
-            return Err(Busy);
-        }
-        self.post(Message::Note(token, note));
-        Ok(())
     }
 
     /// Whether messages wait.
@@ -160,8 +170,29 @@ impl Remote {
     ///
     /// # Errors
     ///
-    /// [`Busy`] when too many messages wait for the shard already.
-    pub fn notify(&self, message: impl Any + Send) -> Result<(), Busy> {
-        self.mailbox.post_note(self.address.token, Note::new(message))
+    /// The message, when too many wait for the shard already: 65,536 of them.
+    pub fn notify<M: Any + Send>(&self, message: M) -> Result<(), Returned<M>> {
+        self.mailbox.post_note(self.address.token, message, Note::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_mailbox_hands_a_message_back() {
+        let mailbox = Arc::new(Mailbox::new(|| {}));
+        let remote = Remote { address: Address { shard: 0, token: 7 }, mailbox };
+        let sent = (0..NOTES + 1).map(|number| remote.notify(number)).filter(Result::is_ok).count();
+        assert_eq!(sent, NOTES);
+        let Err(Returned(message)) = remote.notify("the last straw") else { panic!("taken") };
+        assert_eq!(message, "the last straw");
+        // What the shard waits for is never held back.
+        remote.wake();
+        let mut messages = Vec::new();
+        remote.mailbox.take(&mut messages);
+        assert_eq!(messages.len(), NOTES + 1);
+        assert!(remote.notify(message).is_ok());
     }
 }

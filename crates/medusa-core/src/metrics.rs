@@ -31,6 +31,10 @@ pub struct ServiceMetrics {
     pub refused: Counter,
     /// Connections that have ended.
     pub ended: Counter,
+    /// Connections that sessions have made, or have listened for, for their own use: FTP's for data.
+    pub own_opened: Counter,
+    /// Those of them that have ended.
+    pub own_ended: Counter,
     /// Octets received on connections that have ended.
     pub received_octets: Counter,
     /// Octets sent on connections that have ended.
@@ -61,6 +65,11 @@ impl ServiceMetrics {
     /// Connections that stand now.
     pub fn open(&self) -> u64 {
         self.accepted.value().saturating_sub(self.ended.value())
+    }
+
+    /// Connections of sessions' own that stand now, or are being made.
+    pub fn own_open(&self) -> u64 {
+        self.own_opened.value().saturating_sub(self.own_ended.value())
     }
 
     /// The protocol's counter of this name; a new one the first time.

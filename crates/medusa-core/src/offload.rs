@@ -2,7 +2,7 @@
 //!
 //! Work goes in through [`Cx::offload`](crate::Cx::offload) or a producer's
 //! [`Outbox::defer`](crate::Outbox::defer) and its result comes back through the shard's mailbox. A
-//! full pool says [`Busy`]; it never waits and never drops.
+//! full pool hands it back; it never waits and never drops.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,6 +17,30 @@ use crate::outbox::Job;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too much work is waiting already")]
 pub struct Busy;
+
+/// What is handed back as there is too much to do: a message, or the work and what was to follow. To be tried
+/// again, to be ended in another way, or dropped; as an error it says what [`Busy`] says.
+pub struct Returned<T>(pub T);
+
+impl<T> fmt::Debug for Returned<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Returned")
+    }
+}
+
+impl<T> fmt::Display for Returned<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Busy.fmt(f)
+    }
+}
+
+impl<T> std::error::Error for Returned<T> {}
+
+impl<T> From<Returned<T>> for Busy {
+    fn from(_: Returned<T>) -> Busy {
+        Busy
+    }
+}
 
 /// A fixed number of threads that work off a bounded queue.
 pub struct Pool {
@@ -70,17 +94,21 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`Busy`] when the queue is full; the job is handed back.
-    pub fn submit(&self, job: Job) -> Result<(), (Busy, Job)> {
-        self.submit_made(job, |job| job).map_err(|job| (Busy, job))
+    /// The job, when the queue is full.
+    pub fn submit(&self, job: Job) -> Result<(), Returned<Job>> {
+        self.submit_made(job, |job| job)
     }
 
     /// Queues the job that `make` makes of `parts`, which are handed back when the queue is full. `make`
     /// only wraps them: it is called while others wait.
-    pub(crate) fn submit_made<P>(&self, parts: P, make: impl FnOnce(P) -> Job) -> Result<(), P> {
+    pub(crate) fn submit_made<P>(
+        &self,
+        parts: P,
+        make: impl FnOnce(P) -> Job,
+    ) -> Result<(), Returned<P>> {
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.jobs.len() >= self.shared.capacity {
-            return Err(parts);
+            return Err(Returned(parts));
         }
         queue.jobs.push_back(make(parts));
         drop(queue);
@@ -164,7 +192,7 @@ mod tests {
             Box::new(move || tx.send(text).unwrap())
         };
         assert!(pool.submit(job("first")).is_ok());
-        let Err((Busy, second)) = pool.submit(job("second")) else { panic!("taken") };
+        let Err(Returned(second)) = pool.submit(job("second")) else { panic!("taken") };
         assert!(pool.run_one());
         assert!(pool.submit(second).is_ok());
         assert!(pool.run_one());

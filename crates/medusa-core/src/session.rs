@@ -19,10 +19,11 @@ use crate::env::Env;
 use crate::framing::{Frame, Framing};
 use crate::limits::Limits;
 use crate::mailbox::{Address, Message, Note, Remote};
-use crate::offload::Busy;
+use crate::offload::Returned;
 use crate::producer::{ProduceError, Producer};
 use crate::reply::ReplySlot;
 use crate::service::{Acceptor, Peer};
+use crate::target::Target;
 use crate::timer::TimerKey;
 use crate::tls::{ClientTls, Secure, TlsError};
 
@@ -165,10 +166,8 @@ pub(crate) enum Command {
     Connect {
         id: Address,
         from: Address,
-        target: SocketAddr,
+        target: Target,
         session: Box<dyn Session>,
-        /// TLS from the first octet: as told, or as a server with what `from` shows.
-        secure: Option<Option<Secure>>,
     },
     Listen {
         id: Address,
@@ -407,14 +406,15 @@ impl Cx<'_> {
     }
 
     /// Connects to `target` with a session of its own on this shard. The session hears of it in
-    /// [`opened`](Session::opened), or in [`closed`](Session::closed) with [`Reason::Unreachable`].
-    /// The limits of this connection's service hold for it.
-    pub fn connect(&mut self, target: SocketAddr, session: Box<dyn Session>) -> Address {
-        self.connect_with(target, session, None)
+    /// [`opened`](Session::opened), or in [`closed`](Session::closed) with [`Reason::Unreachable`]. The limits
+    /// of this connection's service hold for it, unless the [`Target`] says otherwise.
+    pub fn connect(&mut self, target: impl Into<Target>, session: Box<dyn Session>) -> Address {
+        let (id, from, target) = (self.env.allocate(), self.address(), target.into());
+        self.env.commands.push(Command::Connect { id, from, target, session });
+        id
     }
 
-    /// As [`connect`](Self::connect), with TLS from the first octet to a server that is known as
-    /// `name`. The session is opened when the handshake is done.
+    /// As [`connect`](Self::connect), to a [target with TLS](Target::with_tls).
     pub fn connect_tls(
         &mut self,
         target: SocketAddr,
@@ -422,33 +422,16 @@ impl Cx<'_> {
         name: &str,
         session: Box<dyn Session>,
     ) -> Address {
-        let secure = Secure::Client(Arc::clone(client), name.into());
-        self.connect_with(target, session, Some(Some(secure)))
+        self.connect(Target::new(target).with_tls(client, name), session)
     }
 
-    /// As [`connect`](Self::connect), with TLS from the first octet in which this end is the *server*,
-    /// whoever has connected: with the certificates of this connection's service, and such that the peer
-    /// may resume a session of that service, as [`Facts::resumes`](crate::tls::Facts::resumes) then says.
-    /// FTP's active mode needs it (RFC 4217 §7). Without certificates the session hears of
-    /// [`Reason::Insecure`].
+    /// As [`connect`](Self::connect), as [the server in TLS](Target::as_tls_server).
     pub fn connect_as_tls_server(
         &mut self,
         target: SocketAddr,
         session: Box<dyn Session>,
     ) -> Address {
-        self.connect_with(target, session, Some(None))
-    }
-
-    fn connect_with(
-        &mut self,
-        target: SocketAddr,
-        session: Box<dyn Session>,
-        secure: Option<Option<Secure>>,
-    ) -> Address {
-        let id = self.env.allocate();
-        let from = self.address();
-        self.env.commands.push(Command::Connect { id, from, target, session, secure });
-        id
+        self.connect(Target::new(target).as_tls_server(), session)
     }
 
     /// Listens on the first address of `bind` that is free (port 0: any), for this session's own use: an
@@ -491,24 +474,10 @@ impl Cx<'_> {
     ///
     /// # Errors
     ///
-    /// [`Busy`] when the pool's queue is full: to be told to the peer in the protocol's words. The closures
-    /// are dropped with all that was moved into them; where that is a [`ReplySlot`] or somebody's upload,
-    /// [`try_offload`](Self::try_offload) hands them back.
-    pub fn offload<S: Session, T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce() -> T + Send + 'static,
-        then: impl FnOnce(&mut S, &mut Cx<'_>, T) + Send + 'static,
-    ) -> Result<(), Busy> {
-        self.try_offload(work, then).map_err(|_| Busy)
-    }
-
-    /// As [`offload`](Self::offload), for closures that hold what mustn't be lost.
-    ///
-    /// # Errors
-    ///
-    /// The closures themselves, when the pool's queue is full: to be tried again later, or `then` to be
-    /// called at once with a failure of the session's own.
-    pub fn try_offload<S, T, W, F>(&mut self, work: W, then: F) -> Result<(), (W, F)>
+    /// Both closures, with all that was moved into them, when the pool's queue is full: to be tried again
+    /// later, or `then` to be called at once with a failure of the session's own. Where they are dropped, the
+    /// peer is to be told in the protocol's words.
+    pub fn offload<S, T, W, F>(&mut self, work: W, then: F) -> Result<(), Returned<(W, F)>>
     where
         S: Session,
         T: Send + 'static,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use medusa_core::testing::{Client, Faults, Pair};
 use medusa_core::{
-    Cx, Deadline, Frame, Framing, Goodbye, Limits, Note, Reason, ReplySlot, Session, TimerKey,
+    Cx, Deadline, Frame, Framing, Goodbye, Limits, Note, Reason, ReplySlot, Returned, Session,
+    TimerKey,
 };
 
 /// Echoes lines; `slow` is answered when a note comes, `later` after a second, `quit` closes.
@@ -257,7 +258,7 @@ impl Sheltering {
         let then = move |_: &mut Sheltering, cx: &mut Cx<'_>, text: String| {
             cx.fulfil_bytes(slot, text.into());
         };
-        if let Err((work, then)) = cx.try_offload(work, then) {
+        if let Err(Returned((work, then))) = cx.offload(work, then) {
             // The reply is given at once, by what was to give it later; the work waits.
             then(self, cx, "not yet\r\n".into());
             (self.slot, self.kept) = (Some(cx.reserve()), Some(work));

@@ -2,19 +2,20 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where something is not as expected")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use medusa_core::config::Listen;
+use medusa_core::metrics::Metrics;
 use medusa_core::producer::{bytes, generated};
 use medusa_core::server::Running;
 use medusa_core::testing::Client;
 use medusa_core::{
     Acceptor, Address, ClientSocket, Cx, Datagram, DatagramCx, DatagramService, Frame, Framing,
-    Goodbye, Limits, Listening, Note, Outbox, Peer, ProduceError, Produced, Refusal, Remote,
-    ReplySlot, Server, Service, ServiceParts, Session, SocketId, TimerKey,
+    Goodbye, Limits, Listening, Note, Outbox, Peer, ProduceError, Produced, Reason, Refusal,
+    Remote, ReplySlot, Server, Service, ServiceParts, Session, SocketId, Target, TimerKey,
 };
 
 type Make = fn() -> Box<dyn Session>;
@@ -224,7 +225,15 @@ fn a_connection_that_is_being_made_can_be_given_up() {
                 b"abort" => cx.notify(self.0.unwrap(), true),
                 b"close" => cx.notify(self.0.unwrap(), ()),
                 target => {
-                    let target = std::str::from_utf8(target).unwrap().parse().unwrap();
+                    let (target, limits) = target.split_at(target.len() - 2);
+                    let target = std::str::from_utf8(target).unwrap();
+                    let target = Target::new(target.parse().unwrap());
+                    let mut brief = Limits::default();
+                    brief.handshake = Some(Duration::from_millis(20));
+                    let target = match limits {
+                        b" 0" => target,
+                        _ => target.with_limits(brief),
+                    };
                     self.0 = Some(cx.connect(target, Box::new(Out(cx.remote()))));
                 }
             }
@@ -240,10 +249,13 @@ fn a_connection_that_is_being_made_can_be_given_up() {
     let target = silent.local_addr().unwrap().as_socket().unwrap();
     let _filler = TcpStream::connect(target).unwrap();
     let mut fixture = Fixture::new(|| Box::new(Control(None)));
-    fixture.say(&format!("{target}\r\nabort\r\n"));
+    fixture.say(&format!("{target} 0\r\nabort\r\n"));
     assert_eq!(fixture.hear(8), "Aborted\n");
-    fixture.say(&format!("{target}\r\nclose\r\n"));
+    fixture.say(&format!("{target} 0\r\nclose\r\n"));
     assert_eq!(fixture.hear(7), "Closed\n");
+    // Or it gives up by itself, when limits of its own say so.
+    fixture.say(&format!("{target} 1\r\n"));
+    assert_eq!(fixture.hear(28), "Unreachable(Kind(TimedOut))\n");
 }
 
 /// Each step of a connection whose work waited for room in the pool wrapped that work once more, until
@@ -433,4 +445,59 @@ fn a_socket_that_is_opened_when_another_is_closed_sends() {
     assert_ne!(first, second);
     running.handle().stop();
     running.join().unwrap();
+}
+
+/// Connections that sessions made were counted nowhere, and held to no limit.
+#[test]
+fn connections_that_sessions_make_count() {
+    struct Caller;
+    struct Called(Remote);
+    impl Session for Called {
+        fn opened(&mut self, _: &mut Cx<'_>) {
+            self.0.notify("stands".to_owned()).unwrap();
+        }
+        fn received(&mut self, _: &mut Cx<'_>, _: Frame<'_>) {}
+        fn closed(&mut self, goodbye: &Goodbye) {
+            let text = match &goodbye.reason {
+                Reason::Unreachable(error) => format!("{:?}", error.kind()),
+                other => format!("{other:?}"),
+            };
+            self.0.notify(text).unwrap();
+        }
+    }
+    impl Session for Caller {
+        fn opened(&mut self, cx: &mut Cx<'_>) {
+            cx.expect(Framing::line(99));
+        }
+        fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+            let target: SocketAddr = std::str::from_utf8(frame.bytes).unwrap().parse().unwrap();
+            cx.connect(target, Box::new(Called(cx.remote())));
+        }
+        fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
+            cx.write(note.downcast::<String>().unwrap().as_bytes());
+            cx.write(b"\n");
+        }
+    }
+    let mut limits = Limits::default();
+    limits.connections_per_peer = Some(1);
+    let parts = ServiceParts::new("lab.callers").listen("127.0.0.1:0".parse().unwrap());
+    let callers =
+        parts.with_limits(limits).serve(|| |_: &Peer| Box::new(Caller) as Box<dyn Session>);
+    let metrics = Metrics::default();
+    let server = Server::builder().metrics(&metrics).mount(callers).bind().unwrap();
+    let Listen::Inet(address) = server.bound()[0].address else { panic!("not TCP") };
+    let running = Some(server.start().unwrap());
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut fixture = Fixture { running, stream };
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let line = format!("{}\r\n", target.local_addr().unwrap());
+    assert_eq!(fixture.say(&line).hear(7), "stands\n");
+    assert_eq!(fixture.say(&line).hear(14), "QuotaExceeded\n");
+    let counted = metrics.service("lab.callers");
+    assert_eq!((counted.own_open(), counted.own_opened.value(), counted.open()), (1, 1, 1));
+    drop(target.accept().unwrap());
+    assert_eq!(fixture.hear(7), "Closed\n");
+    // Its place is free again.
+    assert_eq!(fixture.say(&line).hear(7), "stands\n");
 }

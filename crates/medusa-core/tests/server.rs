@@ -74,7 +74,8 @@ impl Session for LabSession {
                 self.slot = Some(cx.reserve());
                 let control = cx.address();
                 let session = DataSession { control, text: Vec::new() };
-                cx.connect(address.parse().expect("an address"), Box::new(session));
+                let address: SocketAddr = address.parse().expect("an address");
+                cx.connect(address, Box::new(session));
             }
             ("size", size) => cx.send_bytes(vec![b'x'; size.parse().expect("a size")].into()),
             ("work", _) => {

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use medusa_core::{Cx, Frame, Framing, Note, Session, TimerKey};
+use medusa_core::{Cx, Frame, Framing, Note, Returned, Session, TimerKey};
 use medusa_resolver::Forwarded;
 
 use crate::answer::{Answerer, Asker, Outcome, Transport, refuse};
@@ -114,7 +114,7 @@ impl DnsSession {
                 let then = move |_: &mut DnsSession, cx: &mut Cx<'_>, answer: Vec<u8>| {
                     framed(&answer, |bytes| cx.fulfil_bytes(slot, bytes.to_vec().into()));
                 };
-                if let Err((_, then)) = cx.try_offload(work, then) {
+                if let Err(Returned((_, then))) = cx.offload(work, then) {
                     let mut answer = Vec::new();
                     refuse(message, Rcode::SERVFAIL, &mut answer);
                     then(self, cx, answer);

@@ -470,7 +470,7 @@ impl Later {
         let Some(remote) = self.remote.take() else { return Ok(()) };
         match remote.notify(Answered { id: self.id, response: Some(Box::new(response)) }) {
             Ok(()) => Ok(()),
-            Err(Busy) => Err(Later { id: self.id, remote: Some(remote) }),
+            Err(_) => Err(Later { id: self.id, remote: Some(remote) }),
         }
     }
 }
@@ -503,6 +503,6 @@ impl Resumer {
     ///
     /// [`Busy`] when too many messages wait for the shard.
     pub fn resume(&self) -> Result<(), Busy> {
-        self.remote.notify(Resumed { id: self.id })
+        Ok(self.remote.notify(Resumed { id: self.id })?)
     }
 }

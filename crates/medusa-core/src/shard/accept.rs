@@ -25,6 +25,7 @@ use crate::network::Network;
 use crate::server::roster::Number;
 use crate::service::{Acceptor, Endpoint, Peer};
 use crate::session::{Goodbye, Reason, Session};
+use crate::target::{Securing, Target};
 use crate::tls::{Secure, ServerTls, TlsError};
 use crate::transport::Transport;
 
@@ -286,32 +287,53 @@ impl Shard {
         &mut self,
         id: Address,
         from: Address,
-        target: SocketAddr,
+        target: Target,
         session: Box<dyn Session>,
-        secure: Option<Option<Secure>>,
     ) {
-        let Surroundings { limits, tls: own, .. } = self.surroundings_of(from).unwrap_or_default();
-        let secure = match secure {
-            Some(None) => match own {
-                Some(own) => Ok(Some(Secure::Server(own))),
-                None => Err(Reason::Insecure(TlsError::Settings("no certificate".into()))),
-            },
-            told => Ok(told.flatten()),
+        let Surroundings { limits, tls, census } = self.surroundings_of(from).unwrap_or_default();
+        let Target { address, secure, limits: own } = target;
+        let limits = match own {
+            // Which count holds is what it is counted by.
+            Some(own) => Arc::new(Limits {
+                connections: limits.connections,
+                connections_per_peer: limits.connections_per_peer,
+                ..(*own).clone()
+            }),
+            None => limits,
         };
+        let secure = match secure {
+            Securing::Plain => Ok(None),
+            Securing::As(secure) => Ok(Some(secure)),
+            Securing::AsServer => tls
+                .map(|tls| Some(Secure::Server(tls)))
+                .ok_or_else(|| Reason::Insecure(TlsError::Settings("no certificate".into()))),
+        };
+        let (peer, now) = (Endpoint::Inet(address), self.env.now);
         let connected = secure.and_then(|secure| {
-            let (transport, local) =
-                self.begin_to_connect(id, target).map_err(Reason::Unreachable)?;
-            Ok((transport, local, secure))
+            if let Some(census) = &census {
+                let entered = census.entered(By::Private, peer.ip(), &limits, now);
+                entered.map_err(|refusal| Reason::Unreachable(too_many(refusal)))?;
+            }
+            match self.begin_to_connect(id, address) {
+                Ok((transport, local)) => Ok((transport, local, secure)),
+                Err(error) => {
+                    if let Some(census) = &census {
+                        census.left(By::Private, peer.ip(), &limits, (0, 0));
+                    }
+                    Err(Reason::Unreachable(error))
+                }
+            }
         });
         match connected {
             Ok((transport, local, secure)) => {
-                let peer = Peer::new(Endpoint::Inet(target), Endpoint::Inet(local));
+                let peer = Peer::new(peer, Endpoint::Inet(local));
                 let until = limits.handshake.map(|limit| self.env.millis_after(limit));
                 let now = self.env.millis();
                 let channel = Channel::new(session, peer, id.token, limits, now);
-                let connection = Connection::new(transport, channel, secure);
+                let connection = Connection::new(transport, channel, secure).connecting(until);
+                let connection = connection.counted(census.map(|census| (By::Private, census)));
                 self.table.insert_connection(id.token);
-                self.settle(id.token, Box::new(connection.connecting(until)), Step::Idle);
+                self.settle(id.token, Box::new(connection), Step::Idle);
             }
             Err(reason) => {
                 self.env.release(id.token);
@@ -486,6 +508,11 @@ impl Shard {
         self.settle(token, connection, step);
         self.carry_out();
     }
+}
+
+/// Why a connection of a session's own wasn't made.
+fn too_many(refusal: Refusal) -> io::Error {
+    io::Error::new(io::ErrorKind::QuotaExceeded, format!("a limit of the service: {refusal:?}"))
 }
 
 /// Tells a session that there is no connection for it.

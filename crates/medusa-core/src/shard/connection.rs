@@ -10,6 +10,7 @@ use mio::event::Event;
 use crate::channel::{Channel, Lapse};
 use crate::env::Env;
 use crate::limits::{By, Census};
+use crate::offload::Returned;
 use crate::service::Endpoint;
 use crate::session::{Deadline, Goodbye, Reason};
 use crate::timer::Millis;
@@ -317,7 +318,7 @@ impl<T: Carrier> Connection<T> {
                 job();
             })
         });
-        if let Err(job) = submitted {
+        if let Err(Returned(job)) = submitted {
             self.channel.put_back(job);
         }
     }

@@ -367,8 +367,8 @@ impl Shard {
             for command in std::mem::take(&mut self.env.commands) {
                 match command {
                     Command::Notify { to, note } => self.notify(to, note),
-                    Command::Connect { id, from, target, session, secure } => {
-                        self.connect(id, from, target, session, secure);
+                    Command::Connect { id, from, target, session } => {
+                        self.connect(id, from, target, session);
                     }
                     Command::Listen { id, owner, bind, acceptor, secured } => {
                         let bound = self.listen_private(id, owner, &bind, acceptor, secured);
@@ -392,7 +392,7 @@ impl Shard {
             // Not handed on here: what it leads to may be the next note.
             self.notes.push_back((to.token, note));
         } else if let Some(mailbox) = self.mailboxes.get(usize::from(to.shard))
-            && mailbox.post_note(to.token, note).is_err()
+            && mailbox.post_note(to.token, note, |note| note).is_err()
         {
             tracing::warn!(%to, "a shard's mailbox is full; a note is lost");
         }

@@ -31,6 +31,7 @@ use crate::offload::Pool;
 use crate::service::{Endpoint, Peer};
 use crate::session::{Command, Reason, Session};
 use crate::shard::connection::{Connection, Step};
+use crate::target::Securing;
 use crate::tls::Facts;
 use crate::transport::{Carrier, SCRATCH};
 
@@ -71,10 +72,10 @@ impl Asked {
     fn of(command: Command) -> Option<Self> {
         Some(match command {
             Command::Notify { to, note } => Asked::Notify(to, note),
-            Command::Connect { id, target, session, secure: Some(None), .. } => {
-                Asked::ConnectAsTlsServer(id, target, session)
-            }
-            Command::Connect { id, target, session, .. } => Asked::Connect(id, target, session),
+            Command::Connect { id, target, session, .. } => match target.secure {
+                Securing::AsServer => Asked::ConnectAsTlsServer(id, target.address, session),
+                _ => Asked::Connect(id, target.address, session),
+            },
             Command::Listen { id, bind, acceptor, secured, .. } => {
                 Asked::Listen(id, bind, acceptor, secured)
             }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
-use medusa_core::{Cx, ReplySlot};
+use medusa_core::{Cx, ReplySlot, Returned};
 use medusa_files::{Above, VirtualPath};
 use medusa_text::code;
 
@@ -352,7 +352,7 @@ impl FtpSession {
 
     /// A full pool is asked again: nothing of what has come shall be lost to it.
     fn submit_cut(&mut self, cx: &mut Cx<'_>, work: CutWork, done: CutDone) {
-        if let Err(refused) = cx.try_offload(work, done)
+        if let Err(Returned(refused)) = cx.offload(work, done)
             && let Some(transfer) = &mut self.transfer
         {
             transfer.cut = Some(refused);

@@ -17,6 +17,15 @@ const COLUMNS: &[Column] = &[
         s.refused
     }),
     (
+        "medusa_own_connections_open",
+        "gauge",
+        "Connections of sessions' own, as FTP's for data, that stand now.",
+        |s| s.own_open,
+    ),
+    ("medusa_own_connections_opened_total", "counter", "Connections of sessions' own.", |s| {
+        s.own_opened
+    }),
+    (
         "medusa_received_bytes_total",
         "counter",
         "Octets received on connections that have ended.",

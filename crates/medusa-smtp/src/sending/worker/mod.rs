@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use medusa_core::{Address, Datagram, DatagramCx, DatagramService, Note, TimerKey};
+use medusa_core::{Address, Datagram, DatagramCx, DatagramService, Note, Returned, TimerKey};
 use medusa_resolver::Answer;
 
 use super::schedule::Place;
@@ -116,7 +116,7 @@ impl Worker {
         work: impl FnOnce() -> Option<T> + Send + 'static,
         then: impl FnOnce(&mut Worker, &mut DatagramCx<'_>, Option<T>) + Send + 'static,
     ) {
-        if let Err((work, then)) = cx.try_offload(work, then) {
+        if let Err(Returned((work, then))) = cx.offload(work, then) {
             self.deferred.push_back(Box::new(move |worker, cx| worker.submit(cx, work, then)));
             cx.arm(POOL.0, POOL.1);
         }
