@@ -32,5 +32,5 @@ pub use listing::{Entry, Listing};
 pub use lookup::{Lookup, Symlinks};
 pub use metadata::{Kind, Metadata, Timestamp};
 pub use path::{Above, VirtualPath};
-pub use root::{Replace, Root, RootOptions, Space};
+pub use root::{Replace, Root, RootOptions, Space, descriptor_limit};
 pub use staged::{Committed, StagedFile, Staging};

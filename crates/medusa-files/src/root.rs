@@ -56,6 +56,11 @@ pub struct Space {
     pub total: u64,
 }
 
+/// How many descriptors this process may have; `None` where there is no limit.
+pub fn descriptor_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
 impl Root {
     /// Opens a directory as a root, with the defaults of [`RootOptions`].
     pub fn new(directory: impl AsRef<Path>) -> Result<Self, Error> {

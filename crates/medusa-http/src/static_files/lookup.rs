@@ -8,6 +8,7 @@ use bytes::Bytes;
 use medusa_files::{Error, File, Metadata, Root, StagedFile};
 
 use super::cache::{Weigh, Weight};
+use super::descriptors::Share;
 use super::encoding::Coding;
 use super::listing::{Line, MAX_ENTRIES, page};
 use super::media_type::{self, MediaType};
@@ -35,6 +36,8 @@ pub(crate) struct Entry {
     pub(crate) gzip: Sibling,
     /// What is said of it when it is compressed for one response.
     pub(crate) deflated: Option<Box<Fields>>,
+    /// What is counted of its open files, once it is kept.
+    pub(crate) share: Share,
 }
 
 /// A file compressed in advance.
@@ -224,6 +227,7 @@ impl Finder {
             brotli,
             gzip,
             deflated,
+            share: Share::default(),
         };
         if with_siblings {
             self.find_siblings(&mut entry, wait)?;

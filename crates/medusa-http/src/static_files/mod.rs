@@ -14,6 +14,7 @@
 mod answer;
 mod cache;
 mod conditional;
+mod descriptors;
 mod encoding;
 mod listing;
 mod lookup;
@@ -186,6 +187,7 @@ impl Shard {
                     return Some(self.respond(entry, ask, exchange));
                 }
                 if self.refresh(entry, is_old, ask, exchange.now()) {
+                    self.claim(entry);
                     let response = self.respond(entry, ask, exchange);
                     cache.reweigh(path, |kept| self.let_go(kept));
                     return Some(response);
@@ -261,7 +263,10 @@ impl Shard {
         )
     }
 
-    fn keep(&self, path: &[u8], kept: Kept) {
+    fn keep(&self, path: &[u8], mut kept: Kept) {
+        if let Kept::File(entry) = &mut kept {
+            self.claim(entry);
+        }
         self.cache.borrow_mut().insert(path, kept, |kept| self.let_go(kept));
     }
 
@@ -291,16 +296,30 @@ impl Shard {
         }
     }
 
-    /// Keeps count of a descriptor that is given up and still in use.
+    /// Has the entry's open files counted for the whole process. If that keeps as many as it may, they are opened
+    /// when their turn comes.
+    fn claim(&self, entry: &mut Entry) {
+        let open = entry.weight().descriptors;
+        if !entry.share.hold(open) {
+            self.loosen(entry);
+            entry.share.hold(0);
+        }
+    }
+
     fn let_go(&self, kept: Kept) {
-        let Kept::File(mut entry) = kept else {
-            return;
-        };
+        if let Kept::File(mut entry) = kept {
+            self.loosen(&mut entry);
+        }
+    }
+
+    /// Gives up an entry's descriptors, and keeps count of those that are still in use.
+    fn loosen(&self, entry: &mut Entry) {
         for representation in entry.representations() {
-            if let Content::Open(file) = &representation.content
-                && Arc::strong_count(file) > 1
-            {
-                self.loose.borrow_mut().push(Arc::downgrade(file));
+            if let Content::Open(file) = &representation.content {
+                if Arc::strong_count(file) > 1 {
+                    self.loose.borrow_mut().push(Arc::downgrade(file));
+                }
+                representation.content = Content::Closed;
             }
         }
     }

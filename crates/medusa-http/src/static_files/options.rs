@@ -45,7 +45,7 @@ pub struct CacheLimits {
     pub entries: usize,
     /// How many bytes of content. 16 MiB.
     pub bytes: usize,
-    /// How many descriptors. 256, a quarter of what a process may have by default.
+    /// How many descriptors: 256. All caches of a process together keep at most a quarter of what it may open.
     pub descriptors: usize,
     /// Files up to this length are kept as bytes, longer ones as a descriptor. 64 KiB.
     pub small: u64,
