@@ -494,8 +494,13 @@ impl SmtpSession {
     fn refuse_message(&mut self, cx: &mut Cx<'_>, failure: Failure) {
         match failure {
             Failure::Reply(reply) => {
-                self.message_ended(cx, reply.parts().0);
-                self.refuse(cx, reply);
+                let code = reply.parts().0;
+                self.message_ended(cx, code);
+                match code / 100 {
+                    // It is our trouble, and no error of the client's.
+                    4 => self.say(cx, reply),
+                    _ => self.refuse(cx, reply),
+                }
             }
             Failure::Policy(verdict) => {
                 let code = if matches!(verdict, Verdict::Refuse(_)) { 550 } else { 451 };

@@ -2,20 +2,26 @@
 //! killed at moments drawn by lot and at each system call of a delivery, has those fail, runs out of disk, and
 //! loses what its file system held in memory.
 //!
+//! `injection` makes system calls fail; `queue` has those fail that take mail into the queue and work it there.
+//!
 //! `MEDUSA_CRASH_ROUNDS` sets how often it is killed and its power cut (hundreds, for an evening);
 //! `MEDUSA_CRASH_SEED` repeats a run as far as the system's scheduler does. What needs a file system of its own
 //! needs root and loop devices, and is skipped without them unless `MEDUSA_REQUIRE_POWER_CUT` is set.
 
+mod injection;
+mod queue;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use injection::Injection;
 use medusa_tests::{Conversation, PATIENCE, Server, Signal, Site, messages, require, until};
 
 const MEDUSA: &str = env!("CARGO_BIN_EXE_medusa-under-test");
@@ -266,55 +272,8 @@ fn what_was_answered_by_250_survives_kills_at_any_moment() {
 
 // ---- each system call of a delivery ----------------------------------------------------------
 
-/// strace at work on one thread of a server: what it makes of a system call.
-struct Injection {
-    strace: Child,
-    report: PathBuf,
-}
-
-impl Injection {
-    /// Attaches to the thread that delivers.
-    fn attach(site: &Site, server: &Server, call: &str, what: &str) -> Self {
-        let pid = server.process("stat").split(' ').next().expect("a number").to_owned();
-        let mut thread = None;
-        // It names itself, once it runs.
-        until("a thread delivers", || {
-            let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
-            let mut tasks = tasks.flatten().map(|task| task.path());
-            thread = tasks.find(|task| {
-                fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "mail-commit\n")
-            });
-            thread.is_some()
-        });
-        let thread = thread.as_deref().and_then(Path::file_name).expect("its number");
-        let thread = thread.to_string_lossy().into_owned();
-        let report = site.path("strace.txt");
-        let mut strace = Command::new("strace")
-            .args(["-p", &thread, "-e", &format!("trace={call}")])
-            .args(["-e", &format!("inject={call}:{what}"), "-o"])
-            .arg(&report)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("strace runs");
-        let mut said = BufReader::new(strace.stderr.take().expect("a pipe"));
-        let mut line = String::new();
-        said.read_line(&mut line).expect("text");
-        assert!(line.contains("attached"), "strace said: {line}");
-        // Kept open: it says more when it ends.
-        thread::spawn(move || io::copy(&mut said, &mut io::sink()));
-        Self { strace, report }
-    }
-
-    /// Lets go, and says whether anything was changed.
-    fn detach(mut self) -> bool {
-        let pid = rustix::process::Pid::from_child(&self.strace);
-        // It may have ended with the server.
-        let _ = rustix::process::kill_process(pid, Signal::TERM);
-        self.strace.wait().expect("strace ends");
-        let report = fs::read_to_string(&self.report).expect("a report");
-        report.contains("(INJECTED)") || report.contains("killed by")
-    }
-}
+/// The thread that delivers.
+const DELIVERS: &[(&str, usize)] = &[("mail-commit", 1)];
 
 /// The system calls of a delivery to two accounts, and how many of each are tried at most. Of the writes the
 /// second wakes an event loop, which no disk has to do with.
@@ -343,8 +302,13 @@ fn a_system_call_that_fails_loses_and_halves_nothing() {
         for errno in ["EIO", "ENOSPC"] {
             for at in 1..=most {
                 id = next(id);
-                let injection =
-                    Injection::attach(&site, &server, call, &format!("error={errno}:when={at}"));
+                let injection = Injection::attach(
+                    &site,
+                    &server,
+                    DELIVERS,
+                    call,
+                    &format!("error={errno}:when={at}"),
+                );
                 let code = deliver(&mut conversation, id).expect("a reply");
                 let was_reached = injection.detach();
                 match (code, errno) {
@@ -384,8 +348,13 @@ fn a_kill_at_any_system_call_loses_and_halves_nothing() {
             let server = site.serve(MEDUSA);
             verify_swept(&mail);
             let mut conversation = greet(server.address("smtp.mx")).expect("a greeting");
-            let injection =
-                Injection::attach(&site, &server, call, &format!("signal=KILL:when={at}"));
+            let injection = Injection::attach(
+                &site,
+                &server,
+                DELIVERS,
+                call,
+                &format!("signal=KILL:when={at}"),
+            );
             let answer = deliver(&mut conversation, id);
             let (was_reached, answer_came) = (injection.detach(), answer.is_ok());
             match answer {
