@@ -62,7 +62,7 @@ impl<S: Session> Waiting<S> {
     /// answer; otherwise it is [`Denial::Busy`].
     pub fn go_on(self, cx: &mut Cx<'_>) -> Option<Answer> {
         let Self { login, then } = self;
-        match cx.offload(move || login.run(), then) {
+        match cx.compute(move || login.run(), then) {
             Ok(()) => None,
             Err(_) => Some(Answer::Verdict(Err(Denial::Busy))),
         }

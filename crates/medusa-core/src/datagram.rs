@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::env::Env;
 use crate::mailbox::{Address, Message, Note, Remote};
 use crate::metrics::DatagramCounts;
-use crate::offload::{Busy, Returned};
+use crate::offload::{Busy, Lane, Returned};
 use crate::session::{Command, Session};
 use crate::target::Target;
 use crate::timer::{Deadlines, TimerKey};
@@ -488,7 +488,7 @@ impl DatagramCx<'_> {
         F: FnOnce(&mut S, &mut DatagramCx<'_>, T) + Send + 'static,
     {
         let (token, mailbox) = (self.state.token, &self.env.mailbox);
-        self.env.pool.submit_made((work, then), |(work, then)| {
+        self.env.pool.submit_made(Lane::Waiting, (work, then), |(work, then)| {
             let mailbox = Arc::clone(mailbox);
             Box::new(move || match catch_unwind(AssertUnwindSafe(work)) {
                 Ok(value) => {

@@ -19,7 +19,7 @@ use crate::env::Env;
 use crate::framing::{Frame, Framing};
 use crate::limits::Limits;
 use crate::mailbox::{Address, Message, Note, Remote};
-use crate::offload::Returned;
+use crate::offload::{Lane, Returned};
 use crate::producer::{ProduceError, Producer};
 use crate::reply::ReplySlot;
 use crate::service::{Acceptor, Peer};
@@ -484,8 +484,34 @@ impl Cx<'_> {
         W: FnOnce() -> T + Send + 'static,
         F: FnOnce(&mut S, &mut Cx<'_>, T) + Send + 'static,
     {
+        self.submit(Lane::Waiting, work, then)
+    }
+
+    /// As [`offload`](Self::offload), for work that keeps a processor busy for milliseconds, such as a password
+    /// hash: half of the pool's threads do it at most, and the rest is there for work that waits.
+    ///
+    /// # Errors
+    ///
+    /// Both closures, when too much of this kind waits already.
+    pub fn compute<S, T, W, F>(&mut self, work: W, then: F) -> Result<(), Returned<(W, F)>>
+    where
+        S: Session,
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+        F: FnOnce(&mut S, &mut Cx<'_>, T) + Send + 'static,
+    {
+        self.submit(Lane::Computing, work, then)
+    }
+
+    fn submit<S, T, W, F>(&mut self, lane: Lane, work: W, then: F) -> Result<(), Returned<(W, F)>>
+    where
+        S: Session,
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+        F: FnOnce(&mut S, &mut Cx<'_>, T) + Send + 'static,
+    {
         let (token, mailbox) = (self.state.token, &self.env.mailbox);
-        self.env.pool.submit_made((work, then), |(work, then)| {
+        self.env.pool.submit_made(lane, (work, then), |(work, then)| {
             let mailbox = Arc::clone(mailbox);
             Box::new(move || {
                 let message = match catch_unwind(AssertUnwindSafe(work)) {

@@ -206,6 +206,23 @@ pub(crate) enum Continuation {
     Reading(Then<Reading>),
 }
 
+/// What offloaded work does with its thread.
+enum Work {
+    Waits,
+    Computes,
+}
+
+impl Continuation {
+    fn answer<T: 'static>(
+        then: impl FnOnce(T, &mut Exchange<'_, '_>) -> Answer + 'static,
+    ) -> Continuation {
+        Continuation::Answer(Box::new(move |value, exchange| match value.downcast() {
+            Ok(value) => then(*value, exchange),
+            Err(_) => Response::error(StatusCode::INTERNAL_SERVER_ERROR).into(),
+        }))
+    }
+}
+
 type Then<A> = Box<dyn FnOnce(Box<dyn Any>, &mut Exchange<'_, '_>) -> A>;
 
 /// What a session keeps for answers that come late: a pointer to nothing, mostly.
@@ -372,17 +389,19 @@ impl<'a, 'c> Exchange<'a, 'c> {
         work: impl FnOnce() -> T + Send + 'static,
         then: impl FnOnce(T, &mut Exchange<'_, '_>) -> Answer + 'static,
     ) -> Answer {
-        let then =
-            Box::new(move |value: Box<dyn Any>, exchange: &mut Exchange<'_, '_>| {
-                match value.downcast() {
-                    Ok(value) => then(*value, exchange),
-                    Err(_) => Response::error(StatusCode::INTERNAL_SERVER_ERROR).into(),
-                }
-            });
-        match self.submit(work, Continuation::Answer(then)) {
-            Ok(ticket) => Answer::Later(ticket),
-            Err(Busy) => Response::fault(Fault::Busy).into(),
-        }
+        let submitted = self.submit(Work::Waits, work, Continuation::answer(then));
+        submitted.map_or_else(|Busy| Response::fault(Fault::Busy).into(), Answer::Later)
+    }
+
+    /// As [`offload`](Self::offload), for work that keeps a processor busy for milliseconds, such as a password
+    /// hash: see [`Cx::compute`].
+    pub fn compute<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(T, &mut Exchange<'_, '_>) -> Answer + 'static,
+    ) -> Answer {
+        let submitted = self.submit(Work::Computes, work, Continuation::answer(then));
+        submitted.map_or_else(|Busy| Response::fault(Fault::Busy).into(), Answer::Later)
     }
 
     /// Answers with what `then` makes, after a time.
@@ -421,7 +440,7 @@ impl<'a, 'c> Exchange<'a, 'c> {
                     }
                 }
             });
-        match self.submit(work, Continuation::Reading(then)) {
+        match self.submit(Work::Waits, work, Continuation::Reading(then)) {
             Ok(ticket) => Reading::Paused(ticket),
             Err(Busy) => Reading::Enough(Response::fault(Fault::Busy).into()),
         }
@@ -429,14 +448,19 @@ impl<'a, 'c> Exchange<'a, 'c> {
 
     fn submit<T: Send + 'static>(
         &mut self,
+        kind: Work,
         work: impl FnOnce() -> T + Send + 'static,
         then: Continuation,
     ) -> Result<Ticket, Busy> {
         let ticket = self.continuations.ticket();
         let id = ticket.id;
-        self.cx.offload(work, move |session: &mut HttpSession, cx, value: T| {
+        let resumed = move |session: &mut HttpSession, cx: &mut Cx<'_>, value: T| {
             session.resumed(cx, id, Box::new(value));
-        })?;
+        };
+        match kind {
+            Work::Waits => self.cx.offload(work, resumed)?,
+            Work::Computes => self.cx.compute(work, resumed)?,
+        }
         self.continuations.wait(id, then);
         Ok(ticket)
     }

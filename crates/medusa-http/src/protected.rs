@@ -108,7 +108,7 @@ impl<H: Handler + 'static> Protected<H> {
     }
 
     fn look_up(self, login: PendingLogin, kept: Kept, exchange: &mut Exchange<'_, '_>) -> Answer {
-        exchange.offload(
+        exchange.compute(
             move || login.run().verdict(),
             move |verdict, exchange| {
                 kept.lend(|request| self.decided(verdict, request, exchange))

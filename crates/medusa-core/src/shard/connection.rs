@@ -10,7 +10,7 @@ use mio::event::Event;
 use crate::channel::{Channel, Lapse};
 use crate::env::Env;
 use crate::limits::{By, Census};
-use crate::offload::Returned;
+use crate::offload::{Lane, Returned};
 use crate::service::Endpoint;
 use crate::session::{Deadline, Goodbye, Reason};
 use crate::timer::Millis;
@@ -305,7 +305,7 @@ impl<T: Carrier> Connection<T> {
     fn submit_deferred(&mut self, env: &mut Env) {
         let Some(job) = self.channel.take_deferred() else { return };
         let (token, mailbox) = (self.channel.token(), Arc::clone(&env.mailbox));
-        let submitted = env.pool.submit_made(job, |job| {
+        let submitted = env.pool.submit_made(Lane::Waiting, job, |job| {
             Box::new(move || {
                 // The wake must come even if the job panics: its producer then fails.
                 struct Wake(u64, Arc<crate::mailbox::Mailbox>);

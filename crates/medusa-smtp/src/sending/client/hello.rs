@@ -130,7 +130,7 @@ impl ClientSession {
                 let derived = |session: &mut ClientSession, cx: &mut Cx<'_>, keys: Derived| {
                     session.derived(cx, &keys);
                 };
-                if cx.offload(derive, derived).is_err() {
+                if cx.compute(derive, derived).is_err() {
                     self.login_failed(cx, "there is too much to do here");
                 }
             }
