@@ -131,7 +131,12 @@ impl Next {
                 "RCPT" if line.contains("<no") => "550 5.1.1 no\r\n",
                 "RCPT"
                     if line.contains("<later")
-                        && self.0.lock().unwrap().put_off.insert(line.clone()) =>
+                        && self
+                            .0
+                            .lock()
+                            .expect("nobody has panicked")
+                            .put_off
+                            .insert(line.clone()) =>
                 {
                     "451 4.3.0 later\r\n"
                 }
@@ -161,7 +166,7 @@ impl Next {
 
     fn take(&self, message: String) {
         let whole = std::panic::catch_unwind(|| number_of(&message)).ok();
-        let mut taken = self.0.lock().unwrap();
+        let mut taken = self.0.lock().expect("nobody has panicked");
         match whole {
             Some(id) => taken.whole.push(id),
             None => taken.broken.push(message),
@@ -200,7 +205,7 @@ fn whatever_fails_while_mail_is_sent_it_arrives_once_or_is_returned() {
     until("the queue is empty", || count("waiting") == 0);
     assert_eq!(count("held"), 0);
     {
-        let taken = next.0.lock().unwrap();
+        let taken = next.0.lock().expect("nobody has panicked");
         assert!(taken.broken.is_empty(), "half a message was sent: {:?}", taken.broken);
         let arrived: BTreeSet<usize> = taken.whole.iter().copied().collect();
         let lost: Vec<_> = sent.difference(&arrived).collect();
