@@ -1,6 +1,7 @@
 //! The fixture of the tests: a store in memory, accounts in memory, and `check(script, expected)`.
 
 mod access;
+mod fuzz;
 mod logins;
 mod plugin;
 mod sessions;
@@ -11,7 +12,7 @@ mod utf8;
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use medusa_accounts::{
@@ -173,7 +174,10 @@ struct Setup {
 
 impl Setup {
     fn new(store: &Store) -> Setup {
-        let keys = ScramKeys::create(&Password::new("secret"), 4096).unwrap();
+        // Once: they cost more than a session.
+        static KEYS: LazyLock<ScramKeys> =
+            LazyLock::new(|| ScramKeys::create(&Password::new("secret"), 4096).unwrap());
+        let keys = KEYS.clone();
         Setup {
             store: store.clone(),
             logins: Logins::new(Arc::new(People { keys }), ThrottleLimits::default()),

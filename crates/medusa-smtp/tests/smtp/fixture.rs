@@ -95,10 +95,10 @@ impl Incoming for Arriving {
         Ok(())
     }
 
-    fn commit(mut self: Box<Self>, then: Then) {
+    fn commit(self: Box<Self>, then: Then) {
         let stored = self.store.step();
         if stored.is_ok() {
-            let text = String::from_utf8(std::mem::take(&mut self.text)).unwrap();
+            let text = String::from_utf8_lossy(&self.text).into_owned();
             let kept = (self.accounts.clone(), text);
             self.store.0.lock().unwrap().kept.push(kept);
         }

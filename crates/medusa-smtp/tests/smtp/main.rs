@@ -5,6 +5,7 @@
 mod bounds;
 mod conversation;
 mod fixture;
+mod fuzz;
 mod logins;
 mod messages;
 mod policies;
