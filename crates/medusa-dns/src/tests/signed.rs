@@ -20,10 +20,14 @@ fn key(secret: &str) -> Arc<Key> {
 
 /// A server that knows the key `one`, whose secret is `right`.
 fn service() -> DnsService {
+    service_of("dns.test".into())
+}
+
+fn service_of(parts: ServiceParts) -> DnsService {
     let keys = Keys::new([Arc::into_inner(key("right")).unwrap()]);
-    let service = super::service();
-    let desk = Desk::new(Zones::new([zone(ZONE)]), keys, Vec::new(), || NOW);
-    service.with_desk(desk)
+    let zones = Zones::new([zone(ZONE)]);
+    let desk = Desk::new(zones.clone(), keys, Vec::new(), || NOW);
+    DnsService::new(parts, zones).with_desk(desk)
 }
 
 fn signed(asked: &str, secret: &str, now: u64) -> (Vec<u8>, Verifier) {
@@ -62,8 +66,8 @@ fn through(service: &DnsService, message: &[u8]) -> (u32, Vec<u8>) {
 #[test]
 fn they_are_counted_and_told_of() {
     let (metrics, lines) = (Arc::<ServiceMetrics>::default(), Arc::<Lines>::default());
-    let service = service().with_metrics(Some(Arc::clone(&metrics)));
-    let service = service.with_access(Some(Arc::clone(&lines) as _));
+    let parts = ServiceParts::new("dns.test").with_access(Some(Arc::clone(&lines) as _));
+    let service = service_of(parts).with_metrics(Some(Arc::clone(&metrics)));
     let value = |name: &str| {
         let counters = metrics.counters();
         counters.iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value)
