@@ -68,6 +68,10 @@ impl Beneath {
         Self { directory, symlinks, has_openat2 }
     }
 
+    pub(crate) fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
     /// The same way of looking up beneath another directory.
     pub(crate) fn beneath(&self, directory: OwnedFd) -> Self {
         Self { directory, symlinks: self.symlinks, has_openat2: self.has_openat2 }

@@ -126,6 +126,8 @@ fn octets_beneath(root: &Root) -> Result<u64, Error> {
     let mut sum = 0u64;
     let mut folders = vec![Vec::new()];
     while let Some(folder) = folders.pop() {
+        // What can't be removed is counted.
+        let _ = root.sweep(&folder);
         let mut listing = match root.list(&folder) {
             Ok(listing) => listing,
             Err(error @ (Error::TooManyOpen | Error::Io(_))) => return Err(error),

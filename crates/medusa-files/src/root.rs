@@ -5,16 +5,16 @@
 //! What stands in a file is changed through a descriptor that was looked up first. So no call here
 //! has a moment between a check and a use in which a swapped link could matter.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::lookup::{Beneath, Wait};
 use crate::quota::Quota;
-use crate::staged::part_name;
+use crate::staged::{is_left_behind, part_name};
 use crate::{
     Error, File, Kind, Listing, Lookup, Metadata, StagedFile, Staging, Symlinks, Timestamp, Writing,
 };
@@ -182,6 +182,24 @@ impl Root {
         self.unlink(&folder, &part_name(name)?)
     }
 
+    /// Removes the temporary files that a crash has left in a folder: those that nobody has touched for an
+    /// hour. Says how many there were.
+    pub fn sweep(&self, folder: impl AsRef<[u8]>) -> Result<usize, Error> {
+        let folder = folder.as_ref();
+        let (directory, mut swept) = (self.open_folder(folder)?, 0);
+        for entry in self.list(folder)? {
+            let name = entry?.name;
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            let stat = rustix::fs::statat(&directory, &name, flags);
+            let is_left = stat.is_ok_and(|stat| is_left_behind(&name, stat.st_ctime));
+            // Another may have swept it.
+            if is_left && self.unlink(&directory, &name).is_ok() {
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
     /// Removes a file, or a symbolic link itself.
     pub fn remove_file(&self, path: impl AsRef<[u8]>) -> Result<(), Error> {
         let (folder, name) = self.split_folder(path.as_ref())?;
@@ -303,6 +321,30 @@ impl Root {
         Space::of(folder)
     }
 
+    /// Refuses a folder in which this process may make or remove nothing, and what is no folder.
+    pub fn check_changeable(&self, folder: impl AsRef<[u8]>) -> Result<(), Error> {
+        let folder = self.open_folder(folder.as_ref())?;
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        match rustix::fs::accessat(&folder, ".", access, AtFlags::EACCESS) {
+            // Before Linux 5.8, or a filter that doesn't know faccessat2: whoever tries will see.
+            Err(Errno::NOSYS) | Ok(()) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Where a path leads when all links have been followed, from the root. What stands there may be another
+    /// thing by the time it is looked up again. [`Error::NotFound`] also where /proc isn't mounted.
+    pub fn resolved(&self, path: impl AsRef<[u8]>) -> Result<Vec<u8>, Error> {
+        let target = self.open_any(path.as_ref(), OFlags::PATH, Wait::Allowed)?;
+        let (root, target) = (name_of(self.beneath.directory())?, name_of(target.as_fd())?);
+        let inside = target.strip_prefix(root.strip_suffix(b"/").unwrap_or(&root));
+        match inside.and_then(|rest| rest.strip_prefix(b"/")) {
+            Some(inside) => Ok(inside.to_vec()),
+            // One of them was moved meanwhile.
+            None => Err(Error::NotFound),
+        }
+    }
+
     fn open_any(&self, path: &[u8], flags: OFlags, wait: Wait) -> Result<OwnedFd, Error> {
         self.beneath.open(path, flags, Mode::empty(), wait)
     }
@@ -326,6 +368,12 @@ impl Space {
             total: space.f_blocks.saturating_mul(space.f_frsize),
         })
     }
+}
+
+/// What the kernel calls an open file or folder.
+fn name_of(descriptor: BorrowedFd<'_>) -> Result<Vec<u8>, Error> {
+    let link = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    Ok(rustix::fs::readlink(link, Vec::new())?.into_bytes())
 }
 
 /// Takes a path apart into the folder and the last component, which names something in it; `None`

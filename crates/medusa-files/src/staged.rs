@@ -2,14 +2,15 @@
 //!
 //! It is written under a temporary name in the folder where it belongs and renamed when it is
 //! complete. Dropping it instead leaves nothing. A crash may leave the temporary file: its name
-//! begins with [`StagedFile::PREFIX`], so that it can be hidden and swept. A broken one may be kept to be
-//! gone on with, as the part of its name.
+//! begins with [`StagedFile::PREFIX`], so that it can be hidden, and [`Root::sweep`](crate::Root::sweep)
+//! removes it. A broken one may be kept to be gone on with, as the part of its name.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -278,6 +279,17 @@ pub(crate) fn part_name(name: &[u8]) -> Result<Vec<u8>, Error> {
     if part.len() > 255 || name.contains(&0) { Err(Error::InvalidName) } else { Ok(part) }
 }
 
+/// After so many seconds without a change a temporary file is taken for one that a crash has left: whoever
+/// sends one is cut off sooner.
+const LEFT_SECONDS: i64 = 3600;
+
+/// Whether this is a temporary file that nobody writes any more, by when it was last changed.
+pub(crate) fn is_left_behind(name: &[u8], changed: i64) -> bool {
+    let is_temporary = name.starts_with(StagedFile::PREFIX) && !name.starts_with(StagedFile::PART);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    is_temporary && i64::try_from(now).is_ok_and(|now| now.saturating_sub(changed) >= LEFT_SECONDS)
+}
+
 /// A name that nobody else has; `O_EXCL` decides.
 fn temporary_name() -> Vec<u8> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -287,4 +299,21 @@ fn temporary_name() -> Vec<u8> {
     let mut name = StagedFile::PREFIX.to_vec();
     name.extend_from_slice(format!("{number:016x}").as_bytes());
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_crash_has_left_is_told_from_what_is_being_written() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+        let (temporary, part) = (temporary_name(), part_name(b"name").unwrap());
+        assert!(is_left_behind(&temporary, now - LEFT_SECONDS - 1));
+        assert!(!is_left_behind(&temporary, now - LEFT_SECONDS + 100));
+        assert!(!is_left_behind(&temporary, now + LEFT_SECONDS));
+        for other in [&part[..], b"name", b".medusa"] {
+            assert!(!is_left_behind(other, 0), "{}", other.escape_ascii());
+        }
+    }
 }

@@ -58,6 +58,7 @@ impl FtpService {
                 anonymous: false,
                 anonymous_visit: None,
                 ports: Ports::new(None),
+                promised: Arc::default(),
                 passive_address: None,
                 has_tls: parts.tls().is_some(),
                 data_tls_binding: true,

@@ -8,11 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use medusa_core::tls::Facts;
-use medusa_core::{Address, Cx, Endpoint, Listening, Remote};
+use medusa_core::{Address, Cx, Listening, Remote};
 use medusa_text::code;
 
-use super::{FtpSession, say};
-use crate::data::{DataAcceptor, Name, Order};
+use super::{DATA, FtpSession, say};
+use crate::data::{DataAcceptor, Name, Order, PATIENCE};
 use crate::passive::Lease;
 
 /// So many ports are tried before it is said that none is free.
@@ -62,7 +62,10 @@ impl FtpSession {
             b"" => self.listen(cx, true),
             b"1" if !is_v6 => self.listen(cx, true),
             b"2" if is_v6 => self.listen(cx, true),
-            b"1" => say(cx, 522, "Network protocol not supported, use (2)"),
+            number if number.iter().any(|octet| !octet.is_ascii_digit()) => {
+                say(cx, 501, "Syntax: EPSV [1|2|ALL]");
+            }
+            _ if is_v6 => say(cx, 522, "Network protocol not supported, use (2)"),
             _ => say(cx, 522, "Network protocol not supported, use (1)"),
         }
     }
@@ -101,8 +104,8 @@ impl FtpSession {
             return say(cx, 503, "It was said that EPSV is all that will be used");
         }
         self.drop_channel(cx);
-        let told = self.shared.passive_address.map(IpAddr::V4).or(local_ip(cx));
-        if !extended && !matches!(told, Some(IpAddr::V4(_))) {
+        // Nor does another address help: the port is one of the address that the client talks to.
+        if !extended && !matches!(local_ip(cx), Some(IpAddr::V4(_))) {
             return say(cx, 425, "There is no IPv4 address here, use EPSV");
         }
         let tries = self.shared.ports.count().min(TRIES);
@@ -134,6 +137,7 @@ impl FtpSession {
                 match listening.bound {
                     Ok(bound) => {
                         self.channel = Channel::Listening { inlet, _lease: lease };
+                        cx.arm(DATA, PATIENCE);
                         self.tell_port(cx, bound, extended);
                     }
                     // Another program has it.
@@ -192,6 +196,9 @@ impl FtpSession {
         tls: Option<Arc<Facts>>,
     ) {
         self.close_port(cx);
+        if self.transfer.is_none() {
+            cx.disarm(DATA);
+        }
         let is_bound = self.is_bound(tls.as_deref());
         if let (true, Some(facts)) = (is_bound, &tls) {
             self.remember_ticket(facts.session);
@@ -219,16 +226,14 @@ impl FtpSession {
 
 /// The address that the control connection came in by.
 fn local_ip(cx: &Cx<'_>) -> Option<IpAddr> {
-    match cx.peer().local {
-        Endpoint::Inet(address) => Some(address.ip().to_canonical()),
-        _ => None,
-    }
+    cx.peer().local.ip()
 }
 
 fn read_port(argument: &[u8]) -> Option<SocketAddr> {
     let text = std::str::from_utf8(argument).ok()?.trim();
-    let numbers: Vec<u8> =
-        text.split(',').map(|part| part.trim().parse()).collect::<Result<_, _>>().ok()?;
+    // Rust would take a sign too.
+    let number = |part: &str| part.trim().parse().ok().filter(|_| !part.contains('+'));
+    let numbers: Vec<u8> = text.split(',').map(number).collect::<Option<_>>()?;
     let [a, b, c, d, high, low] = numbers.try_into().ok()?;
     let port = u16::from_be_bytes([high, low]);
     Some(SocketAddr::from((Ipv4Addr::new(a, b, c, d), port)))
@@ -252,7 +257,8 @@ fn read_eprt(argument: &[u8]) -> Result<SocketAddr, Eprt> {
         _ if family.parse::<u32>().is_ok() => return Err(Eprt::Family),
         _ => return Err(Eprt::Syntax),
     };
-    Ok(SocketAddr::new(ip, port.parse().map_err(|_| Eprt::Syntax)?))
+    let port = port.parse().ok().filter(|_| !port.contains('+'));
+    Ok(SocketAddr::new(ip, port.ok_or(Eprt::Syntax)?))
 }
 
 #[cfg(test)]
@@ -262,13 +268,28 @@ mod tests {
     #[test]
     fn addresses_are_read() {
         assert_eq!(read_port(b"127,0,0,1,4,1").unwrap().to_string(), "127.0.0.1:1025");
-        for wrong in ["", "127,0,0,1,4", "127,0,0,1,4,1,1", "127,0,0,256,4,1", "a,b,c,d,e,f"] {
+        for wrong in [
+            "",
+            "127,0,0,1,4",
+            "127,0,0,1,+4,1",
+            "127,0,0,1,4,1,1",
+            "127,0,0,256,4,1",
+            "a,b,c,d,e,f",
+        ] {
             assert_eq!(read_port(wrong.as_bytes()), None, "{wrong}");
         }
         assert_eq!(read_eprt(b"|1|192.0.2.1|6275|").unwrap().to_string(), "192.0.2.1:6275");
         assert_eq!(read_eprt(b"!2!::1!6275!").unwrap().to_string(), "[::1]:6275");
         assert_eq!(read_eprt(b"|3|x|1|"), Err(Eprt::Family));
-        for wrong in ["", "|", "||||", "|1|::1|6275|", "|1|192.0.2.1|65536|", "|1|192.0.2.1|1"] {
+        for wrong in [
+            "",
+            "|",
+            "||||",
+            "|1|127.0.0.1|+2000|",
+            "|1|::1|6275|",
+            "|1|192.0.2.1|65536|",
+            "|1|192.0.2.1|1",
+        ] {
             assert_eq!(read_eprt(wrong.as_bytes()), Err(Eprt::Syntax), "{wrong}");
         }
     }

@@ -105,9 +105,10 @@ impl FtpSession {
     pub(super) fn rnto(&mut self, cx: &mut Cx<'_>, argument: &[u8]) {
         let from = self.renaming.take();
         self.state = super::IN;
-        match (from, self.allowed(|rights| rights.delete, argument)) {
+        match (from, self.allowed(|rights| rights.write, argument)) {
             (Some(from), Ok((storage, to))) => {
-                self.change(cx, move || storage.rename(&from, &to, true), 250, "It is renamed");
+                let replace = self.rights_at(&to).delete;
+                self.change(cx, move || storage.rename(&from, &to, replace), 250, "It is renamed");
             }
             (_, Err(error)) => refuse(cx, &error),
             (None, _) => say(cx, 503, "RNFR comes first"),

@@ -7,7 +7,7 @@ use medusa_accounts::{Answer, Asked, Credentials, Identity, Origin, Password, Qu
 use medusa_core::Cx;
 use medusa_files::VirtualPath;
 
-use super::{FtpSession, IN, LOGIN, NAMED, OUT, OUTSIDE, Representation, say};
+use super::{FtpSession, IN, LEVEL, LOGIN, NAMED, OUT, OUTSIDE, Representation, say};
 use crate::Error;
 use crate::home::{Visit, Visitor};
 use crate::listing::Facts;
@@ -124,9 +124,13 @@ impl FtpSession {
     }
 
     pub(super) fn rein(&mut self, cx: &mut Cx<'_>) {
+        // The time of somebody who has never logged in isn't begun anew.
+        if self.visit.is_some() {
+            self.await_login(cx);
+        }
         self.forget(cx);
-        self.await_login(cx);
-        self.is_protected = false;
+        // As when the connection stood, and with implicit TLS it has always been so.
+        self.is_protected = self.is_implicit;
         self.has_buffer_size = false;
         say(cx, 220, "Ready for another user");
     }
@@ -139,6 +143,7 @@ impl FtpSession {
         self.visit = None;
         self.cwd = VirtualPath::root();
         self.how = Representation::default();
+        self.level = LEVEL;
         self.facts = Facts::default();
         self.restart = 0;
         self.only_epsv = false;

@@ -36,7 +36,7 @@ use crate::telnet;
 
 pub(crate) use crate::home::Rights;
 use channel::Channel;
-use transfer::{Announce, Transfer};
+use transfer::{Announce, Promised, Transfer};
 
 /// The longest line: a path of 4,095 octets, each of which may be doubled.
 const LINE: usize = 8 * 1024 + 64;
@@ -45,6 +45,9 @@ const WAITING: usize = 32;
 /// So many commands that are none are answered before the connection is closed: whoever talks something
 /// else to this port, through a browser for instance, shall not go on.
 const WRONGS: u32 = 20;
+
+/// The level of MODE Z where nothing is said: zlib's own.
+const LEVEL: u32 = 6;
 
 const LOGIN: TimerKey = TimerKey(1);
 const DATA: TimerKey = TimerKey(2);
@@ -60,6 +63,8 @@ pub(crate) struct Shared {
     /// What anonymous visitors find, where that is known before they come.
     pub(crate) anonymous_visit: Option<Arc<Visit>>,
     pub(crate) ports: Ports,
+    /// Names that STOU has told and that are no files yet.
+    pub(crate) promised: Arc<Promised>,
     pub(crate) passive_address: Option<Ipv4Addr>,
     pub(crate) has_tls: bool,
     /// Whether a secured data connection must resume a session of its control connection.
@@ -82,6 +87,8 @@ pub(crate) struct FtpSession {
     /// The level of MODE Z.
     level: u32,
     is_protected: bool,
+    /// TLS from the first octet.
+    is_implicit: bool,
     has_buffer_size: bool,
     restart: u64,
     renaming: Option<VirtualPath>,
@@ -114,8 +121,9 @@ impl FtpSession {
             login: None,
             cwd: VirtualPath::root(),
             how: Representation::default(),
-            level: 6,
+            level: LEVEL,
             is_protected: false,
+            is_implicit: false,
             has_buffer_size: false,
             restart: 0,
             renaming: None,
@@ -368,7 +376,7 @@ impl Session for FtpSession {
         cx.expect(Framing::line(LINE));
         if cx.is_secured() {
             // Implicit FTPS: what everybody does is protected data.
-            self.is_protected = true;
+            (self.is_protected, self.is_implicit) = (true, true);
             self.remember_tls(cx);
         }
         self.await_login(cx);

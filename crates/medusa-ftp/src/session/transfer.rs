@@ -3,8 +3,9 @@
 //! First the storage is asked, then 150 is said, then the data connection gets its work; its report is
 //! the last reply. That reply's place is reserved from the beginning, so that nothing comes before it.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use crate::data::{DataSession, Event, Failure, Name, Order, PATIENCE, RETRY, Rep
 use crate::listing::{Form, Lines};
 use crate::pace::Pace;
 use crate::pattern::Pattern;
-use crate::storage::{Ending, Entry, Info, Start, Storage};
+use crate::storage::{Ending, Entry, Info, Start, Storage, Upload};
 use crate::stream::{Sink, content_from, pooled};
 use crate::telnet::push_name;
 
@@ -128,12 +129,21 @@ impl FtpSession {
             Start::At(_) => return refuse(cx, &Error::NotPermitted),
             _ => Start::New,
         };
-        let open = move || match is_unique {
-            false => storage.write(&path, start).map(|upload| (upload, path)),
-            true => unique(&*storage, &path),
+        let promised = Arc::clone(&self.shared.promised);
+        let look = move || match is_unique {
+            false => {
+                storage.check_write(&path, start)?;
+                let open = move |path: &VirtualPath| storage.write(path, start);
+                Ok((path, None, Box::new(open) as Begin))
+            }
+            true => {
+                let promise = unique(&*storage, &path, promised)?;
+                let open = move |path: &VirtualPath| storage.write(path, Start::New);
+                Ok((promise.path.clone(), Some(promise), Box::new(open) as Begin))
+            }
         };
-        self.in_pool(cx, open, move |session, cx, opened| match opened {
-            Ok((upload, path)) => {
+        self.in_pool(cx, look, move |session, cx, looked: Result<_, Error>| match looked {
+            Ok((path, promise, begin)) => {
                 let shown = path.to_absolute();
                 // RFC 1123 §4.1.2.9 fixes the text for STOU.
                 let text = match is_unique {
@@ -144,7 +154,12 @@ impl FtpSession {
                     }
                     false => b"Send it".to_vec(),
                 };
-                let tray = Tray { sink: Sink::new(upload, how), gathered: Vec::new() };
+                let open = Box::new(move || {
+                    // Once the file is there, its name is taken.
+                    let _promise = promise;
+                    begin(&path)
+                });
+                let tray = Tray { sink: Sink::new(open, how), gathered: Vec::new() };
                 let record = session.record(cx, 'i', &shown);
                 let pace = session.pace(true);
                 let work = |moved| Work::Receive { tray, moved, pace };
@@ -366,7 +381,7 @@ impl FtpSession {
         cx.disarm(DATA);
         transfer.announce(cx);
         let Transfer { slot, is_abandoned, moved, began, record, work, .. } = *transfer;
-        // An upload that never began is dropped here; it holds nothing that would take long to end.
+        // An upload that never began has changed nothing.
         drop(work);
         let octets = moved.load(Ordering::Relaxed);
         let (code, text) = match &result {
@@ -393,6 +408,13 @@ impl FtpSession {
     pub(super) fn data_expired(&mut self, cx: &mut Cx<'_>) {
         if let Some((work, done)) = self.transfer.as_mut().and_then(|one| one.cut.take()) {
             return self.submit_cut(cx, work, done);
+        }
+        if self.transfer.is_none() {
+            // A port that nobody uses isn't held for ever.
+            if let Channel::Listening { .. } = self.channel {
+                self.drop_channel(cx);
+            }
+            return;
         }
         self.conclude(cx, Err(Failure::Unreachable));
         self.go_on(cx);
@@ -483,11 +505,31 @@ fn one_entry(name: &[u8], info: Info) -> crate::storage::Entries {
     Box::new(std::iter::once(Ok(Entry { name: name.to_vec(), info })))
 }
 
-/// Makes a file that has no other's name: `name`, `name.1`, `name.2`.
+/// Begins to write a file.
+type Begin = Box<dyn FnOnce(&VirtualPath) -> Result<Box<dyn Upload>, Error> + Send>;
+
+/// Names that STOU has told and that are no files yet.
+pub(super) type Promised = Mutex<HashSet<VirtualPath>>;
+
+/// One of these.
+struct Promise {
+    promised: Arc<Promised>,
+    path: VirtualPath,
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        let mut promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
+        promised.remove(&self.path);
+    }
+}
+
+/// Finds a name that no other file has, or will have: `name`, `name.1`, `name.2`.
 fn unique(
     storage: &dyn Storage,
     path: &VirtualPath,
-) -> Result<(Box<dyn crate::storage::Upload>, VirtualPath), Error> {
+    promised: Arc<Promised>,
+) -> Result<Promise, Error> {
     let folder = path.parent().ok_or(Error::InvalidName)?;
     let name = path.name().unwrap_or_default().to_vec();
     for number in 0..NAMES {
@@ -496,10 +538,13 @@ fn unique(
             name.extend_from_slice(format!(".{number}").as_bytes());
         }
         let path = folder.join(&name, Above::Refuse)?;
-        match storage.write(&path, Start::New) {
-            Err(Error::Exists | Error::IsAFolder) => {}
-            Err(error) => return Err(error),
-            Ok(upload) => return Ok((upload, path)),
+        match storage.check_write(&path, Start::New) {
+            Err(Error::Exists | Error::IsAFolder) => continue,
+            checked => checked?,
+        }
+        let is_new = promised.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        if is_new {
+            return Ok(Promise { promised, path });
         }
     }
     Err(Error::Exists)

@@ -78,6 +78,7 @@ impl Disk {
     }
 
     fn staged(&self, path: &VirtualPath, staged: StagedFile, kept: Kept) -> Box<dyn Upload> {
+        let staged = Some(staged);
         Box::new(Staged { root: self.root.clone(), path: path.clone(), staged, kept })
     }
 
@@ -96,6 +97,19 @@ impl Disk {
 
     fn is_atomic(&self) -> bool {
         self.uploads != Uploads::Direct
+    }
+
+    /// Whether a file may be made in the folder of this one.
+    fn check_folder(&self, path: &VirtualPath) -> Result<(), Error> {
+        let folder = path.parent().ok_or(Error::IsAFolder)?;
+        Ok(self.root.check_changeable(folder)?)
+    }
+
+    /// The file itself where a link leads to one, so that it can be replaced as a whole.
+    fn behind_link(&self, path: &VirtualPath) -> Option<VirtualPath> {
+        let metadata = self.root.link_metadata(path).ok()?;
+        let target = (metadata.kind == Kind::Symlink).then(|| self.root.resolved(path))?.ok()?;
+        VirtualPath::new(&target, Above::Refuse).ok()
     }
 
     fn is_missing(&self, path: &VirtualPath) -> bool {
@@ -167,8 +181,41 @@ impl Storage for Disk {
         Some(opened.map(content_of))
     }
 
+    fn check_write(&self, path: &VirtualPath, start: Start) -> Result<(), Error> {
+        let path = visible(path)?;
+        let found = self.root.link_metadata(path);
+        match (found, start) {
+            (Err(medusa_files::Error::NotFound), Start::At(offset @ 1..)) => {
+                let part = if self.is_atomic() { self.part(path)? } else { 0 };
+                if offset > part {
+                    return Err(if part > 0 { Error::BeyondEnd } else { Error::NotFound });
+                }
+                self.check_folder(path)
+            }
+            (Err(medusa_files::Error::NotFound), _) => self.check_folder(path),
+            (Err(error), _) => Err(error.into()),
+            (Ok(_), Start::New) => Err(Error::Exists),
+            (Ok(found), _) => {
+                let file = match self.open_in_place(path) {
+                    // A link that leads to nothing in the root: a file may be made there.
+                    Err(medusa_files::Error::NotFound) if found.kind == Kind::Symlink => {
+                        return Ok(());
+                    }
+                    opened => opened?,
+                };
+                match start {
+                    Start::At(offset) if offset > file.metadata().len => Err(Error::BeyondEnd),
+                    Start::Empty => self.check_folder(path),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
     fn write(&self, path: &VirtualPath, start: Start) -> Result<Box<dyn Upload>, Error> {
         let path = visible(path)?;
+        let target = if start == Start::Empty { self.behind_link(path) } else { None };
+        let path = target.as_ref().unwrap_or(path);
         match start {
             Start::At(offset) if self.is_atomic() && self.is_missing(path) => {
                 self.resume(path, Some(offset))
@@ -200,7 +247,7 @@ impl Storage for Disk {
                 Err(medusa_files::Error::NotFound) if self.is_atomic() => {
                     self.stage_new(path, Replace::Allowed)
                 }
-                // What a link leads to is written itself, and not the link replaced.
+                // There is nothing that could be replaced.
                 _ => self.write_in_place(path, Create::IfMissing, Begin::Empty),
             },
         }
@@ -220,7 +267,7 @@ impl Storage for Disk {
 
     fn remove_folder(&self, path: &VirtualPath) -> Result<(), Error> {
         match self.root.remove_folder(visible(path)?) {
-            // Parts are nobody's business, also where they are in the way.
+            // Parts, and what a crash has left, are nobody's business, also where they are in the way.
             Err(medusa_files::Error::NotEmpty) if self.remove_parts(path)? => {
                 Ok(self.root.remove_folder(path)?)
             }
@@ -249,6 +296,7 @@ impl Storage for Disk {
 impl Disk {
     /// Removes the parts in a folder that holds nothing else; says whether it does.
     fn remove_parts(&self, path: &VirtualPath) -> Result<bool, Error> {
+        self.root.sweep(path)?;
         let mut parts = Vec::new();
         for entry in self.root.list(path)? {
             match entry?.name.strip_prefix(StagedFile::PART) {
@@ -264,9 +312,14 @@ impl Disk {
 
     /// A file that may not be written isn't replaced either, though its folder would allow it.
     fn refuse_read_only(&self, path: &VirtualPath) -> Result<(), Error> {
-        let (create, start) = (Create::Never, Begin::End);
-        self.root.open_for_writing(path, Writing { create, start, ..Writing::default() })?;
+        self.open_in_place(path)?;
         Ok(())
+    }
+
+    /// Opens a file that is there, without a change.
+    fn open_in_place(&self, path: &VirtualPath) -> Result<File, medusa_files::Error> {
+        let (create, start) = (Create::Never, Begin::End);
+        self.root.open_for_writing(path, Writing { create, start, ..Writing::default() })
     }
 }
 
@@ -274,7 +327,8 @@ impl Disk {
 struct Staged {
     root: Root,
     path: VirtualPath,
-    staged: StagedFile,
+    /// Gone when it has ended.
+    staged: Option<StagedFile>,
     kept: Kept,
 }
 
@@ -290,24 +344,37 @@ enum Kept {
 
 impl Upload for Staged {
     fn write(&mut self, octets: &[u8]) -> Result<(), Error> {
-        Ok(self.staged.write_all(octets)?)
+        match &mut self.staged {
+            Some(staged) => Ok(staged.write_all(octets)?),
+            None => Ok(()),
+        }
     }
 
-    fn end(self: Box<Self>, ending: Ending) -> Result<(), Error> {
+    fn end(mut self: Box<Self>, ending: Ending) -> Result<(), Error> {
+        let Some(staged) = self.staged.take() else { return Ok(()) };
         match (ending, self.kept) {
             (Ending::Complete, kept) => {
-                self.staged.commit()?;
+                staged.commit()?;
                 if matches!(kept, Kept::Part) {
                     // That of an earlier try. As a rule there is none.
                     let _ = self.root.remove_part(&self.path);
                 }
             }
-            (Ending::Cut, Kept::Whole) => drop(self.staged.commit()?),
-            (Ending::Cut, Kept::Part) => drop(self.staged.keep_part()?),
+            (Ending::Cut, Kept::Whole) => drop(staged.commit()?),
+            (Ending::Cut, Kept::Part) => drop(staged.keep_part()?),
             // Dropping it removes it.
             (Ending::Cut, Kept::Nothing) | (Ending::Failed, _) => {}
         }
         Ok(())
+    }
+}
+
+/// One that nobody is left to end: what may be resumed is kept all the same.
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let (Some(staged), Kept::Part) = (self.staged.take(), self.kept) {
+            let _ = staged.keep_part();
+        }
     }
 }
 

@@ -64,6 +64,17 @@ pub trait Storage: Send + Sync + 'static {
     /// [`Start::New`] finds the name taken.
     fn write(&self, path: &VirtualPath, start: Start) -> Result<Box<dyn Upload>, Error>;
 
+    /// Whether [`write`](Self::write) would be refused as things stand, so that it can be told before data is
+    /// sent. Changes nothing: the file is written when its first octets have come, or all of it has.
+    ///
+    /// # Errors
+    ///
+    /// Those of `write`, as far as they can be foreseen; none, unless it is implemented.
+    fn check_write(&self, path: &VirtualPath, start: Start) -> Result<(), Error> {
+        let _ = (path, start);
+        Ok(())
+    }
+
     /// How long the part is that a broken upload has left of a file that isn't there; [`Start::At`] and
     /// [`Start::End`] go on with it.
     ///

@@ -1,6 +1,8 @@
 //! What an upload goes through on its way to the storage: MODE Z undone, then TYPE A. All of it runs in
 //! the pool.
 
+use std::io;
+
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::Representation;
@@ -8,15 +10,57 @@ use super::ascii::FromAscii;
 use crate::Error;
 use crate::storage::{Ending, Upload};
 
+/// Begins an upload. May block.
+pub(crate) type Open = Box<dyn FnOnce() -> Result<Box<dyn Upload>, Error> + Send>;
+
 /// So much is written at once when it comes out of the decompressor.
 const PIECE: usize = 64 * 1024;
 
 /// The end of an upload's way.
 pub(crate) struct Sink {
-    upload: Box<dyn Upload>,
+    upload: Target,
     ascii: Option<FromAscii>,
     inflate: Option<Box<Inflate>>,
     text: Vec<u8>,
+}
+
+/// What an upload changes: nothing before there is something to be written.
+enum Target {
+    Unopened(Open),
+    Open(Box<dyn Upload>),
+    /// It could not be begun.
+    Lost,
+}
+
+impl Target {
+    fn open(&mut self) -> Result<&mut Box<dyn Upload>, Error> {
+        if let Target::Unopened(_) = self
+            && let Target::Unopened(open) = std::mem::replace(self, Target::Lost)
+        {
+            *self = Target::Open(open()?);
+        }
+        match self {
+            Target::Open(upload) => Ok(upload),
+            _ => Err(io::Error::other("it could not be begun").into()),
+        }
+    }
+
+    fn write(&mut self, octets: &[u8]) -> Result<(), Error> {
+        match octets.is_empty() {
+            true => Ok(()),
+            false => self.open()?.write(octets),
+        }
+    }
+
+    fn end(mut self, ending: Ending) -> Result<(), Error> {
+        if ending == Ending::Complete {
+            self.open()?;
+        }
+        match self {
+            Target::Open(upload) => upload.end(ending),
+            Target::Unopened(_) | Target::Lost => Ok(()),
+        }
+    }
 }
 
 struct Inflate {
@@ -26,13 +70,13 @@ struct Inflate {
 }
 
 impl Sink {
-    pub(crate) fn new(upload: Box<dyn Upload>, how: Representation) -> Sink {
+    pub(crate) fn new(open: Open, how: Representation) -> Sink {
         let inflate = || {
             let (engine, plain) = (Decompress::new(true), Vec::with_capacity(PIECE));
             Box::new(Inflate { engine, plain, is_over: false })
         };
         Sink {
-            upload,
+            upload: Target::Unopened(open),
             ascii: how.ascii.then(FromAscii::default),
             inflate: how.deflate.map(|_| inflate()),
             text: Vec::new(),
@@ -126,7 +170,8 @@ mod tests {
     ) -> (Result<(), Error>, Option<Vec<u8>>) {
         let memory = Memory::new(1 << 20);
         let path = VirtualPath::new(b"a", Above::Stay).unwrap();
-        let mut sink = Sink::new(memory.write(&path, Start::Empty).unwrap(), how);
+        let storage = memory.clone();
+        let mut sink = Sink::new(Box::new(move || storage.write(&path, Start::Empty)), how);
         let written = wire.chunks(piece).try_for_each(|part| sink.write(part));
         let ended = match written {
             Ok(()) => sink.end(Ending::Complete),

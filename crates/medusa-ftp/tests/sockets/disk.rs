@@ -336,3 +336,147 @@ fn what_follows_quit_takes_no_reply_away() {
         assert!(said.ends_with("221 Goodbye\r\n"), "{line}: {said}");
     }
 }
+
+/// What PORT says so that nobody is there to be connected to.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    format!("PORT 127,0,0,1,{},{}", port >> 8, port & 0xff)
+}
+
+#[test]
+fn an_upload_without_a_data_connection_has_changed_nothing() {
+    for uploads in [Uploads::Direct, Uploads::Atomic, Uploads::Resumable] {
+        let fixture = Fixture::with(uploads, |builder| builder);
+        fixture.write("old", "what was there");
+        fixture.write(".medusa-part-of-part", "0123456789");
+        std::os::unix::fs::symlink("old", fixture.path("link")).unwrap();
+        let before = names(&fixture.path(""));
+        let mut control = fixture.alice();
+        let commands = [
+            "STOR old",
+            "STOR link",
+            "STOR new",
+            "STOU unique",
+            "APPE old",
+            "APPE new",
+            "REST old",
+        ];
+        let resumed = match uploads {
+            Uploads::Resumable => &["APPE part", "REST part"][..],
+            _ => &[],
+        };
+        for command in commands.iter().chain(resumed) {
+            for way in ["425", "ABOR", "lost"] {
+                let mut control = fixture.alice();
+                if way == "425" {
+                    assert_eq!(control.ask(nobody()), "200 There it will go");
+                } else {
+                    control.passive();
+                }
+                let command = match command.strip_prefix("REST ") {
+                    Some(name) => {
+                        control.ask("REST 5");
+                        format!("STOR {name}")
+                    }
+                    None => (*command).to_owned(),
+                };
+                assert!(control.ask(&command).starts_with("150 "), "{command} {uploads:?}");
+                match way {
+                    "425" => assert_eq!(control.hear(), "425 There is no data connection"),
+                    "ABOR" => {
+                        assert_eq!(control.ask("ABOR"), "426 Broken off");
+                        assert!(control.hear().starts_with("226 "));
+                    }
+                    _ => drop(control),
+                }
+            }
+        }
+        // What was told first has been worked off when this is answered.
+        assert_eq!(control.ask("NOOP"), "200 Here I am");
+        assert_eq!(names(&fixture.path("")), before, "{uploads:?}");
+        let content = |name| std::fs::read_to_string(fixture.path(name)).unwrap();
+        assert_eq!(content("old"), "what was there");
+        assert_eq!(content(".medusa-part-of-part"), "0123456789");
+    }
+}
+
+#[test]
+fn what_a_link_leads_to_is_replaced_as_a_whole() {
+    for uploads in [Uploads::Direct, Uploads::Atomic, Uploads::Resumable] {
+        let fixture = Fixture::with(uploads, |builder| builder);
+        std::fs::create_dir(fixture.path("folder")).unwrap();
+        fixture.write("folder/old", "what was there");
+        std::os::unix::fs::symlink("folder/old", fixture.path("link")).unwrap();
+        let disk = Disk::new(fixture.path("")).unwrap().uploads(uploads);
+        for ending in [Ending::Failed, Ending::Cut, Ending::Complete] {
+            let mut upload = disk.write(&path("link"), Start::Empty).unwrap();
+            upload.write(b"new").unwrap();
+            upload.end(ending).unwrap();
+            let is_new =
+                ending == Ending::Complete || ending == Ending::Cut && uploads == Uploads::Direct;
+            let expected = if is_new { "new" } else { "what was there" };
+            let content = std::fs::read_to_string(fixture.path("folder/old")).unwrap();
+            assert_eq!(content, expected, "{uploads:?} {ending:?}");
+            fixture.write("folder/old", "what was there");
+        }
+        assert!(std::fs::symlink_metadata(fixture.path("link")).unwrap().is_symlink());
+        assert_eq!(names(&fixture.path("folder")), ["old"]);
+    }
+}
+
+#[test]
+fn two_that_ask_for_a_unique_name_get_two() {
+    for uploads in [Uploads::Direct, Uploads::Atomic, Uploads::Resumable] {
+        let fixture = Fixture::with(uploads, |builder| builder);
+        let mut controls = [fixture.alice(), fixture.alice(), fixture.alice()];
+        let mut data: Vec<TcpStream> =
+            controls.iter_mut().map(|control| connect(control.passive())).collect();
+        for (control, name) in controls.iter_mut().zip(["same", "same.1", "same.2"]) {
+            assert_eq!(control.ask("STOU same"), format!("150 FILE: {name}"));
+        }
+        for (index, data) in data.iter_mut().enumerate() {
+            data.write_all(format!("{index}").as_bytes()).unwrap();
+        }
+        drop(data);
+        for control in &mut controls {
+            assert_eq!(control.hear(), "226 Done");
+        }
+        for (index, name) in ["same", "same.1", "same.2"].iter().enumerate() {
+            let content = std::fs::read_to_string(fixture.path(name)).unwrap();
+            assert_eq!(content, index.to_string(), "{uploads:?}");
+        }
+        // A promise that came to nothing is none any more.
+        controls[0].passive();
+        assert_eq!(controls[0].ask("STOU other"), "150 FILE: other");
+        assert_eq!(controls[0].ask("ABOR"), "426 Broken off");
+        assert!(controls[0].hear().starts_with("226 "));
+        controls[1].passive();
+        assert_eq!(controls[1].ask("STOU other"), "150 FILE: other");
+    }
+}
+
+#[test]
+fn a_part_outlives_whoever_sent_it() {
+    let fixture = Fixture::with(Uploads::Resumable, |builder| builder);
+    let mut control = fixture.alice();
+    for (name, both) in [("control", false), ("both", true)] {
+        let mut other = fixture.alice();
+        let mut data = connect(other.passive());
+        assert!(other.ask(format!("STOR {name}")).starts_with("150 "));
+        data.write_all(&vec![b'x'; 300_000]).unwrap();
+        while !other.ask("STAT").contains(" 300000 bytes") {}
+        let stream = other.reader.into_inner();
+        for stream in [Some(&stream), both.then_some(&data)].into_iter().flatten() {
+            rustix::net::sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO))
+                .unwrap();
+        }
+        drop(stream);
+        if both {
+            drop(data);
+        }
+        // At least what the pool had been given is there.
+        let kept = (0..100_000).any(|_| control.ask(format!("SIZE {name}")).starts_with("213 "));
+        assert!(kept, "{name}");
+    }
+}

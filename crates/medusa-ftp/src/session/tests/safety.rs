@@ -1,11 +1,15 @@
 //! Who may connect where, what TLS must prove, and what is never leaked.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use medusa_core::testing::{Asked, Client, Faults};
+use medusa_core::{Endpoint, Limits, Peer, Session};
 
 use super::fixture::{World, builder, check, check_in, check_outside, files, limits, lines, play};
 use crate::data::Order;
 use crate::passive::PortRange;
 use crate::service::FtpBuilder;
+use crate::session::FtpSession;
 use crate::storage::Memory;
 
 const PASSIVE: &str = "227 Entering Passive Mode (127,0,0,1,195,80)";
@@ -187,6 +191,9 @@ fn nobody_stays_outside() {
         &["@wait 61", "NOOP", "REIN", "@wait 61"],
         &["200 Here I am", "220 Ready for another user", late],
     );
+    // REIN doesn't wind it up for somebody who has never been inside.
+    let again = "220 Ready for another user";
+    check_outside(&["@wait 40", "REIN", "@wait 15", "REIN", "@wait 6"], &[again, again, late]);
 }
 
 #[test]
@@ -352,4 +359,54 @@ fn a_port_takes_a_few_and_closes() {
     world.step("RETR hello.txt");
     world.step("@wait 61");
     assert_eq!(*lines(&world).last().unwrap(), "425 There is no data connection");
+}
+
+#[test]
+fn a_port_that_nobody_uses_is_given_back() {
+    let script = ["PASV", "@wait 59", "NOOP", "@wait 2", "@connect", "LIST"];
+    let told = [PASSIVE, "200 Here I am", "[refused]", "425 Say PASV, EPSV, PORT or EPRT first"];
+    check(&script, &told);
+    // Nor is another way for data taken away, or a connection that stands.
+    check(
+        &["PASV", "PORT 127,0,0,1,200,1", "@wait 61", "RETR hello.txt"],
+        &[
+            PASSIVE,
+            "200 There it will go",
+            "150 Here it comes (6 bytes)",
+            "[connects to 127.0.0.1:51201]",
+            "226 Done",
+        ],
+    );
+    check(
+        &["PASV", "@wait 50", "@connect", "@wait 20", "RETR hello.txt"],
+        &[PASSIVE, "150 Here it comes (6 bytes)", "226 Done"],
+    );
+}
+
+#[test]
+fn epsv_says_what_there_is() {
+    check(
+        &["EPSV 3", "EPSV 2", "EPSV x", "EPSV ALL", "PASV"],
+        &[
+            "522 Network protocol not supported, use (1)",
+            "522 Network protocol not supported, use (1)",
+            "501 Syntax: EPSV [1|2|ALL]",
+            "200 EPSV it is from now on",
+            "503 It was said that EPSV is all that will be used",
+        ],
+    );
+}
+
+#[test]
+fn an_ipv6_client_gets_no_ipv4_port() {
+    let address = |port| Endpoint::Inet(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port)));
+    let builder = builder(&files()).passive_address(Some(Ipv4Addr::new(203, 0, 113, 7)));
+    let session: Box<dyn Session> = Box::new(FtpSession::new(builder.build().into_shared()));
+    let peer = Peer::new(address(40_000), address(21));
+    let mut client = Client::from_peer(session, peer, Limits::default(), Faults::none());
+    client.send("USER ftp\r\nPASS x\r\nPASV\r\nEPSV 1\r\nEPSV 3\r\n").run_jobs().deliver();
+    let told = client.text();
+    let told: Vec<&str> = told.lines().rev().take(3).collect();
+    let other = "522 Network protocol not supported, use (2)";
+    assert_eq!(told, [other, other, "425 There is no IPv4 address here, use EPSV"]);
 }

@@ -74,6 +74,10 @@ fn folders_have_rights_of_their_own() {
                 "RMD drop/closed",
                 "RNFR folder",
                 "RNFR hello.txt",
+                "RNTO drop/closed/hello.txt",
+                "RNFR hello.txt",
+                "RNTO drop/there.txt",
+                "RNFR hello.txt",
                 "RNTO drop/hello.txt",
             ],
         ),
@@ -100,6 +104,10 @@ fn folders_have_rights_of_their_own() {
             no,
             "350 And its new name?",
             no,
+            "350 And its new name?",
+            "550 Exists already",
+            "350 And its new name?",
+            "250 It is renamed",
         ]
     );
 }
