@@ -1,36 +1,16 @@
-//! Domain names as they are on the wire: read within bounds, lower-cased, hashed, compared and shown.
+//! Domain names as they are on the wire: lower-cased, hashed, compared and shown.
 //!
-//! Text with origins and escapes is read in `zone::text`; where names are compressed in answers is the
-//! answer writer's to say.
+//! How they are read in a message is `medusa-resolver`'s to know, which reads answers so too. Text with origins
+//! and escapes is read in `zone::text`; where names are compressed in answers is the answer writer's to say.
 
 use std::cmp::Ordering;
 use std::fmt;
 
-/// The most octets of a name, with the length of each label and the root's (RFC 1035 §2.3.4).
-pub const MAX_NAME: usize = 255;
-/// The most octets of a label.
-pub const MAX_LABEL: usize = 63;
-/// The most labels of a name, the root's not counted: each takes two octets at least.
-pub const MAX_LABELS: usize = 127;
+use medusa_resolver::wire_name;
 
-/// What is wrong with a name on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NameError {
-    /// The message ends inside it.
-    #[error("the name is cut off")]
-    CutOff,
-    /// More than 255 octets.
-    #[error("the name is longer than 255 octets")]
-    TooLong,
-    /// A label that is neither a plain one nor a pointer.
-    #[error("a label of a kind that there is not")]
-    Label,
-    /// A pointer that doesn't point to what came before, so that it may go round for ever, or one more than
-    /// a name has labels.
-    #[error("a compression pointer that doesn't point back, or too many of them")]
-    Pointer,
-}
+pub use medusa_resolver::wire_name::{
+    MAX_LABEL, MAX_LABELS, MAX_NAME, NameError, labels, wire_length,
+};
 
 /// A name that is kept: in wire form, uncompressed and in lower case.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -97,98 +77,17 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// The labels of an uncompressed wire name, without their lengths and without the root's.
-pub fn labels(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = wire;
-    std::iter::from_fn(move || {
-        let length = usize::from(*rest.first()?);
-        let label = rest.get(1..=length).filter(|label| !label.is_empty())?;
-        rest = &rest[length + 1..];
-        Some(label)
-    })
-}
-
-/// How many octets the uncompressed name at the front of `wire` has.
-///
-/// # Errors
-///
-/// It is cut off, too long, or has a label of another kind.
-pub fn wire_length(wire: &[u8]) -> Result<usize, NameError> {
-    let mut at = 0;
-    loop {
-        let length = usize::from(*wire.get(at).ok_or(NameError::CutOff)?);
-        if length > MAX_LABEL {
-            return Err(NameError::Label);
-        }
-        at += length + 1;
-        if at > MAX_NAME {
-            return Err(NameError::TooLong);
-        }
-        if length == 0 {
-            return Ok(at);
-        }
-    }
-}
-
-/// Appends the name at `at` of `message` to `out`, its pointers followed and its case kept. Returns where
-/// the message goes on behind it. Each pointer must point before the name or pointer that led to it, and
-/// there may be no more of them than labels, so that there is an end, and soon.
+/// Appends the name at `at` of `message` to `out`, its pointers followed and its case kept; see
+/// [`wire_name::expand`]. Returns where the message goes on behind it.
 ///
 /// # Errors
 ///
 /// Whatever is wrong with it; `out` is as it was then.
+#[inline]
 pub fn expand(message: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, NameError> {
-    let start = out.len();
-    let outcome = follow(message, at, out, start);
-    if outcome.is_err() {
-        out.truncate(start);
-    }
-    outcome
-}
-
-fn follow(
-    message: &[u8],
-    mut at: usize,
-    out: &mut Vec<u8>,
-    start: usize,
-) -> Result<usize, NameError> {
-    let mut behind = None;
-    let mut lowest = at;
-    let mut hops = 0;
-    loop {
-        let length = *message.get(at).ok_or(NameError::CutOff)?;
-        match length {
-            0 => {
-                out.push(0);
-                return Ok(behind.unwrap_or(at + 1));
-            }
-            1..=63 => {
-                let end = at + 1 + usize::from(length);
-                let label = message.get(at..end).ok_or(NameError::CutOff)?;
-                // One octet stays for the root.
-                if out.len() - start + label.len() >= MAX_NAME {
-                    return Err(NameError::TooLong);
-                }
-                out.extend_from_slice(label);
-                at = end;
-            }
-            0xC0.. => {
-                let low = *message.get(at + 1).ok_or(NameError::CutOff)?;
-                let target = usize::from(length & 0x3F) << 8 | usize::from(low);
-                hops += 1;
-                #[cfg(test)]
-                HOPS.set(HOPS.get() + 1);
-                // Pointers to pointers are of no use to anybody but who wants us busy.
-                if target >= lowest || hops > MAX_LABELS {
-                    return Err(NameError::Pointer);
-                }
-                behind.get_or_insert(at + 2);
-                lowest = target;
-                at = target;
-            }
-            _ => return Err(NameError::Label),
-        }
-    }
+    #[cfg(test)]
+    EXPANDED.set(EXPANDED.get() + 1);
+    wire_name::expand(message, at, out)
 }
 
 /// Compares two uncompressed lower-case names in canonical order (RFC 4034 §6.1): label by label from the
@@ -375,8 +274,8 @@ fn fold(word: u64) -> u64 {
 
 #[cfg(test)]
 thread_local! {
-    /// How many pointers were followed: what names cost, for tests.
-    pub(crate) static HOPS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    /// How many names were expanded: what messages cost, for tests.
+    pub(crate) static EXPANDED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]
@@ -413,11 +312,8 @@ mod tests {
         let longest = wire(&format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(61)));
         assert_eq!(longest.len(), 255);
         assert_eq!(name.read(&longest), Ok(255));
-        assert_eq!(wire_length(&longest), Ok(255));
         let longer = wire(&format!("{0}.{0}.{0}.{1}", "a".repeat(63), "b".repeat(62)));
         assert_eq!(name.read(&longer), Err(NameError::TooLong));
-        assert_eq!(wire_length(&longer), Err(NameError::TooLong));
-        assert_eq!(expand(&longer, 0, &mut Vec::new()), Err(NameError::TooLong));
         assert_eq!(name.read(&[64; 80]), Err(NameError::Label));
         assert_eq!(name.read(&[0xC0, 0]), Err(NameError::Pointer));
         assert_eq!(name.read(&[3, b'a', b'b']), Err(NameError::CutOff));
@@ -425,36 +321,6 @@ mod tests {
         let deepest = wire(&vec!["a"; 127].join("."));
         assert_eq!(name.read(&deepest), Ok(255));
         assert_eq!(name.count(), 127);
-    }
-
-    #[test]
-    fn pointers_lead_back_and_come_to_an_end() {
-        let mut message = wire("example.test");
-        let at = message.len();
-        message.extend_from_slice(b"\x03www\xC0\x00tail");
-        let mut out = Vec::new();
-        assert_eq!(expand(&message, at, &mut out), Ok(at + 6));
-        assert_eq!(out, wire("www.example.test"));
-        for (bytes, at) in [(&b"\xC0\x00"[..], 0), (b"\xC0\x02\xC0\x00", 0), (b"\x01a\xC0\x00", 2)]
-        {
-            let outcome = expand(bytes, at, &mut out);
-            assert!(outcome.is_err(), "{bytes:?}");
-            assert_eq!(out, wire("www.example.test"));
-        }
-    }
-
-    #[test]
-    fn pointers_to_pointers_are_few() {
-        let mut message = vec![0];
-        for number in 0..200_u16 {
-            let target = (number * 2).saturating_sub(1);
-            message.extend_from_slice(&(0xC000 | target).to_be_bytes());
-        }
-        let mut out = Vec::new();
-        // The first one points to the root.
-        assert_eq!(expand(&message, 1 + 2 * 126, &mut out), Ok(1 + 2 * 127));
-        assert_eq!(expand(&message, 1 + 2 * 127, &mut out), Err(NameError::Pointer));
-        assert_eq!(out, [0]);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! Nothing is allocated, and nothing of it is believed that isn't there: counts are checked against what
 //! follows. What is answered is in `answer`.
 
+use medusa_resolver::wire_name::span;
+
 use crate::name::{QueryName, wire_length};
 use crate::types::{RecordType, opcode};
 
@@ -207,7 +209,7 @@ impl<'a> RawRecord<'a> {
     /// The record at `at`.
     pub(crate) fn read(message: &'a [u8], at: usize) -> Option<RawRecord<'a>> {
         let rest = message.get(at..)?;
-        let owner_length = owner_length(rest)?;
+        let owner_length = span(rest).ok()?;
         let fixed = rest.get(owner_length..)?.first_chunk::<10>()?;
         let length = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
         let rdata = rest.get(owner_length + 10..owner_length + 10 + length)?;
@@ -219,22 +221,6 @@ impl<'a> RawRecord<'a> {
             rdata,
             end: at + owner_length + 10 + length,
         })
-    }
-}
-
-/// How many octets an owner's name takes where it stands: labels up to the root or a pointer.
-fn owner_length(rest: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        match *rest.get(at)? {
-            0 => return Some(at + 1),
-            length @ 1..=63 => at += usize::from(length) + 1,
-            0xC0.. => return rest.get(at + 1).map(|_| at + 2),
-            _ => return None,
-        }
-        if at > crate::name::MAX_NAME {
-            return None;
-        }
     }
 }
 

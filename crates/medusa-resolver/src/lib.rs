@@ -44,6 +44,7 @@ mod system;
 mod testing;
 mod upstream;
 mod wire;
+pub mod wire_name;
 
 pub use asker::{Answer, Asker, Resolver};
 pub use counts::{Count, Counts};

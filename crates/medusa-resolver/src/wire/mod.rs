@@ -14,9 +14,17 @@ pub(crate) use query::{Query, compose};
 pub(crate) use read::{Message, RawRecord, read};
 pub(crate) use write::write;
 
+use crate::wire_name::NameError;
+
 /// A message that breaks the rules; it counts as none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
+
+impl From<NameError> for Malformed {
+    fn from(_: NameError) -> Self {
+        Malformed
+    }
+}
 
 /// A message's first twelve octets.
 pub(crate) const HEADER: usize = 12;

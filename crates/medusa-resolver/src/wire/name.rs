@@ -1,13 +1,13 @@
-//! Names in wire form: labels with their lengths in front, uncompressed, up to the root's zero octet.
+//! Names in wire form: labels with their lengths in front, uncompressed, up to the root's zero octet. How
+//! they are read in a message is in `wire_name`.
 //!
 //! They are compared without regard to case by comparing their octets so: a length is at most 63, which
 //! is no letter.
 
 use super::Malformed;
 use crate::name::Name;
-
-/// The longest name on the wire (RFC 1035 §2.3.4).
-pub(crate) const LONGEST: usize = 255;
+pub(crate) use crate::wire_name::labels;
+use crate::wire_name::wire_length;
 
 /// A name's wire form.
 pub(crate) fn wire_of(name: &Name) -> Vec<u8> {
@@ -36,17 +36,6 @@ pub(crate) fn name_of(wire: &[u8]) -> Option<Name> {
     if text.is_empty() { Some(Name::root()) } else { Name::new(&text).ok() }
 }
 
-/// The labels of a checked name, the leftmost first, without the root's.
-pub(crate) fn labels(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = wire;
-    std::iter::from_fn(move || {
-        let (&length, after) = rest.split_first()?;
-        let label = after.get(..usize::from(length)).filter(|label| !label.is_empty())?;
-        rest = &after[label.len()..];
-        Some(label)
-    })
-}
-
 /// The name without its leftmost label; none above the root.
 pub(crate) fn parent(wire: &[u8]) -> Option<&[u8]> {
     let length = usize::from(*wire.first()?);
@@ -55,15 +44,7 @@ pub(crate) fn parent(wire: &[u8]) -> Option<&[u8]> {
 
 /// A name as somebody else hands it over: checked, and in lower case.
 pub(crate) fn canonical(wire: &[u8], into: &mut Vec<u8>) -> Result<(), Malformed> {
-    let mut at = 0;
-    loop {
-        match wire.get(at) {
-            Some(0) => break,
-            Some(&length @ 1..=63) => at += 1 + usize::from(length),
-            _ => return Err(Malformed),
-        }
-    }
-    if at + 1 != wire.len() || wire.len() > LONGEST {
+    if wire_length(wire)? != wire.len() {
         return Err(Malformed);
     }
     into.extend(wire.iter().map(u8::to_ascii_lowercase));

@@ -1,13 +1,10 @@
 //! Reading answers.
 
-use super::name::LONGEST;
 use super::{HEADER, IN, Malformed, kind, u16_at, u32_at};
+use crate::wire_name::expand;
 
 /// The most records that are read of one message: 64 KiB hold less than 6,000 of the shortest.
 const MOST_RECORDS: usize = 6_000;
-
-/// The most pointers that are followed for one name: as many as it can have labels.
-const MOST_POINTERS: usize = 127;
 
 /// A record, its names uncompressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +83,7 @@ pub(crate) fn read(bytes: &[u8], name: &[u8]) -> Result<Message, Malformed> {
             if place.eq_ignore_ascii_case(name) {
                 place.copy_from_slice(name);
             }
-            at = read_name(&bytes, at, &mut Vec::new())? + 4;
+            at = expand(&bytes, at, &mut Vec::new())? + 4;
         }
         _ => return Err(Malformed),
     }
@@ -125,7 +122,7 @@ pub(crate) fn read(bytes: &[u8], name: &[u8]) -> Result<Message, Malformed> {
 /// Reads a record and says where the next one begins.
 fn read_record(bytes: &[u8], at: usize) -> Result<(RawRecord, u16, usize), Malformed> {
     let mut owner = Vec::new();
-    let at = read_name(bytes, at, &mut owner)?;
+    let at = expand(bytes, at, &mut owner)?;
     let (kind, class) = (u16_at(bytes, at)?, u16_at(bytes, at + 2)?);
     let (ttl, length) = (u32_at(bytes, at + 4)?, usize::from(u16_at(bytes, at + 8)?));
     let (start, end) = (at + 10, at + 10 + length);
@@ -152,7 +149,7 @@ fn read_fields(bytes: &[u8], start: usize, layout: &[Field]) -> Result<Vec<u8>, 
             Text => 1 + usize::from(*bytes.get(at).ok_or(Malformed)?),
             Rest => bytes.len() - at,
             Name => {
-                at = read_name(bytes, at, &mut rdata)?;
+                at = expand(bytes, at, &mut rdata)?;
                 continue;
             }
         };
@@ -160,41 +157,4 @@ fn read_fields(bytes: &[u8], start: usize, layout: &[Field]) -> Result<Vec<u8>, 
         at += length;
     }
     if at == bytes.len() { Ok(rdata) } else { Err(Malformed) }
-}
-
-/// Appends the name at `at`, uncompressed, and says what follows it. A pointer leads back, and never to
-/// where one has led before: no loop (RFC 1035 §4.1.4, RFC 9267). There are no more of them than a name can
-/// have labels, so that no short message makes us follow long chains again and again.
-pub(crate) fn read_name(bytes: &[u8], at: usize, into: &mut Vec<u8>) -> Result<usize, Malformed> {
-    let start = into.len();
-    let (mut at, mut before, mut next) = (at, at, None);
-    let mut hops = 0;
-    loop {
-        let length = *bytes.get(at).ok_or(Malformed)?;
-        match length {
-            0 => {
-                into.push(0);
-                return Ok(next.unwrap_or(at + 1));
-            }
-            1..=63 => {
-                let end = at + 1 + usize::from(length);
-                into.extend_from_slice(bytes.get(at..end).ok_or(Malformed)?);
-                // The root's octet is to come.
-                if into.len() - start >= LONGEST {
-                    return Err(Malformed);
-                }
-                at = end;
-            }
-            0xc0.. => {
-                let target = usize::from(u16_at(bytes, at)? & 0x3fff);
-                hops += 1;
-                if target >= before || target < HEADER || hops > MOST_POINTERS {
-                    return Err(Malformed);
-                }
-                next = next.or(Some(at + 2));
-                (at, before) = (target, target);
-            }
-            _ => return Err(Malformed),
-        }
-    }
 }

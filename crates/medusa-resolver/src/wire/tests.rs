@@ -164,17 +164,3 @@ fn names_that_lead_astray_are_refused() {
         assert_eq!(read(&message(record), b"\x01a\0"), Err(Malformed));
     }
 }
-
-#[test]
-fn pointers_to_pointers_are_few() {
-    // The root behind the header, and pointers of which each leads to the one before.
-    let mut message = vec![0; HEADER + 1];
-    let start = message.len();
-    for number in 0..200 {
-        let target = if number == 0 { HEADER } else { start + 2 * (number - 1) };
-        message.extend_from_slice(&(0xc000 | target as u16).to_be_bytes());
-    }
-    let mut name = Vec::new();
-    assert_eq!(read::read_name(&message, start + 2 * 126, &mut name).ok(), Some(start + 2 * 127));
-    assert!(read::read_name(&message, start + 2 * 127, &mut name).is_err());
-}
