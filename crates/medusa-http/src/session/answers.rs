@@ -6,9 +6,10 @@ use std::any::Any;
 use medusa_core::{Cx, ReplySlot};
 
 use super::bodies::{BodyFraming, OpenBody};
+use super::continuations::{Continuation, deadline_key};
 use super::states::{Event, Phase};
 use super::{Asker, HttpSession, Owed};
-use crate::handler::{Answer, Continuation, Exchange, Reading, deadline_key};
+use crate::handler::{Answer, Exchange, Reading};
 use crate::response::Response;
 
 /// The answer is already there, or the client was told to send nothing more.

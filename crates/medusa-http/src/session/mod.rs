@@ -7,6 +7,7 @@
 
 mod answers;
 mod bodies;
+mod continuations;
 mod respond;
 mod states;
 
@@ -26,16 +27,15 @@ use crate::chunked::ChunkLimits;
 use crate::compose::Asked;
 use crate::date::DateCache;
 use crate::error::Fault;
-use crate::handler::{
-    Answer, Answered, Continuations, Exchange, Handler, News, Reading, Resumed, deadline_key,
-    waiting_key,
-};
+use crate::handler::{Answer, Answered, Exchange, Handler, Reading, Resumed};
 use crate::head::{Head, HeadLimits, Known, Target};
 use crate::origin::Origin;
 use crate::request::Request;
 use crate::response::{Parts, Response};
 use crate::tally::Tally;
 use bodies::{BodyFraming, OpenBody};
+pub(crate) use continuations::{Continuation, Continuations, waiting_key};
+use continuations::{News, deadline_key};
 use states::{Event, Phase};
 
 /// How large requests may be.

@@ -15,14 +15,15 @@ pub(crate) struct Share(usize);
 impl Share {
     /// Keeps so many from now on. False, and nothing is changed, where that is more than there is room for.
     pub(crate) fn hold(&mut self, count: usize) -> bool {
-        let limit = medusa_files::descriptor_limit()
-            .map_or(usize::MAX, |limit| usize::try_from(limit / PART).unwrap_or(usize::MAX));
-        let more = count.saturating_sub(self.0);
-        let room = |kept: usize| kept.checked_add(more).filter(|kept| *kept <= limit);
-        if more > 0 && KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
-            return false;
+        if count > self.0 {
+            let (more, limit) = (count - self.0, limit());
+            let room = |kept: usize| kept.checked_add(more).filter(|kept| *kept <= limit);
+            if KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
+                return false;
+            }
+        } else {
+            KEPT.fetch_sub(self.0 - count, Ordering::Relaxed);
         }
-        KEPT.fetch_sub(self.0.saturating_sub(count), Ordering::Relaxed);
         self.0 = count;
         true
     }
@@ -32,4 +33,9 @@ impl Drop for Share {
     fn drop(&mut self) {
         KEPT.fetch_sub(self.0, Ordering::Relaxed);
     }
+}
+
+fn limit() -> usize {
+    let limit = medusa_files::descriptor_limit();
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit / PART).unwrap_or(usize::MAX))
 }
