@@ -1,6 +1,6 @@
 //! `[smtp.*]` as an operator writes it: what comes in by SMTP, users' logins, and what POP3 makes of it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 
 use medusa_tests::{Server, Site, messages};
@@ -32,13 +32,18 @@ mailboxes = \"mail\"
 
 fn site() -> Site {
     let site = Site::new(SITE);
-    let mut command = site.command(MEDUSA, &["passwd", "alice"]);
+    add_account(&site, "alice", "secret", "alice@example.test");
+    site
+}
+
+fn add_account(site: &Site, name: &str, password: &str, address: &str) {
+    let mut command = site.command(MEDUSA, &["passwd", name]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it runs");
-    child.stdin.take().expect("a pipe").write_all(b"secret\n").expect("it reads");
+    let line = format!("{password}\n");
+    child.stdin.take().expect("a pipe").write_all(line.as_bytes()).expect("it reads");
     assert!(child.wait().expect("it ends").success());
     let users = site.read("users.toml");
-    site.write("users.toml", format!("{users}mail = [\"alice@example.test\"]\n"));
-    site
+    site.write("users.toml", format!("{users}mail = ['{address}']\n"));
 }
 
 /// Says each line, and returns the last line of the reply to each, the greeting's first.
@@ -95,6 +100,48 @@ fn mail_comes_in_and_is_fetched() {
     let replies = talk(&server, "pop3.mail", &["USER alice", "PASS secret", "STAT", "QUIT"]);
     assert!(replies.iter().all(|reply| reply.starts_with("+OK")), "{replies:?}");
     assert!(replies[3].starts_with("+OK 1 "), "{replies:?}");
+    server.end();
+}
+
+/// An account, its password, its address and a message in UTF-8; RFC 6531, RFC 6856.
+#[test]
+fn what_is_not_ascii_goes_all_the_way() {
+    let site = site();
+    add_account(&site, "j\u{f6}rg", "p\u{e4}ss w\u{f6}rd", "\"j\u{f6}rg k.\"@example.test");
+    let server = site.serve(MEDUSA);
+    let replies = talk(
+        &server,
+        "smtp.mx",
+        &[
+            "EHLO c.test",
+            "MAIL FROM:<\u{fc}@b\u{fc}cher.test> SMTPUTF8",
+            "RCPT TO:<\"J\u{f6}rg K.\"@example.test>",
+            "DATA",
+            "From: \u{fc}@b\u{fc}cher.test\r\nSubject: Gr\u{fc}\u{df}e\r\n\r\n\u{fc}\r\n.",
+            "QUIT",
+        ],
+    );
+    assert_eq!(codes(&replies), "220 250 250 250 354 250 221", "{replies:?}");
+    assert!(site.path("mail/j\u{f6}rg/new").is_dir());
+    // As another keyboard writes it.
+    let login = ["USER jo\u{308}rg", "PASS pa\u{308}ss wo\u{308}rd"];
+    for (first, subject) in
+        [("UTF8", "Subject: Gr\u{fc}\u{df}e\r\n"), ("NOOP", "?utf-8?b?R3LDvMOfZQ==?=")]
+    {
+        let mut stream = server.connect("pop3.mail");
+        let script = [first, login[0], login[1], "LIST 1", "RETR 1", "QUIT", ""].join("\r\n");
+        stream.write_all(script.as_bytes()).expect("it reads");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it answers");
+        assert!(text.contains(subject) && text.ends_with("+OK bye\r\n"), "{text}");
+        let (_, rest) = text.split_once("octets)\r\n+OK 1 ").expect("a size");
+        let (size, rest) = rest.split_once("\r\n").expect("a line");
+        let (_, rest) = rest.split_once("\r\n").expect("a line");
+        let (message, _) = rest.split_once("\r\n.\r\n").expect("an end");
+        assert_eq!((message.len() + 2).to_string(), size, "{text}");
+        let head = message.split("\r\n\r\n").next().expect("a head");
+        assert_eq!(head.is_ascii(), first != "UTF8", "{text}");
+    }
     server.end();
 }
 
