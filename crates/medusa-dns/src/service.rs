@@ -129,9 +129,18 @@ impl DnsService {
     /// Sets how much a network is answered over UDP: [so much](RateLimit::default) unless it is said, and
     /// everything with `None`.
     #[must_use]
-    pub fn with_rate_limit(mut self, limit: Option<RateLimit>) -> DnsService {
-        let accounts = |limit| Some(Arc::new(Accounts::new(limit, secret()?)));
-        self.shared.rates = limit.and_then(accounts);
+    pub fn with_rate_limit(self, limit: Option<RateLimit>) -> DnsService {
+        self.with_rate_limit_by(limit, secret)
+    }
+
+    #[must_use]
+    pub(crate) fn with_rate_limit_by(
+        mut self,
+        limit: Option<RateLimit>,
+        secret: impl Fn() -> Option<[u8; 16]>,
+    ) -> DnsService {
+        let accounts = |limit| Arc::new(Accounts::new(limit, secret().unwrap_or_else(makeshift)));
+        self.shared.rates = limit.map(accounts);
         self
     }
 
@@ -449,10 +458,20 @@ fn secret() -> Option<[u8; 16]> {
     match getrandom::fill(&mut secret) {
         Ok(()) => Some(secret),
         Err(error) => {
-            tracing::warn!("no random octets, so no cookies and no rate limit: {error}");
+            tracing::warn!(
+                "no random octets, so no cookies, and a rate limit that can be foreseen: {error}"
+            );
             None
         }
     }
+}
+
+/// What accounts are kept by where nothing better is to be had: who guesses it can have a network limited
+/// for what another one asks, which is less than what anybody can do where nothing is limited.
+fn makeshift() -> [u8; 16] {
+    let now = microseconds(SystemTime::now());
+    let mixed = u64::from(std::process::id()).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ now;
+    (u128::from(now) << 64 | u128::from(mixed)).to_le_bytes()
 }
 
 fn microseconds(now: SystemTime) -> u64 {

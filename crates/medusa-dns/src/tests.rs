@@ -186,6 +186,17 @@ fn a_network_is_limited_unless_it_shows_that_it_is_there() {
 }
 
 #[test]
+fn a_network_is_limited_where_nothing_is_random() {
+    let limit = RateLimit { answers_per_second: 10, slip: 0, ..RateLimit::default() };
+    let service = service().with_rate_limit_by(Some(limit), || None);
+    let mut datagrams = datagrams(&service);
+    let from = SocketAddr::from(([192, 0, 2, 1], 4000));
+    let message = query("ns.example.test A");
+    let sent: usize = (0..30).map(|_| datagrams.receive(from, &message).sent().len()).sum();
+    assert_eq!(sent, 10);
+}
+
+#[test]
 fn what_the_desk_answers_is_limited_too() {
     let limit = RateLimit { answers_per_second: 10, slip: 2, ..RateLimit::default() };
     let service = service().with_rate_limit(Some(limit));

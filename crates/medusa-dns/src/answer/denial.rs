@@ -6,7 +6,7 @@
 use super::resolve::Resolution;
 use crate::name::{MAX_NAME, QueryName};
 use crate::types::RecordType;
-use crate::zone::{Denial, Node, Nsec3, node_flag};
+use crate::zone::{Denial, Node, Nsec3};
 
 impl<'z> Resolution<'_, 'z, '_> {
     /// There is no such name. `label` is where its closest encloser begins.
@@ -14,10 +14,10 @@ impl<'z> Resolution<'_, 'z, '_> {
         match &self.zone.denial {
             _ if !self.dnssec => {}
             Denial::None => {}
-            Denial::Nsec => {
-                let name_gap = self.covering(name.suffix(0));
+            Denial::Nsec(owners) => {
+                let name_gap = self.covering(owners, name.suffix(0));
                 let star = wildcard_of(name, label);
-                let star_gap = self.covering(&star);
+                let star_gap = self.covering(owners, &star);
                 self.proofs.add(name_gap);
                 self.proofs.add(star_gap);
             }
@@ -42,16 +42,16 @@ impl<'z> Resolution<'_, 'z, '_> {
         match &self.zone.denial {
             _ if !self.dnssec => {}
             Denial::None => {}
-            Denial::Nsec => {
+            Denial::Nsec(owners) => {
                 // An empty non-terminal has no record of its own; it lies in a gap.
                 let own = match (node.rrset(RecordType::NSEC), wildcard) {
                     (Some(_), _) => Some(*node),
-                    (None, Some(label)) => self.covering(&wildcard_of(name, label)),
-                    (None, None) => self.covering(name.suffix(0)),
+                    (None, Some(label)) => self.covering(owners, &wildcard_of(name, label)),
+                    (None, None) => self.covering(owners, name.suffix(0)),
                 };
                 self.proofs.add(own);
                 if wildcard.is_some() {
-                    let gap = self.covering(name.suffix(0));
+                    let gap = self.covering(owners, name.suffix(0));
                     self.proofs.add(gap);
                 }
             }
@@ -76,8 +76,8 @@ impl<'z> Resolution<'_, 'z, '_> {
         match &self.zone.denial {
             _ if !self.dnssec => {}
             Denial::None => {}
-            Denial::Nsec => {
-                let gap = self.covering(name.suffix(0));
+            Denial::Nsec(owners) => {
+                let gap = self.covering(owners, name.suffix(0));
                 self.proofs.add(gap);
             }
             Denial::Nsec3(nsec3) => {
@@ -91,7 +91,7 @@ impl<'z> Resolution<'_, 'z, '_> {
     pub(super) fn prove_unsigned(&mut self, node: &Node<'z>) {
         match &self.zone.denial {
             Denial::None => {}
-            Denial::Nsec => self.proofs.add(Some(*node)),
+            Denial::Nsec(_) => self.proofs.add(Some(*node)),
             Denial::Nsec3(nsec3) => {
                 let wire = node.name();
                 let mut name = QueryName::default();
@@ -114,11 +114,9 @@ impl<'z> Resolution<'_, 'z, '_> {
     }
 
     /// The node whose NSEC record spans the gap that a name lies in.
-    fn covering(&self, wire: &[u8]) -> Option<Node<'z>> {
+    fn covering(&self, owners: &[u32], wire: &[u8]) -> Option<Node<'z>> {
         let prefix = wire.len().checked_sub(self.zone.apex().wire().len())?;
-        self.zone.before(&wire[..prefix], |node| {
-            !node.is(node_flag::BELOW_CUT) && node.rrset(RecordType::NSEC).is_some()
-        })
+        self.zone.spanning(owners, &wire[..prefix])
     }
 
     /// The closest encloser is there, and the next closer name isn't (RFC 5155 §7.2.1).

@@ -14,7 +14,7 @@ mod writer;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use resolve::{Names, Resolution};
+use resolve::{Names, Resolution, zone_of};
 
 use crate::name::QueryName;
 use crate::types::{Rcode, RecordType, class};
@@ -156,6 +156,7 @@ impl Answerer {
             Target::Zone(zone, apex) => {
                 writer.set_apex(apex);
                 let mut resolution = Resolution {
+                    zones,
                     zone,
                     writer: &mut writer,
                     rtype: match query.rtype {
@@ -245,7 +246,7 @@ impl Answerer {
             _ => return Target::Nowhere(Rcode::REFUSED),
         }
         let name = &self.names.asked;
-        let mut zone = zones.find(name, 0);
+        let zone = zone_of(zones, name, query.rtype);
         match query.rtype {
             RecordType::AXFR | RecordType::IXFR => {
                 let zone = zone.filter(|zone| zone.apex().wire() == name.wire());
@@ -257,13 +258,6 @@ impl Answerer {
                     (RecordType::IXFR, None) if datagram => Target::Nowhere(Rcode::NOTAUTH),
                     _ => Target::Transfer,
                 };
-            }
-            // Keys of a zone are the business of the one above it (RFC 4035 §3.1.4.1).
-            RecordType::DS => {
-                let above = zone
-                    .filter(|zone| zone.apex().wire() == name.wire() && name.count() > 0)
-                    .and_then(|_| zones.find(name, 1));
-                zone = above.or(zone);
             }
             RecordType::ANY => {}
             rtype if rtype.is_meta() => return Target::Nowhere(Rcode::NOTIMP),

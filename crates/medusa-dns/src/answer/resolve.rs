@@ -1,13 +1,20 @@
 //! What a zone says to a question (RFC 1034 §4.3.2, RFC 4592, RFC 6672): answers, chains, referrals and
 //! that something isn't there.
 //!
-//! Pure: a zone in, records out. Proofs are found in `denial`; the header is the caller's.
+//! Pure: zones in, records out. Proofs are found in `denial`; the header is the caller's.
+
+use std::sync::Arc;
 
 use super::writer::{Full, IN, Owner, QUESTION, Section, Writer};
 use crate::name::{MAX_NAME, QueryName};
 use crate::types::{Rcode, RecordType};
 use crate::wire::flag;
-use crate::zone::{Denial, NO_NODE, Node, RECORD_HEAD, RrSet, Zone, below, node_flag};
+use crate::zone::{
+    Denial, NO_NODE, Node, RECORD_HEAD, RrSet, Zone, ZonesSnapshot, below, node_flag,
+};
+
+/// No node's place.
+const NOWHERE: (usize, u32) = (0, NO_NODE);
 
 /// The most aliases that are followed in one answer (Knot has 20, Unbound 12).
 const LONGEST_CHAIN: usize = 16;
@@ -24,7 +31,7 @@ pub enum Kind {
     NameError,
     /// Others know.
     Referral,
-    /// An alias that leads out of the zone.
+    /// An alias that leads out of all zones.
     Alias,
     /// It couldn't be answered.
     Error,
@@ -69,8 +76,10 @@ impl Names {
     }
 }
 
-/// One question to one zone.
+/// One question to the zones of a server.
 pub(super) struct Resolution<'r, 'z, 'o> {
+    pub(super) zones: &'z ZonesSnapshot,
+    /// The one that is asked now: the question's, or where an alias has led.
     pub(super) zone: &'z Zone,
     pub(super) writer: &'r mut Writer<'o>,
     pub(super) rtype: RecordType,
@@ -111,7 +120,7 @@ enum Ending<'z> {
     Records(RrSet<'z>, usize),
     /// An alias was the last word: it was asked for, or leads in a circle.
     Alias,
-    /// An alias leads out of the zone.
+    /// An alias leads to where no zone is, or none that can be asked.
     Away,
     NoData,
     NameError,
@@ -141,7 +150,7 @@ impl<'z> Resolution<'_, 'z, '_> {
     #[inline]
     fn chain(&mut self, names: &mut Names) -> Result<Ending<'z>, Full> {
         let mut at = Some(QUESTION);
-        let mut visited = [NO_NODE; LONGEST_CHAIN];
+        let mut visited = [NOWHERE; LONGEST_CHAIN];
         for hop in 0..LONGEST_CHAIN {
             let name = if hop == 0 { &names.asked } else { &names.next };
             let Some(place) = at else { return Ok(Ending::Alias) };
@@ -154,10 +163,10 @@ impl<'z> Resolution<'_, 'z, '_> {
                     return Ok(Ending::Referral(node, owner));
                 }
                 Found::Renamed(node, label) => {
-                    if visited.contains(&node.at) {
+                    if visited.contains(&node.place()) {
                         return Ok(Ending::Alias);
                     }
-                    visited[hop] = node.at;
+                    visited[hop] = node.place();
                     match self.rename(&node, place, name, label, &mut names.wire)? {
                         // Where no pointer reaches, the chain ends here.
                         Some(next) => at = Writer::pointer(next),
@@ -166,7 +175,7 @@ impl<'z> Resolution<'_, 'z, '_> {
                     if self.rtype == RecordType::CNAME {
                         return Ok(Ending::Alias);
                     }
-                    if !self.go_on(&names.wire, &mut names.next) {
+                    if !self.go_on(names, at) {
                         return Ok(Ending::Away);
                     }
                     continue;
@@ -196,10 +205,10 @@ impl<'z> Resolution<'_, 'z, '_> {
                 self.prove_no_data(name, &node, wildcard);
                 return Ok(Ending::NoData);
             };
-            if visited.contains(&node.at) {
+            if visited.contains(&node.place()) {
                 return Ok(Ending::Alias);
             }
-            visited[hop] = node.at;
+            visited[hop] = node.place();
             let base = self.writer.rrset(Section::Answer, &alias, owner, self.dnssec)?;
             if let Some(label) = wildcard {
                 self.prove_wildcard(name, label);
@@ -209,7 +218,7 @@ impl<'z> Resolution<'_, 'z, '_> {
             if let Some(record) = alias.rendered().next() {
                 alias.expand(&record, self.zone.apex().wire(), &mut names.wire);
             }
-            if !self.go_on(&names.wire, &mut names.next) {
+            if !self.go_on(names, at) {
                 return Ok(Ending::Away);
             }
         }
@@ -230,9 +239,28 @@ impl<'z> Resolution<'_, 'z, '_> {
         }
     }
 
-    /// Whether a chain goes on in this zone with the name in `wire`.
-    fn go_on(&self, wire: &[u8], next: &mut QueryName) -> bool {
-        next.read(wire).is_ok() && below(next.wire(), self.zone.apex().wire()).is_some()
+    /// Whether a chain goes on with the name in `wire`, which stands at `place` of the message: in this zone, or
+    /// in another one of this server (RFC 1034 §4.3.2).
+    fn go_on(&mut self, names: &mut Names, place: Option<u16>) -> bool {
+        if names.next.read(&names.wire).is_err() {
+            return false;
+        }
+        let Some(zone) = zone_of(self.zones, &names.next, self.rtype) else { return false };
+        if std::ptr::eq(&**zone, self.zone) {
+            return true;
+        }
+        // A zone that knows nothing adds nothing, and what a zone has to prove is written at the end, when
+        // another one is asked.
+        let Some(prefix) = below(names.next.wire(), zone.apex().wire()) else { return false };
+        if zone.is_stale() || self.proofs.count > 0 {
+            return false;
+        }
+        // The name isn't compressed in front of another zone's apex.
+        let apex = place.and_then(|place| Writer::pointer(usize::from(place) + prefix.len()));
+        let Some(apex) = apex else { return false };
+        self.writer.move_apex(apex);
+        self.zone = zone;
+        true
     }
 
     /// Writes a DNAME record and the alias that follows from it. Leaves the new name in `wire`, and says
@@ -380,6 +408,21 @@ impl<'z> Resolution<'_, 'z, '_> {
         }
         Ok(())
     }
+}
+
+/// The zone that is to be asked for a name: keys of a zone are the business of the one above it (RFC 4035
+/// §3.1.4.1).
+#[inline]
+pub(super) fn zone_of<'z>(
+    zones: &'z ZonesSnapshot,
+    name: &QueryName,
+    rtype: RecordType,
+) -> Option<&'z Arc<Zone>> {
+    let zone = zones.find(name, 0)?;
+    if rtype == RecordType::DS && zone.apex().wire() == name.wire() && name.count() > 0 {
+        return zones.find(name, 1).or(Some(zone));
+    }
+    Some(zone)
 }
 
 /// Where a name leads to. It must end in the zone's apex.

@@ -69,6 +69,11 @@ impl<'o> Writer<'o> {
         self.apex = QUESTION + in_front as u16;
     }
 
+    /// Says where the apex of the zone stands from which records come now.
+    pub(crate) fn move_apex(&mut self, to: u16) {
+        self.apex = to;
+    }
+
     /// How long the message is.
     #[inline]
     pub(crate) fn len(&self) -> usize {

@@ -523,7 +523,12 @@ impl<'b> Making<'b> {
         let of_apex =
             |rtype: RecordType| self.records(apex).iter().filter(move |raw| raw.rtype == rtype);
         if of_apex(RecordType::NSEC).next().is_some() {
-            return Denial::Nsec;
+            let has_record = |plan: &Plan| {
+                plan.flags & node_flag::BELOW_CUT == 0
+                    && self.records(plan).iter().any(|raw| raw.rtype == RecordType::NSEC)
+            };
+            let owners = plans.iter().enumerate().filter(|(_, plan)| has_record(plan));
+            return Denial::Nsec(owners.map(|(number, _)| number as u32).collect());
         }
         // Flags are 0 for those that servers use (RFC 5155 §4.1.2).
         let mut parameters = of_apex(RecordType::NSEC3PARAM).map(|raw| self.builder.rdata_of(raw));

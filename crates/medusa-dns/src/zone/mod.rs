@@ -27,6 +27,8 @@ pub use reader::{Reading, Source, read_zone};
 pub use set::{Zones, ZonesSnapshot};
 
 pub(crate) use builder::below;
+#[cfg(test)]
+pub(crate) use model::LOOKS;
 pub(crate) use model::{Denial, NO_NODE, NO_POINTER, RECORD_HEAD, node_flag};
 pub(crate) use nsec3::Nsec3;
 pub(crate) use reader::{Verify, read_verified};

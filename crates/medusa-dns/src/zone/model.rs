@@ -74,8 +74,8 @@ pub struct Zone {
 pub(crate) enum Denial {
     /// It isn't signed.
     None,
-    /// By NSEC records at its names.
-    Nsec,
+    /// By NSEC records at its names: the numbers of those that have one and aren't glue, in canonical order.
+    Nsec(Box<[u32]>),
     /// By NSEC3 records at hashes of its names.
     Nsec3(Nsec3),
 }
@@ -216,7 +216,8 @@ impl Zone {
     pub fn octets(&self) -> usize {
         let hashes = match &self.denial {
             Denial::Nsec3(nsec3) => nsec3.octets(),
-            Denial::None | Denial::Nsec => 0,
+            Denial::Nsec(owners) => owners.len() * size_of::<u32>(),
+            Denial::None => 0,
         };
         self.blob.len() + self.order.len() * size_of::<u32>() + self.index.octets() + hashes
     }
@@ -264,21 +265,21 @@ impl Zone {
         Some(self.node_at(at))
     }
 
-    /// The last node at or before the name with this prefix in canonical order that `is_it` takes; beyond
-    /// the first one, it goes on from the end.
-    pub(crate) fn before(
-        &self,
-        prefix: &[u8],
-        mut is_it: impl FnMut(&Node<'_>) -> bool,
-    ) -> Option<Node<'_>> {
-        let at_or_before = |at: &u32| canonical_cmp(self.node_at(*at).prefix, prefix).is_le();
-        let behind = self.order.partition_point(at_or_before);
-        let numbers = (0..behind).rev().chain((behind..self.order.len()).rev());
-        numbers.map(|number| self.node_at(self.order[number])).find(|node| is_it(node))
+    /// The node whose NSEC record spans the gap that the name with this prefix lies in: the last one at or
+    /// before it in canonical order, and before the first one the last of all.
+    pub(crate) fn spanning(&self, owners: &[u32], prefix: &[u8]) -> Option<Node<'_>> {
+        let at_or_before = |number: &u32| {
+            self.node(*number).is_some_and(|node| canonical_cmp(node.prefix, prefix).is_le())
+        };
+        let behind = owners.partition_point(at_or_before);
+        let owner = owners[..behind].last().or_else(|| owners.last())?;
+        self.node(*owner)
     }
 
     #[inline]
     pub(crate) fn node_at(&self, at: u32) -> Node<'_> {
+        #[cfg(test)]
+        LOOKS.set(LOOKS.get() + 1);
         let bytes = &self.blob[at as usize..];
         let (prefix, rest) = bytes[1..].split_at(usize::from(bytes[0]));
         let count = usize::from(u16::from_be_bytes([rest[1], rest[2]]));
@@ -291,6 +292,12 @@ impl Zone {
         let (head, data) = self.blob[self.negative_soa..].split_at(HEAD);
         Head::read(head).over(data)
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many nodes were looked at: what questions cost, for tests.
+    pub(crate) static LOOKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 impl fmt::Debug for Node<'_> {
@@ -311,6 +318,11 @@ impl<'z> Node<'z> {
     pub(crate) fn name_into(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.prefix);
         out.extend_from_slice(self.zone.apex.wire());
+    }
+
+    /// What tells it from all nodes of all zones that there are at the time.
+    pub(crate) fn place(&self) -> (usize, u32) {
+        (std::ptr::from_ref(self.zone).addr(), self.at)
     }
 
     /// Whether one of these flags is set.

@@ -256,3 +256,89 @@ a.new A 192.0.2.8
     // What belongs to the target isn't said of the question's name.
     assert!(!text.contains("a.old.example.test. 300 A "), "{text}");
 }
+
+/// Zones that lead into one another.
+fn neighbours() -> Zones {
+    let head = "$TTL 60\n@ SOA ns root 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n";
+    let zone = |name: &str, text: &str| zone_named(&format!("{head}{text}"), name);
+    Zones::new([
+        zone(
+            "a.test",
+            "out CNAME www.b.test.\nmail CNAME mx.b.test.\nmiss CNAME none.b.test.\n\
+             none CNAME out.none.test.\nin CNAME www.sub\nsub NS ns.sub\nns.sub A 192.0.2.7\n\
+             deleg CNAME x.deleg.b.test.\nround CNAME round.b.test.\nold DNAME b.test.\n\
+             keys CNAME sub\nwhy CNAME out\n",
+        ),
+        zone(
+            "b.test",
+            "www A 192.0.2.3\nback CNAME ns.a.test.\nmx MX 10 www\nround CNAME round.a.test.\n\
+             deleg NS ns.deleg\nns.deleg A 192.0.2.9\n",
+        ),
+        zone("sub.a.test", "www A 192.0.2.8\n"),
+    ])
+}
+
+#[test]
+fn aliases_lead_from_zone_to_zone() {
+    let zones = neighbours();
+    let ask = |asked: &str| {
+        let settings = Settings::default();
+        let answer = ask_over(&zones, &settings, Transport::Tcp, &query(asked)).expect("an answer");
+        let text = shown(&answer);
+        text.replace("answer: ", "").lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        ask("out.a.test A"),
+        ["NOERROR AA", "out.a.test. 60 CNAME www.b.test.", "www.b.test. 60 A 192.0.2.3"]
+    );
+    // Names of the other zone's records, and their addresses.
+    assert_eq!(
+        ask("mail.a.test MX"),
+        [
+            "NOERROR AA",
+            "mail.a.test. 60 CNAME mx.b.test.",
+            "mx.b.test. 60 MX 10 www.b.test.",
+            "additional: www.b.test. 60 A 192.0.2.3"
+        ]
+    );
+    // It is the other zone that says so, and for how long.
+    let soa = "authority: b.test. 5 SOA ns.b.test. root.b.test. 1 2 3 4 5";
+    assert_eq!(ask("miss.a.test A"), ["NXDOMAIN AA", "miss.a.test. 60 CNAME none.b.test.", soa]);
+    assert_eq!(ask("out.a.test AAAA")[2], soa);
+    // Back again, through a DNAME too.
+    assert_eq!(ask("back.old.a.test A")[4], "ns.a.test. 60 A 192.0.2.1");
+    // Below the own apex too, where the zone itself has a delegation; its keys are the business of the one
+    // above.
+    assert_eq!(ask("in.a.test A")[2], "www.sub.a.test. 60 A 192.0.2.8");
+    assert!(ask("keys.a.test DS")[2].starts_with("authority: a.test. 5 SOA"));
+    assert_eq!(
+        ask("deleg.a.test A")[2..],
+        [
+            "authority: deleg.b.test. 60 NS ns.deleg.b.test.",
+            "additional: ns.deleg.b.test. 60 A 192.0.2.9"
+        ]
+    );
+    // In a circle, and to nowhere.
+    assert_eq!(ask("round.a.test A").len(), 3);
+    assert_eq!(ask("none.a.test A"), ["NOERROR AA", "none.a.test. 60 CNAME out.none.test."]);
+    // A zone that has expired says nothing.
+    zones.current().zones().iter().for_each(|zone| {
+        zone.set_stale(zone.apex().to_string() == "b.test.");
+    });
+    assert_eq!(ask("why.a.test A").len(), 3);
+}
+
+#[test]
+fn gaps_are_found_without_a_walk() {
+    // One name has an NSEC record; the others have come by an update that signs nothing.
+    let mut text =
+        "$TTL 60\n@ SOA ns root 1 2 3 4 5\n@ NS ns\n@ NSEC ns A NS SOA NSEC\n".to_owned();
+    text.push_str("$GENERATE 1-5000 a$ A 192.0.2.1\nns A 192.0.2.1\n");
+    let zones = Zones::new([zone(&text)]);
+    crate::zone::LOOKS.set(0);
+    let message = query("a4999z.example.test A +do");
+    let answer = ask_over(&zones, &Settings::default(), Transport::Udp, &message).expect("one");
+    assert!(shown(&answer).contains("example.test. 60 NSEC"));
+    let looks = crate::zone::LOOKS.get();
+    assert!(looks < 100, "{looks}");
+}
