@@ -114,7 +114,8 @@ pub trait Incoming: Send {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error>;
 
     /// Has the message reach the disk in all of its maildrops, or in none, and calls `then` once that is
-    /// certain. Called in the offload pool; whoever lets others wait there shares no syncs with them.
+    /// certain. Called in the offload pool, so that it may block; one that calls back from elsewhere lets many
+    /// commits share a sync.
     fn commit(self: Box<Self>, then: Then);
 }
 

@@ -74,10 +74,12 @@ fn others_see_a_surrogate_of_the_size_that_was_said() {
 #[test]
 fn a_large_one_is_replaced_on_its_way() {
     let body = "0123456789\n.dots \u{fc}\n".repeat(20_000);
-    let store = Store::with(&[&format!("Subject: \u{fc}\nX: \u{fc}\n\n{body}")]);
+    // A field longer than what is read of a file at once.
+    let long = " folded\n".repeat(5_000);
+    let store = Store::with(&[&format!("Subject: \u{fc}\nX: \u{fc}\n{long}Y:\n{long}\n{body}")]);
     let mut client = session(&store, "");
     let (status, text) = retrieved(&mut client, "RETR 1");
-    let expected = format!("Subject: =?utf-8?b?w7w=?=\n\n{body}").replace('\n', "\r\n");
+    let expected = format!("Subject: =?utf-8?b?w7w=?=\nY:\n{long}\n{body}").replace('\n', "\r\n");
     assert!(text == expected);
     assert_eq!(status, format!("+OK {} octets", expected.len()));
     assert_eq!(say(&mut client, "LIST 1"), format!("+OK 1 {}\n", expected.len()));
