@@ -5,6 +5,7 @@
 //! the shard after the callback, so there is no re-entrancy.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -102,7 +103,8 @@ pub trait Session: Any {
         let _ = cx;
     }
 
-    /// The connection is gone. The last thing a session hears.
+    /// The connection is gone. The last thing a session hears; what others wait for it can tell them through the
+    /// [`Goodbye`].
     fn closed(&mut self, goodbye: &Goodbye) {
         let _ = goodbye;
     }
@@ -131,6 +133,24 @@ pub struct Goodbye {
     pub received: u64,
     /// Octets sent.
     pub sent: u64,
+    notes: RefCell<Vec<(Address, Note)>>,
+}
+
+impl Goodbye {
+    pub(crate) fn new(reason: Reason, received: u64, sent: u64) -> Goodbye {
+        Goodbye { reason, received, sent, notes: RefCell::default() }
+    }
+
+    /// Sends a message to another session or datagram service, as [`Cx::notify`] does: what this one has come
+    /// to, for whoever waits for it. On this shard it never finds a full mailbox.
+    pub fn notify(&self, to: Address, message: impl Any + Send) {
+        self.notes.borrow_mut().push((to, Note::new(message)));
+    }
+
+    /// What was sent by the session that has ended.
+    pub(crate) fn into_notes(self) -> Vec<(Address, Note)> {
+        self.notes.into_inner()
+    }
 }
 
 /// Why a connection ended.

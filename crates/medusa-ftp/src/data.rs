@@ -485,14 +485,14 @@ impl Session for DataSession {
             // The pool may have been about to tell, and won't.
             let failure = Failure::Stored(Error::Io(std::io::Error::other("it panicked")));
             let event = Event::Ended { result: Err(failure), left: None };
-            return report(&self.control, self.name, event);
+            return goodbye.notify(self.control.address(), Report { from: self.name, event });
         }
         if self.has_reported {
             return;
         }
         if self.is_sent.load(Ordering::Relaxed) {
             let event = Event::Ended { result: Ok(()), left: None };
-            return report(&self.control, self.name, event);
+            return goodbye.notify(self.control.address(), Report { from: self.name, event });
         }
         let failure = match &goodbye.reason {
             _ if self.is_abandoned => Failure::Abandoned,
@@ -519,7 +519,7 @@ impl Session for DataSession {
         drop(shelf);
         // What is left is the control connection's to end, in the pool: here is an event loop.
         let event = Event::Ended { result: Err(failure), left };
-        report(&self.control, self.name, event);
+        goodbye.notify(self.control.address(), Report { from: self.name, event });
     }
 }
 

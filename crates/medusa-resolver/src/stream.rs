@@ -110,10 +110,10 @@ impl Session for Upward {
         }
     }
 
-    fn closed(&mut self, _: &Goodbye) {
+    fn closed(&mut self, goodbye: &Goodbye) {
         let (server, connection) = (self.server, self.connection);
         let event = Event::Ended { failed: !self.stands };
-        let _ = self.service.notify(Said { server, connection, event });
+        goodbye.notify(self.service.address(), Said { server, connection, event });
     }
 }
 

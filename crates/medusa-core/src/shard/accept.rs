@@ -337,9 +337,18 @@ impl Shard {
             }
             Err(reason) => {
                 self.env.release(id.token);
-                never_stood(session, reason);
+                self.never_stood(session, reason);
             }
         }
+    }
+
+    /// Tells a session that there is no connection for it.
+    fn never_stood(&mut self, mut session: Box<dyn Session>, reason: Reason) {
+        self.last_words(|| {
+            let goodbye = Goodbye::new(reason, 0, 0);
+            session.closed(&goodbye);
+            goodbye
+        });
     }
 
     fn begin_to_connect(
@@ -490,7 +499,7 @@ impl Shard {
                     census.left(by, ip, &limits, (0, 0));
                 }
                 if let (Ok(session), Err(error)) = (session, registered) {
-                    never_stood(session, Reason::Lost(error));
+                    self.never_stood(session, Reason::Lost(error));
                 }
                 return;
             }
@@ -513,14 +522,6 @@ impl Shard {
 /// Why a connection of a session's own wasn't made.
 fn too_many(refusal: Refusal) -> io::Error {
     io::Error::new(io::ErrorKind::QuotaExceeded, format!("a limit of the service: {refusal:?}"))
-}
-
-/// Tells a session that there is no connection for it.
-fn never_stood(mut session: Box<dyn Session>, reason: Reason) {
-    let goodbye = Goodbye { reason, received: 0, sent: 0 };
-    if catch_unwind(AssertUnwindSafe(|| session.closed(&goodbye))).is_err() {
-        tracing::error!("a session panicked while it was closed");
-    }
 }
 
 #[cfg(test)]

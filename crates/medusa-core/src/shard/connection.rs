@@ -401,7 +401,7 @@ impl<T: Carrier> Connection<T> {
             let octets = (channel.received, channel.sent);
             census.left(by, channel.peer().remote.ip(), &channel.limits(), octets);
         }
-        let goodbye = Goodbye { reason, received: channel.received, sent: channel.sent };
+        let goodbye = Goodbye::new(reason, channel.received, channel.sent);
         channel.into_session().closed(&goodbye);
         goodbye
     }

@@ -33,7 +33,7 @@ use crate::env::Env;
 use crate::mailbox::{Address, Control, Mailbox, Message, Note};
 use crate::offload::Pool;
 use crate::server::roster::Number;
-use crate::session::{Command, Listening, Reason};
+use crate::session::{Command, Goodbye, Listening, Reason};
 use crate::timer::{Millis, TimerQueue};
 use crate::transport::SCRATCH;
 
@@ -259,9 +259,18 @@ impl Shard {
         }
         self.table.remove_connection(token);
         self.env.release(token);
-        // The session's last words run its own code once more.
-        if catch_unwind(AssertUnwindSafe(|| connection.part(reason))).is_err() {
-            tracing::error!("a session panicked while it was closed");
+        self.last_words(|| connection.part(reason));
+    }
+
+    /// Runs a session's own code once more, and hands on what it has told others.
+    fn last_words(&mut self, part: impl FnOnce() -> Goodbye) {
+        match catch_unwind(AssertUnwindSafe(part)) {
+            Ok(goodbye) => {
+                for (to, note) in goodbye.into_notes() {
+                    self.notify(to, note);
+                }
+            }
+            Err(_) => tracing::error!("a session panicked while it was closed"),
         }
     }
 

@@ -359,7 +359,11 @@ impl Client {
     fn part(&mut self, reason: Reason) {
         if let Some(connection) = self.connection.take() {
             self.line.drop_unread();
-            self.goodbye = Some(connection.part(reason).reason);
+            let mut goodbye = connection.part(reason);
+            let reason = std::mem::replace(&mut goodbye.reason, Reason::Closed);
+            self.goodbye = Some(reason);
+            let notes = goodbye.into_notes().into_iter();
+            self.commands.extend(notes.map(|(to, note)| Asked::Notify(to, note)));
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use medusa_core::{Cx, Deadline, Frame, Framing, Goodbye, Reason, Remote, Session, TimerKey};
+use medusa_core::{Address, Cx, Deadline, Frame, Framing, Goodbye, Reason, Session, TimerKey};
 
 use super::incoming::{Brought, Incoming, TransferError, Wanted};
 use crate::service::whole_seconds_of;
@@ -41,21 +41,25 @@ pub(crate) struct Fetch {
     /// Until it is reported.
     wanted: Option<Wanted>,
     incoming: Option<Incoming>,
-    keeper: Remote,
+    keeper: Address,
     in_message: bool,
 }
 
 impl Fetch {
-    pub(crate) fn new(number: u64, id: u16, wanted: Wanted, keeper: Remote) -> Fetch {
+    pub(crate) fn new(number: u64, id: u16, wanted: Wanted, keeper: Address) -> Fetch {
         Fetch { number, id, wanted: Some(wanted), incoming: None, keeper, in_message: false }
     }
 
-    fn report(&mut self, outcome: Result<Brought, FetchError>) {
-        let Some(wanted) = self.wanted.take() else { return };
+    /// What the keeper is to be told, once.
+    fn outcome(&mut self, outcome: Result<Brought, FetchError>) -> Option<Report> {
+        let wanted = self.wanted.take()?;
         self.incoming = None;
-        let report = Report { number: self.number, wanted, outcome };
-        if self.keeper.notify(report).is_err() {
-            tracing::warn!("a transfer has ended, and too much waits to hear of it");
+        Some(Report { number: self.number, wanted, outcome })
+    }
+
+    fn report(&mut self, cx: &mut Cx<'_>, outcome: Result<Brought, FetchError>) {
+        if let Some(report) = self.outcome(outcome) {
+            cx.notify(self.keeper, report);
         }
     }
 }
@@ -76,7 +80,7 @@ impl Session for Fetch {
         if !self.in_message {
             let length = frame.bytes.first_chunk::<2>().map_or(0, |two| u16::from_be_bytes(*two));
             if length == 0 {
-                self.report(Err(TransferError::Malformed("it is empty").into()));
+                self.report(cx, Err(TransferError::Malformed("it is empty").into()));
                 return cx.abort();
             }
             self.in_message = true;
@@ -89,23 +93,23 @@ impl Session for Fetch {
         match incoming.take(frame.bytes, whole_seconds_of(cx.wall_clock())) {
             Ok(None) => {}
             Ok(Some(brought)) => {
-                self.report(Ok(brought));
+                self.report(cx, Ok(brought));
                 cx.close();
             }
             Err(error) => {
-                self.report(Err(error.into()));
+                self.report(cx, Err(error.into()));
                 cx.abort();
             }
         }
     }
 
     fn timed_out(&mut self, cx: &mut Cx<'_>, _: Deadline) {
-        self.report(Err(FetchError::Lost("it sends nothing".into())));
+        self.report(cx, Err(FetchError::Lost("it sends nothing".into())));
         cx.abort();
     }
 
     fn expired(&mut self, cx: &mut Cx<'_>, _: TimerKey) {
-        self.report(Err(FetchError::Lost("the transfer takes too long".into())));
+        self.report(cx, Err(FetchError::Lost("the transfer takes too long".into())));
         cx.abort();
     }
 
@@ -115,6 +119,8 @@ impl Session for Fetch {
             Reason::Stopped => "the server ends".into(),
             _ => "it closed the connection in the middle of the transfer".into(),
         };
-        self.report(Err(FetchError::Lost(why)));
+        if let Some(report) = self.outcome(Err(FetchError::Lost(why))) {
+            goodbye.notify(self.keeper, report);
+        }
     }
 }

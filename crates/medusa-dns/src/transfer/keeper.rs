@@ -271,7 +271,7 @@ impl Keeper {
             octets: kept.most_octets.unwrap_or(MOST_OCTETS),
         };
         tracing::debug!(zone = %name, %primary, changes = wanted.held.is_some(), "asking");
-        let fetch = Fetch::new(number, id, wanted, cx.remote());
+        let fetch = Fetch::new(number, id, wanted, cx.address());
         cx.connect(*primary, Box::new(fetch));
     }
 
