@@ -248,6 +248,10 @@ impl Framer {
 
     #[inline]
     fn cut_delimited(&mut self, input: &mut [u8], limit: usize) -> Cut {
+        if input.is_empty() {
+            // Behind the last frame of what has come: nearly always.
+            return Cut::Partial { consumed: 0 };
+        }
         let width = self.delimiter().len();
         match find_from(input, self.delimiter(), self.scanned) {
             Some(at) => {

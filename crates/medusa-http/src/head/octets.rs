@@ -119,24 +119,22 @@ pub(super) const fn equal(word: u64, octet: u8) -> u64 {
 #[inline]
 pub(crate) fn target_run(octets: &[u8], at: usize) -> (usize, bool) {
     let (mut end, mut odd, mut before) = (at, 0, 0);
-    // Eight octets at a time, as long as there is nothing to see in them. What is taken for odd and isn't is
-    // looked at again, octet by octet.
+    // Eight octets at a time, as long as there is nothing to see in them but letters, digits and what else
+    // stands in ordinary paths. What is marked beside the space at the end is looked at again below.
     let mut slash_before = 0;
     while let Some(eight) = octets.get(end..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*eight);
-        // DEL or `?`, which differ in one bit, or `#` or `%`, which differ in two.
-        let odd = equal(word | (0x40 * ONES), 0x7f) | equal(word | (0x06 * ONES), b'#' | 0x06);
         // A slash, or a dot, which differs in one bit, behind a slash.
         let slashes = equal(word, b'/');
         let behind = (slashes << 8 | slash_before) & equal(word | ONES, b'/');
-        // The first octet that can't be of a target; a space, mostly.
-        let stop = below(word, 0x21);
-        let first = stop & stop.wrapping_neg();
-        if (odd | behind) & first.wrapping_sub(1) != 0 {
+        // Space, `#`, `%` and others up to `*`; DEL or `?`, which differ in one bit.
+        let marks = below(word, b'*' + 1) | equal(word | (0x40 * ONES), 0x7f) | behind;
+        if marks != 0 {
+            let bits = marks.trailing_zeros() & !7;
+            if (word >> bits) as u8 == b' ' {
+                return (end + bits as usize / 8, true);
+            }
             break;
-        }
-        if stop != 0 {
-            return (end + stop.trailing_zeros() as usize / 8, true);
         }
         slash_before = slashes >> 56;
         end += 8;

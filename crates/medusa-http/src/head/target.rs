@@ -109,10 +109,8 @@ impl<'a> Authority<'a> {
     /// `None` where the octets aren't `host [":" port]`. An empty host is one.
     #[inline]
     pub fn parse(octets: &'a [u8]) -> Option<Authority<'a>> {
-        let (host, digits) = split_port(octets)?;
-        let number = |port: u32, digit: &u8| port * 10 + u32::from(digit - b'0');
-        let port = digits.iter().fold(0, number) as u16;
-        Some(Authority { host, port: (!digits.is_empty()).then_some(port) })
+        let (host, port) = split_port(octets)?;
+        Some(Authority { host, port })
     }
 
     /// Whether the octets can be parsed, which is cheaper to know.
@@ -138,22 +136,27 @@ fn address_end(octets: &[u8]) -> Option<usize> {
     Some(end)
 }
 
-/// The host, and the digits of a port: none, or up to 65535.
+/// The host, and the port: one to five digits, of a number that has sixteen bits.
 #[inline]
-fn split_port(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+fn split_port(octets: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let end = match octets {
         [b'[', ..] => address_end(octets)?,
         _ => octets::run(octets, 0, octets::REG_NAME),
     };
     let (host, digits) = match octets.split_at_checked(end)? {
-        (host, [b':', digits @ ..]) => (host, digits),
-        // RFC 3986 §3.2.3 lets the port be empty, also behind its colon.
-        (host, []) => (host, &[][..]),
+        // RFC 3986 §3.2.3 lets the port be empty behind its colon.
+        (host, [] | [b':']) => return Some((host, None)),
+        (host, [b':', digits @ ..]) if digits.len() <= 5 => (host, digits),
         _ => return None,
     };
-    let is_number = digits.iter().all(u8::is_ascii_digit);
-    let is_port = digits.len() < 5 || digits.len() == 5 && digits <= &b"65535"[..];
-    (is_port && is_number).then_some((host, digits))
+    let mut port: u32 = 0;
+    for octet in digits {
+        if !octet.is_ascii_digit() {
+            return None;
+        }
+        port = port * 10 + u32::from(octet - b'0');
+    }
+    Some((host, Some(u16::try_from(port).ok()?)))
 }
 
 /// The path by which routes are matched and files are found: percent-decoded once, without dot
