@@ -21,6 +21,18 @@ pub(crate) fn unsent_octets(socket: &impl AsFd) -> u64 {
     answer.ok().and_then(|octets| u64::try_from(octets).ok()).unwrap_or(0)
 }
 
+/// Has a socket that is bound to an address alone get its port when it connects.
+pub(crate) fn choose_port_late(socket: &impl AsFd) -> io::Result<()> {
+    let (on, fd): (libc::c_int, _) = (1, socket.as_fd().as_raw_fd());
+    let size = size_of_val(&on) as libc::socklen_t;
+    let option = libc::IP_BIND_ADDRESS_NO_PORT;
+    // SAFETY: the option reads one C `int`; `on` is one and outlives the call. It is one of IPPROTO_IP for
+    // IPv6 too.
+    let result =
+        unsafe { libc::setsockopt(fd, libc::IPPROTO_IP, option, (&raw const on).cast(), size) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Datagrams that one system call takes or sends at most.
 pub(crate) const BATCH: usize = 64;
 

@@ -1,6 +1,6 @@
 //! Where a connection is to be made to, with what, and under which limits.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::limits::Limits;
@@ -13,6 +13,8 @@ pub struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) secure: Securing,
     pub(crate) limits: Option<Arc<Limits>>,
+    /// The address of ours that it comes from.
+    pub(crate) from: Option<IpAddr>,
 }
 
 /// Whether there is TLS from the first octet.
@@ -33,7 +35,7 @@ impl From<SocketAddr> for Target {
 impl Target {
     /// A plain connection to `address`.
     pub fn new(address: SocketAddr) -> Self {
-        Target { address, secure: Securing::Plain, limits: None }
+        Target { address, secure: Securing::Plain, limits: None, from: None }
     }
 
     /// TLS from the first octet, with a server that is known as `name`. The session is opened when the
@@ -51,6 +53,14 @@ impl Target {
     #[must_use]
     pub fn as_tls_server(mut self) -> Self {
         self.secure = Securing::AsServer;
+        self
+    }
+
+    /// Comes from this address of ours, rather than from the one that the system chooses: the one that the peer
+    /// talks to already, say.
+    #[must_use]
+    pub fn from_address(mut self, ip: IpAddr) -> Self {
+        self.from = Some(ip);
         self
     }
 

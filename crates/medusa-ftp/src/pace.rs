@@ -80,9 +80,12 @@ impl Producer for Paced {
     fn produce(&mut self, out: &mut Outbox) -> Result<Produced, ProduceError> {
         let granted = self.granted.load(Ordering::Relaxed);
         if granted <= 0 {
-            // A full mailbox takes no note; then the wake of a later one does.
             if !self.has_asked {
                 self.has_asked = self.session.notify(Exhausted).is_ok();
+                // A full mailbox takes no note, but it takes wakes: it will have been emptied by then.
+                if !self.has_asked {
+                    self.session.wake();
+                }
             }
             return Ok(Produced::Pending);
         }
@@ -106,7 +109,56 @@ impl Producer for Paced {
 
 #[cfg(test)]
 mod tests {
+    use medusa_core::producer::bytes;
+    use medusa_core::testing::Client;
+    use medusa_core::{Cx, Frame, Framing, Note, Session};
+
     use super::*;
+
+    /// Sends a text as fast as may be, when it hears anything, and counts how often it was asked to let more go.
+    #[derive(Default)]
+    struct Sender {
+        asked: usize,
+        handle: Arc<Mutex<Option<Remote>>>,
+        granted: Arc<AtomicI64>,
+    }
+
+    impl Session for Sender {
+        fn opened(&mut self, cx: &mut Cx<'_>) {
+            cx.expect(Framing::stream());
+            *self.handle.lock().unwrap() = Some(cx.remote());
+        }
+
+        fn received(&mut self, cx: &mut Cx<'_>, _: Frame<'_>) {
+            let inner = Box::new(bytes("as fast as may be"));
+            let (granted, session) = (Arc::clone(&self.granted), cx.remote());
+            cx.send(Paced { inner, granted, session, has_asked: false });
+        }
+
+        fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
+            if note.is::<Exhausted>() {
+                self.asked += 1;
+                self.granted.store(100, Ordering::Relaxed);
+                cx.remote().wake();
+            }
+        }
+    }
+
+    #[test]
+    fn who_finds_a_full_mailbox_asks_again() {
+        for is_full in [false, true] {
+            let handle = Arc::default();
+            let mut client =
+                Client::new(Sender { handle: Arc::clone(&handle), ..Sender::default() });
+            let session = handle.lock().unwrap().clone().unwrap();
+            let filled = is_full && (0..1_000_000).any(|_| session.notify(()).is_err());
+            assert_eq!(filled, is_full);
+            client.send("now");
+            // What is posted while mail is delivered is delivered with the next.
+            client.deliver().deliver().deliver();
+            assert_eq!(client.text(), "as fast as may be", "{is_full}");
+        }
+    }
 
     #[test]
     fn a_meter_is_kept_to_whoever_takes() {

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use mio::event::{Event, Source};
 use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Registry, Token};
 use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::connection::{Connection, Step};
 use super::table::Entry;
@@ -291,7 +292,7 @@ impl Shard {
         session: Box<dyn Session>,
     ) {
         let Surroundings { limits, tls, census } = self.surroundings_of(from).unwrap_or_default();
-        let Target { address, secure, limits: own } = target;
+        let Target { address, secure, limits: own, from: source } = target;
         let limits = match own {
             // Which count holds is what it is counted by.
             Some(own) => Arc::new(Limits {
@@ -314,7 +315,7 @@ impl Shard {
                 let entered = census.entered(By::Private, peer.ip(), &limits, now);
                 entered.map_err(|refusal| Reason::Unreachable(too_many(refusal)))?;
             }
-            match self.begin_to_connect(id, address) {
+            match self.begin_to_connect(id, address, source) {
                 Ok((transport, local)) => Ok((transport, local, secure)),
                 Err(error) => {
                     if let Some(census) = &census {
@@ -355,8 +356,12 @@ impl Shard {
         &self,
         id: Address,
         target: SocketAddr,
+        source: Option<IpAddr>,
     ) -> io::Result<(Transport, SocketAddr)> {
-        let stream = TcpStream::connect(target)?;
+        let stream = match source {
+            Some(source) => connect_from(source, target)?,
+            None => TcpStream::connect(target)?,
+        };
         let _ = stream.set_nodelay(true);
         let local = stream.local_addr()?;
         let mut transport = Transport::from(stream);
@@ -522,6 +527,19 @@ impl Shard {
 /// Why a connection of a session's own wasn't made.
 fn too_many(refusal: Refusal) -> io::Error {
     io::Error::new(io::ErrorKind::QuotaExceeded, format!("a limit of the service: {refusal:?}"))
+}
+
+/// Begins to connect from one of our addresses.
+fn connect_from(source: IpAddr, target: SocketAddr) -> io::Result<TcpStream> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = socket2::Socket::new(Domain::for_address(target), kind, Some(Protocol::TCP))?;
+    // It isn't known yet which ports lead to another peer only, and would do.
+    crate::sys::choose_port_late(&socket)?;
+    socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
+    match socket.connect(&SockAddr::from(target)) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
-use medusa_core::{Cx, ReplySlot, Returned};
+use medusa_core::{Cx, ReplySlot, Returned, Target};
 use medusa_files::{Above, VirtualPath};
 use medusa_text::code;
 
@@ -263,11 +263,16 @@ impl FtpSession {
                 self.serial += 1;
                 let name = Name { serial: self.serial, index: 0 };
                 let session = Box::new(DataSession::new(cx.remote(), name));
-                let address = match self.is_protected {
+                let mut target = Target::new(*target);
+                // A client may look whether it is the server that it talks to (RFC 959 §5.2).
+                if let Some(ip) = cx.peer().local.ip() {
+                    target = target.from_address(ip);
+                }
+                if self.is_protected {
                     // Whoever connects, the client of FTP is the client of TLS (RFC 4217 §7).
-                    true => cx.connect_as_tls_server(*target, session),
-                    false => cx.connect(*target, session),
-                };
+                    target = target.as_tls_server();
+                }
+                let address = cx.connect(target, session);
                 self.channel = Channel::Connecting(address);
                 cx.arm(DATA, PATIENCE);
             }

@@ -134,3 +134,24 @@ fn a_client_that_does_not_listen_is_told() {
     assert!(control.ask("RETR a").starts_with("150 "));
     assert_eq!(control.hear(), "425 There is no data connection");
 }
+
+#[test]
+fn data_comes_from_the_address_that_the_client_talks_to() {
+    let fixture = Fixture::everywhere();
+    fixture.write("a", "hello");
+    for ip in [[127, 0, 0, 1], [127, 0, 0, 3]] {
+        let mut control = fixture.alice_at(SocketAddr::from((ip, fixture.address.port())));
+        // The client's own address is the one that it came from.
+        let own = control.reader.get_ref().local_addr().unwrap().ip();
+        let listener = std::net::TcpListener::bind((own, 0)).unwrap();
+        let at = listener.local_addr().unwrap();
+        let line = format!("EPRT |1|{}|{}|", at.ip(), at.port());
+        assert_eq!(control.ask(&line), "200 There it will go");
+        assert!(control.ask("RETR a").starts_with("150 "));
+        let (mut data, from) = listener.accept().unwrap();
+        assert_eq!(from.ip(), std::net::IpAddr::from(ip));
+        let mut octets = Vec::new();
+        std::io::Read::read_to_end(&mut data, &mut octets).unwrap();
+        assert_eq!((octets.as_slice(), control.hear().as_str()), (&b"hello"[..], "226 Done"));
+    }
+}

@@ -50,6 +50,12 @@ impl Fixture {
         Fixture::disk(listening(), uploads, change)
     }
 
+    /// One that listens on all addresses of this machine.
+    pub(crate) fn everywhere() -> Fixture {
+        let all = Listen::Inet(SocketAddr::from(([0, 0, 0, 0], 0)));
+        Fixture::disk(ServiceParts::new("ftp.test").listen(all), Uploads::Direct, |builder| builder)
+    }
+
     /// One with certificates, that has TLS from the first octet or when it is asked for.
     pub(crate) fn secured(tls: Arc<ServerTls>, implicit: bool) -> Fixture {
         Fixture::secured_with(tls, implicit, |builder| builder)
@@ -120,14 +126,22 @@ impl Fixture {
     }
 
     pub(crate) fn connect(&self) -> Control<TcpStream> {
-        let stream = connect(self.address);
+        self.connect_at(self.address)
+    }
+
+    fn connect_at(&self, address: SocketAddr) -> Control<TcpStream> {
+        let stream = connect(address);
         let mut control = Control { reader: BufReader::new(stream) };
         assert!(control.hear().starts_with("220 "));
         control
     }
 
     pub(crate) fn alice(&self) -> Control<TcpStream> {
-        let mut control = self.connect();
+        self.alice_at(self.address)
+    }
+
+    pub(crate) fn alice_at(&self, address: SocketAddr) -> Control<TcpStream> {
+        let mut control = self.connect_at(address);
         control.login();
         control
     }
