@@ -75,7 +75,7 @@ pub(crate) enum ZoneCommand {
 
 const SIGNALS: &str = "\
 Signals: TERM or INT lets open sessions finish and ends, a second one ends at once; HUP opens the access
-log anew and reads certificates and accounts again.
+log anew and reads the configuration, certificates, accounts and zones again.
 
 Exit status: 0 after a drain, 1 when something failed while serving, 2 when the configuration or the
 command line was wrong.";

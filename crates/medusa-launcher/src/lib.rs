@@ -20,6 +20,7 @@
 
 mod access;
 mod accounts;
+mod addresses;
 mod builtin;
 mod cli;
 mod config;

@@ -4,11 +4,10 @@
 //! Nothing is bound or served here, so `medusa check` stops after it. Errors are gathered over the
 //! whole file, those that plug-ins raise when they are built included.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use medusa_core::config::Listen;
 use medusa_core::{AccessSink, BuildContext, BuildError, LimitsConfig, Reloads, Service};
 
 use crate::accounts::{self, Services};
@@ -19,11 +18,14 @@ use crate::config::tables::{LogTable, ServerTable};
 use crate::kinds::{Configured, Kinds};
 use crate::shared::Shared;
 use crate::table::{Table as Rows, serves};
-use crate::{resolver, tls};
+use crate::{addresses, resolver, tls};
 
 /// Tables that are not services.
 pub(crate) const SERVER_TABLES: &[&str] =
     &["server", "log", "limits", accounts::TABLE, tls::TABLE, resolver::TABLE];
+
+/// The most event loops: each has its own sockets, buffers and thread.
+const MOST_SHARDS: usize = 1024;
 
 /// The key of a service's own limits, which belong to the launcher and not to the plug-in.
 pub(crate) const LIMITS: &str = "limits";
@@ -81,6 +83,17 @@ impl<'s> Plan<'s> {
         let mut errors = Vec::new();
         let root = document.root();
         let server: Option<ServerTable> = own::or_default(&root, "server", &mut errors);
+        if server
+            .as_ref()
+            .and_then(|server| server.shards)
+            .is_some_and(|all| all.get() > MOST_SHARDS)
+        {
+            let message = format!("`shards` is from 1 to {MOST_SHARDS}");
+            let hint = "leave it out for one per core: more of them only wait for one another";
+            errors.push(
+                Diagnostic::new(message).at(root.find("server.shards")).hint(hint.to_owned()),
+            );
+        }
         let mut log: Option<LogTable> = own::or_default(&root, "log", &mut errors);
         if let Some(path) = log.as_mut().and_then(|log| log.access.as_mut()) {
             *path = folder.join(&path);
@@ -90,8 +103,9 @@ impl<'s> Plan<'s> {
         let sink = log.as_ref().and_then(|log| log.access.as_deref()).map(access);
         let shared = Shared::read(&root, folder, draft.services_beside(kinds), &mut errors);
         let explained = |error: &BuildError| shared.explains(error);
-        let mounts = draft.build(&shared.context(sink), explained, &mut errors);
-        refuse_shared_addresses(&mounts, &mut errors);
+        let mounts =
+            draft.build(&document.source.text, &shared.context(sink), explained, &mut errors);
+        addresses::refuse_shared(&mounts, &mut errors);
         let fatal = errors.iter().any(|one| one.gravity == Gravity::Fatal);
         match (server, log) {
             (Some(server), Some(log)) if !fatal => {
@@ -177,9 +191,10 @@ impl<'s> Draft<'s> {
         Services { kinds: kinds.names().map(str::to_owned).collect(), names: self.names.clone() }
     }
 
-    /// Builds them; complaints that are `explained` by others are left out.
+    /// Builds them; complaints that are `explained` by others are left out. `text` is that of the document.
     fn build(
         self,
+        text: &str,
         context: &BuildContext,
         explained: impl Fn(&BuildError) -> bool,
         errors: &mut Vec<Diagnostic>,
@@ -188,7 +203,8 @@ impl<'s> Draft<'s> {
         for DraftService { kind, name, table, limits, config } in self.services {
             let reloads = Reloads::default();
             let context = context.for_service(kind, name).with_limits(limits);
-            match config.build(&context.with_shared(reloads.clone())) {
+            let context = context.with_shared(reloads.clone());
+            match config.build(&context) {
                 Ok(service) => {
                     errors.extend(without_certificate(&*service, &table));
                     mounts.push(Mount { table, service, reloads });
@@ -198,7 +214,8 @@ impl<'s> Draft<'s> {
                     errors.extend(new.map(|one| {
                         let key = one.key.as_deref();
                         let place = key.map_or(table.span.clone(), |key| table.find(key));
-                        Diagnostic::new(one.message).at(place).hint(one.hint)
+                        let hint = one.hint.or_else(|| where_it_is(&text[place.clone()], &context));
+                        Diagnostic::new(one.message).at(place).hint(hint)
                     }));
                 }
             }
@@ -217,8 +234,8 @@ pub(crate) fn build<'s>(
     let mut errors = Vec::new();
     let mut draft = Draft::read(&document.root(), kinds, &mut errors);
     draft.services.retain(|service| names.contains(&service.table.name));
-    let mounts = draft.build(&context, |_| false, &mut errors);
-    refuse_shared_addresses(&mounts, &mut errors);
+    let mounts = draft.build(&document.source.text, &context, |_| false, &mut errors);
+    addresses::refuse_shared(&mounts, &mut errors);
     if errors.iter().any(|one| one.gravity == Gravity::Fatal) {
         return Err(Diagnostics::new(document.source.clone(), errors));
     }
@@ -265,14 +282,31 @@ pub(crate) fn source_at(path: &Path) -> Result<Source, Diagnostics> {
 }
 
 fn similar_file(path: &Path) -> Option<String> {
+    let near = similar(path, |name| name.ends_with(".toml"))?;
+    Some(format!("did you mean `{}`?", path.with_file_name(near).display()))
+}
+
+/// What a value may have meant that is the path of something which isn't there.
+fn where_it_is(value: &str, context: &BuildContext) -> Option<String> {
+    let written = value.strip_prefix(['"', '\''])?.strip_suffix(['"', '\''])?;
+    let path = context.path(written);
+    let is_path = !written.is_empty() && !written.contains(['\\', '\n', ':', '{']);
+    if !is_path || path.exists() || !folder_of(&path).is_dir() {
+        return None;
+    }
+    let near = similar(&path, |_| true)?;
+    Some(format!("did you mean `{}`?", Path::new(written).with_file_name(near).display()))
+}
+
+/// The name beside `path` that is most like its own, among those that are wanted.
+fn similar(path: &Path, wanted: impl Fn(&str) -> bool) -> Option<String> {
     let written = path.file_name()?.to_str()?;
     let entries = std::fs::read_dir(folder_of(path)).ok()?;
     let names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".toml"))
+        .filter(|name| wanted(name))
         .collect();
-    let near = nearest(written, names.iter().map(String::as_str))?;
-    Some(format!("did you mean `{}`?", path.with_file_name(near).display()))
+    nearest(written, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
 fn limits_of(table: &Table<'_, '_>, errors: &mut Vec<Diagnostic>) -> LimitsConfig {
@@ -313,28 +347,6 @@ fn unnamed(kind: &str, entry: &Entry<'_, '_>) -> Diagnostic {
     Diagnostic::new(format!("`{}` belongs to a service, and this one has no name", entry.key))
         .at(entry.key_span.clone())
         .hint(format!("write `[{kind}.main]` instead of `[{kind}]`; any name will do"))
-}
-
-/// Two services can't have one address. Port 0 is another port each time.
-fn refuse_shared_addresses(mounts: &[Mount<'_>], errors: &mut Vec<Diagnostic>) {
-    let mut owners: HashMap<Listen, &str> = HashMap::new();
-    for mount in mounts {
-        for listener in mount.service.parts().listeners() {
-            if matches!(&listener.address, Listen::Inet(address) if address.port() == 0) {
-                continue;
-            }
-            let owner = owners.entry(listener.address.clone()).or_insert(&mount.table.name);
-            if !std::ptr::eq(*owner, mount.table.name.as_str()) {
-                errors.push(
-                    Diagnostic::new(format!(
-                        "`{}` is taken by `[{owner}]` already",
-                        listener.address
-                    ))
-                    .at(mount.table.find(&listener.key)),
-                );
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ anonymous = \"read\"
         login: "\
 files are read by everybody, and written after a login:
   curl ftp://127.0.0.1:{port}/hello.txt
-  curl --user demo:{password} --upload-file hello.txt ftp://127.0.0.1:{port}/hello.txt",
+  curl --user demo:{password} --upload-file medusa-data/http/index.html ftp://127.0.0.1:{port}/welcome.html",
     },
     Builtin {
         kind: "dns",

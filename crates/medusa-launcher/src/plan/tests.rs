@@ -1,5 +1,6 @@
 //! Plans of sound and of wrong configurations.
 
+use medusa_core::config::Listen;
 use medusa_core::{Acceptor, Cx, Frame, Listener, Peer, Plugin, Session};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -218,6 +219,29 @@ fn whom_to_ask_for_names_is_told_line_by_line() {
 }
 
 #[test]
+fn an_address_belongs_to_one_listener_however_it_is_written() {
+    check(
+        "[gopher.a]\nlisten = [\"127.0.0.1:7070\", \"127.0.0.1:7070\"]\n",
+        1,
+        &["`127.0.0.1:7070` is taken by `listen[0]` already", "m.toml:2:29"],
+    );
+    check(
+        "[gopher.a]\nlisten = [\"0.0.0.0:7070\"]\n[gopher.b]\nlisten = [\"127.0.0.1:7070\"]\n",
+        1,
+        &["taken by `[gopher.a]` already, which listens on `0.0.0.0:7070`", "m.toml:4:11"],
+    );
+}
+
+#[test]
+fn what_is_like_a_path_that_is_not_there_is_suggested() {
+    check(
+        "[gopher.a]\nlisten = [\"127.0.0.1:0\"]\n[[gopher.a.menu]]\nfile = \"pubic\"\n",
+        1,
+        &["no such file", "m.toml:4:8", "did you mean `public`?"],
+    );
+}
+
+#[test]
 fn an_address_belongs_to_one_service() {
     check(
         "[gopher.a]\nlisten = [\"127.0.0.1:7070\"]\n[gopher.b]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:7070\"]\n",
@@ -239,6 +263,17 @@ fn the_access_log_needs_a_folder() {
         &["there is no folder", "m.toml:2:10"],
     );
     check(&format!("[log]\naccess = \"public\"\n{gopher}"), 1, &["is a folder, not a file"]);
+}
+
+#[test]
+fn there_are_no_more_event_loops_than_make_sense() {
+    let gopher = "[gopher.a]\nlisten = [\"127.0.0.1:0\"]\n";
+    assert!(outcome(&format!("[server]\nshards = 1024\n{gopher}")).is_ok());
+    check(
+        &format!("[server]\nshards = 1025\n{gopher}"),
+        1,
+        &["from 1 to 1024", "m.toml:2:10", "one per core"],
+    );
 }
 
 #[test]
