@@ -1,6 +1,6 @@
 //! TLS as the rest of the house sees it: configurations, facts about a secured connection, errors.
 //!
-//! Which library does the work stands in `transport/tls.rs` alone, behind a trait of our own. Sessions ask for
+//! Which library does the work stands in `transport/tls` alone, behind a trait of our own. Sessions ask for
 //! TLS with [`Cx::start_tls`](crate::Cx::start_tls) or listen with it from the first octet; they never
 //! see a key.
 

@@ -53,7 +53,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check { name: "runtime", rule: "no async runtime in what is shipped", run: imports::runtime },
     Check { name: "lints", rule: "every package takes the workspace's lints", run: texts::lints },
-    Check { name: "rustls", rule: "rustls is named in transport/tls.rs alone", run: texts::rustls },
+    Check { name: "rustls", rule: "rustls is named in transport/tls alone", run: texts::rustls },
     Check { name: "opening", rule: "every .rs file opens with //!", run: texts::opening },
     Check { name: "length", rule: "a file over 800 lines is split", run: texts::length },
     Check {
