@@ -311,6 +311,12 @@ fn location_of<'a>(
         return Err(BuildError::at(key("redirect"), "that can't be redirected to")
             .hint("write a path or a URL, with at most one {rest}: \"/new/{rest}\""));
     }
+    if location.replace("{rest}", "").contains(['{', '}']) {
+        // No URL has braces (RFC 3986 §2): it is a slip, and would go to clients as it is.
+        let message = "there is no such placeholder: only {rest} stands for something";
+        return Err(BuildError::at(key("redirect"), message)
+            .hint("{rest} is what of the path stands behind the route's own"));
+    }
     if location.contains('#') {
         let message = "a fragment can't be redirected to: the query would stand behind it";
         return Err(BuildError::at(key("redirect"), message).hint("leave out what begins with `#`"));

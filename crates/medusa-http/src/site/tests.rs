@@ -121,6 +121,8 @@ fn what_is_refused_and_where() {
         ("https://:80/{rest}", "names no host"),
         ("https://a@b.test/", "names no host"),
         ("/new/#part", "fragment"),
+        ("/new/{rset}", "no such placeholder"),
+        ("/{rest}/}", "no such placeholder"),
     ] {
         let route = Route1 { redirect: Some(wrong.into()), ..Route1::default() };
         refused(with_route(route), Some("route[1].redirect"), message);
