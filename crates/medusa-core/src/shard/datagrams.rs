@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use mio::net::UdpSocket;
 
-use super::accept::Surroundings;
+use super::own::Surroundings;
 use super::table::Entry;
 use super::wire::{self, Wire};
 use super::{Address, Shard};

@@ -8,6 +8,7 @@ mod accept;
 pub(crate) mod connection;
 mod datagrams;
 mod mounting;
+mod own;
 mod prologue;
 mod table;
 mod wire;
