@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use crate::machine::version;
 use crate::process::{Cores, Process};
@@ -86,9 +87,14 @@ impl Workshop {
             return Ok(None);
         }
         let folder = tempfile::tempdir()?;
-        let path = folder.path();
+        spread(folder.path())?;
+        let place = &place(folder.path());
+        fs::create_dir(place)?;
         // Whoever they become must come in.
-        fs::set_permissions(path, Permissions::from_mode(0o755))?;
+        for path in [folder.path(), place] {
+            fs::set_permissions(path, Permissions::from_mode(0o755))?;
+        }
+        let path = place.as_path();
         let (smtp, pop3) = (free_address()?, free_address()?);
         fill(&path.join("mail"), self.stored)?;
         let mut command = match kind {
@@ -149,7 +155,7 @@ mailboxes = "mail"
 impl Server {
     /// Where messages come to be once they are delivered.
     pub(super) fn new_mail(&self) -> PathBuf {
-        self.folder.path().join("mail/alice/new")
+        place(self.folder.path()).join("mail/alice/new")
     }
 
     fn listens(&mut self) -> Result<()> {
@@ -164,6 +170,22 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Where in its folder a server has its files.
+fn place(folder: &Path) -> PathBuf {
+    folder.join("server")
+}
+
+/// Has ext4 give each folder below this one a part of the disk of its own: where another program has just removed
+/// files, a new one costs a look at each of them, whoever makes it.
+fn spread(folder: &Path) -> Result<()> {
+    let folder = File::open(folder)?;
+    if let Ok(flags) = ioctl_getflags(&folder) {
+        // Not every file system knows it.
+        let _ = ioctl_setflags(&folder, flags | IFlags::TOPDIR);
+    }
+    Ok(())
 }
 
 /// Makes the Maildir, owned by whoever is to deliver there.
