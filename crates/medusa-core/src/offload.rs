@@ -219,7 +219,8 @@ impl Shared {
                 self.run(lane, job);
                 queue = self.lock();
             } else if queue.closed && queue.lanes.iter().all(VecDeque::is_empty) {
-                return;
+                // Others may wait for what only had to be computed first.
+                return self.changed.notify_all();
             } else {
                 queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
@@ -296,5 +297,27 @@ mod tests {
         assert!(pool.submit(Box::new(|| panic!("on purpose"))).is_ok());
         assert!(pool.submit(Box::new(move || tx.send(7).unwrap())).is_ok());
         assert_eq!(rx.recv().unwrap(), 7);
+    }
+
+    #[test]
+    fn a_pool_ends_whatever_still_computes() {
+        let (done, ended) = mpsc::channel();
+        thread::spawn(move || {
+            for _ in 0..50 {
+                let pool = Pool::new(NonZeroUsize::new(4).unwrap(), 64).unwrap();
+                for _ in 0..16 {
+                    // Long enough for the others to find that they may not compute, and to wait.
+                    let job = || (0..100).for_each(|_| thread::yield_now());
+                    let submitted = pool.submit_made(Lane::Computing, (), |()| Box::new(job));
+                    assert!(submitted.is_ok());
+                }
+                drop(pool);
+            }
+            done.send(()).unwrap();
+        });
+        assert!(
+            ended.recv_timeout(std::time::Duration::from_secs(20)).is_ok(),
+            "a thread sleeps on"
+        );
     }
 }
