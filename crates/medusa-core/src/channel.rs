@@ -101,6 +101,8 @@ pub(crate) struct Channel {
     /// The head of the replies waits for a wake.
     waiting: bool,
     opened: bool,
+    /// It is a session's own, of which something may be expected before it stands.
+    is_own: bool,
     /// TLS holds bytes that the socket has not taken.
     pending: bool,
     /// Something was sent since the session was last told that everything is.
@@ -162,6 +164,7 @@ impl Channel {
             starved: true,
             waiting: false,
             opened: false,
+            is_own: false,
             pending: false,
             undrained: false,
             received: 0,
@@ -228,7 +231,7 @@ impl Channel {
     }
 
     pub(crate) fn drain(&mut self, env: &mut Env) {
-        if !self.opened {
+        if !self.opened && !self.is_own {
             // Nothing has been said yet, so nothing is owed.
             self.state.closing = true;
             return;
@@ -545,6 +548,11 @@ impl Channel {
     /// Gives the transport until `until` to stand; the session is opened then.
     pub(crate) fn stand_by(&mut self, until: Millis) {
         self.clock.stand_by(until);
+    }
+
+    /// It was made, or listened for, by a session.
+    pub(crate) fn becomes_own(&mut self) {
+        self.is_own = true;
     }
 
     /// The transport stands.

@@ -85,7 +85,8 @@ pub trait Session: Any {
     }
 
     /// The server is shutting down, or the service leaves it: finish soon. By default what is owed is sent
-    /// and the connection closed.
+    /// and the connection closed. A connection of a session's own may hear of it before
+    /// [`opened`](Self::opened), while it is being made.
     fn draining(&mut self, cx: &mut Cx<'_>) {
         cx.close();
     }

@@ -69,6 +69,16 @@ impl Drop for Fixture {
     }
 }
 
+/// A listener that neither takes connections nor refuses them: one fills its queue, and the next one's SYN is
+/// dropped.
+fn silent() -> (socket2::Socket, TcpStream) {
+    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    silent.listen(0).unwrap();
+    let filler = TcpStream::connect(silent.local_addr().unwrap().as_socket().unwrap()).unwrap();
+    (silent, filler)
+}
+
 /// A producer that was sent by `drained` was never asked.
 #[test]
 fn what_is_sent_when_drained_is_made() {
@@ -242,12 +252,8 @@ fn a_connection_that_is_being_made_can_be_given_up() {
             cx.write(note.downcast::<String>().unwrap().as_bytes());
         }
     }
-    // One connection fills its queue: the next one's SYN is dropped.
-    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    silent.listen(0).unwrap();
+    let (silent, _filler) = silent();
     let target = silent.local_addr().unwrap().as_socket().unwrap();
-    let _filler = TcpStream::connect(target).unwrap();
     let mut fixture = Fixture::new(|| Box::new(Control(None)));
     fixture.say(&format!("{target} 0\r\nabort\r\n"));
     assert_eq!(fixture.hear(8), "Aborted\n");
@@ -256,6 +262,44 @@ fn a_connection_that_is_being_made_can_be_given_up() {
     // Or it gives up by itself, when limits of its own say so.
     fixture.say(&format!("{target} 1\r\n"));
     assert_eq!(fixture.hear(28), "Unreachable(Kind(TimedOut))\n");
+}
+
+/// A connection that a session was making when the server began to shut down was closed without a word to
+/// anybody, whatever was to be done with it.
+#[test]
+fn a_connection_that_is_being_made_hears_of_the_drain() {
+    struct Control;
+    struct Out(Remote);
+    impl Session for Out {
+        fn opened(&mut self, _: &mut Cx<'_>) {}
+        fn received(&mut self, _: &mut Cx<'_>, _: Frame<'_>) {}
+        fn draining(&mut self, _: &mut Cx<'_>) {
+            self.0.notify("still needed\n").unwrap();
+        }
+        fn closed(&mut self, _: &Goodbye) {
+            self.0.notify("closed\n").unwrap();
+        }
+    }
+    impl Session for Control {
+        fn opened(&mut self, cx: &mut Cx<'_>) {
+            cx.expect(Framing::line(99));
+        }
+        fn received(&mut self, cx: &mut Cx<'_>, frame: Frame<'_>) {
+            let target: SocketAddr = std::str::from_utf8(frame.bytes).unwrap().parse().unwrap();
+            cx.connect(target, Box::new(Out(cx.remote())));
+            cx.write(b"calling\n");
+        }
+        fn notified(&mut self, cx: &mut Cx<'_>, note: Note) {
+            cx.write(note.downcast::<&str>().unwrap().as_bytes());
+        }
+        fn draining(&mut self, _: &mut Cx<'_>) {}
+    }
+    let (silent, _filler) = silent();
+    let mut fixture = Fixture::new(|| Box::new(Control));
+    let target = silent.local_addr().unwrap().as_socket().unwrap();
+    assert_eq!(fixture.say(&format!("{target}\r\n")).hear(8), "calling\n");
+    fixture.running.as_ref().unwrap().handle().drain(None);
+    assert_eq!(fixture.hear(13), "still needed\n");
 }
 
 /// Each step of a connection whose work waited for room in the pool wrapped that work once more, until

@@ -90,6 +90,9 @@ impl<T: Carrier> Connection<T> {
 
     /// Has the connection uncounted when it ends.
     pub(crate) fn counted(mut self, census: Option<(By, Arc<Census>)>) -> Self {
+        if let Some((By::Private, _)) = census {
+            self.channel.becomes_own();
+        }
         self.census = census;
         self
     }
@@ -97,6 +100,7 @@ impl<T: Carrier> Connection<T> {
     /// Makes it an outbound connection that is to stand by `until`.
     pub(crate) fn connecting(mut self, until: Option<Millis>) -> Self {
         self.connecting = true;
+        self.channel.becomes_own();
         self.writable = false;
         if let Some(until) = until {
             self.channel.stand_by(until);
