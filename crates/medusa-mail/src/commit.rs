@@ -1,9 +1,9 @@
 //! Group commit: one thread that brings whatever waits to disk, in one batch with as few syncs as there
 //! can be, then calls back.
 //!
-//! A batch begins with what came while the one before was under way, so that it grows with the load. Once
-//! several come together, the next batch waits a moment for as many (PostgreSQL's `commit_delay`, which is
-//! fixed): who sends alone never waits. Files are told to be written all together and synced one by one, which makes one
+//! A batch begins with what came while the one before was under way, so that it grows with the load. Behind a
+//! batch of several, the next one waits a moment for as many (PostgreSQL's `commit_delay`, which is fixed): who
+//! sends alone doesn't wait, but for the first time after he was one of several. Files are told to be written all together and synced one by one, which makes one
 //! transaction of a journalling file system; a folder is synced once, however many names it got.
 //!
 //! It knows only files, names and folders; what they are for is its callers' business.
@@ -94,7 +94,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     tasks: Vec<Task>,
-    /// So many tasks are worth waking the thread for.
+    /// So many tasks are worth waking the thread for: without end while it is at work, and looks anyway.
     wanted: usize,
     closed: bool,
 }
@@ -196,8 +196,8 @@ impl Shared {
                 .wait_timeout_while(queue, WINDOW, few)
                 .unwrap_or_else(PoisonError::into_inner);
             together = queue.tasks.len().min(BATCH);
-            let count = queue.tasks.len().min(BATCH);
-            let tasks = queue.tasks.drain(..count).collect();
+            let tasks = queue.tasks.drain(..together).collect();
+            queue.wanted = usize::MAX;
             drop(queue);
             self.settle(tasks);
         }

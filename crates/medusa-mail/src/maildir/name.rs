@@ -5,6 +5,7 @@
 //! `,W=`). `,U=` is of this program: what a session that knows no UTF-8 is sent, and 0 where that is the message
 //! as it is.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,23 +15,29 @@ use crate::measured::Sizes;
 /// RFC 1939 §7.
 const UNIQUE_ID_OCTETS: usize = 70;
 
-/// A new name, never used before by anyone: time, process, a counter and 48 random bits, so that neither
-/// two processes of one number in two containers nor a clock set back can make it twice.
+/// A new name, never used before by anyone: time, process, a counter and 48 random bits of the process, so that
+/// neither two processes of one number in two containers nor a clock set back can make it twice.
 pub(crate) fn unique() -> Result<String, Error> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (id, random) = process()?;
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let (seconds, micros) = (now.as_secs(), now.subsec_micros());
+    Ok(format!("{seconds}.M{micros:06}P{id}Q{count}R{random:012x}"))
+}
+
+/// This process's number and random bits, asked for once: each costs a system call.
+fn process() -> Result<(u32, u64), Error> {
+    static PROCESS: OnceLock<(u32, u64)> = OnceLock::new();
+    if let Some(process) = PROCESS.get() {
+        return Ok(*process);
+    }
     let random = getrandom::u64().map_err(|error| Error::Io {
         path: "getrandom".into(),
         source: std::io::Error::other(error.to_string()),
     })?;
-    Ok(format!(
-        "{}.M{:06}P{}Q{}R{:012x}",
-        now.as_secs(),
-        now.subsec_micros(),
-        std::process::id(),
-        COUNTER.fetch_add(1, Ordering::Relaxed),
-        random >> 16,
-    ))
+    // Of two threads that come here first, both have what one of them drew.
+    Ok(*PROCESS.get_or_init(|| (std::process::id(), random >> 16)))
 }
 
 /// The name of a message in `new`.
