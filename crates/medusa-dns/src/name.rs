@@ -127,7 +127,8 @@ pub(crate) fn label_starts(wire: &[u8], starts: &mut [u8; MAX_LABELS]) -> usize 
 /// The name that a question asks for, in lower case, with where its labels begin and a hash of every
 /// suffix. It is large and meant to be used again and again: filling it in allocates nothing.
 pub struct QueryName {
-    wire: [u8; MAX_NAME + 1],
+    /// With room to read whole words from any place of a name.
+    wire: [u8; MAX_NAME + 1 + WORD],
     length: usize,
     starts: [u8; MAX_LABELS + 1],
     /// `hashes[i]` is that of the name from label `i` on.
@@ -138,7 +139,7 @@ pub struct QueryName {
 impl Default for QueryName {
     fn default() -> Self {
         QueryName {
-            wire: [0; MAX_NAME + 1],
+            wire: [0; MAX_NAME + 1 + WORD],
             length: 1,
             starts: [0; MAX_LABELS + 1],
             hashes: [ROOT_HASH; MAX_LABELS + 1],
@@ -177,27 +178,39 @@ impl QueryName {
             if at + length + 2 > MAX_NAME {
                 return Err(NameError::TooLong);
             }
-            let label = wire.get(at..=at + length).ok_or(NameError::CutOff)?;
-            let own = &mut self.wire[at..=at + length];
-            own.copy_from_slice(label);
-            // Lengths are below `A`.
-            own.make_ascii_lowercase();
             self.starts[count] = at as u8;
             count += 1;
             at += length + 1;
         }
-        self.wire[at] = 0;
         self.starts[count] = at as u8;
         self.length = at + 1;
         self.count = count;
+        self.wire[..=at].copy_from_slice(&wire[..=at]);
+        // Lengths are below `A`. What stands behind the name from before may be lowered too.
+        for word in self.wire[..=at | 7].as_chunks_mut::<WORD>().0 {
+            *word = lowered(u64::from_le_bytes(*word)).to_le_bytes();
+        }
         let mut hash = ROOT_HASH;
         self.hashes[count] = hash;
         for index in (0..count).rev() {
             let (from, to) = (usize::from(self.starts[index]), usize::from(self.starts[index + 1]));
-            hash = hash_label(hash, &self.wire[from..to]);
+            hash = self.hash_label(hash, from, to);
             self.hashes[index] = hash;
         }
         Ok(at + 1)
+    }
+
+    /// [`hash_label`] of the octets from one place to another.
+    #[inline]
+    fn hash_label(&self, mut hash: u64, mut from: usize, to: usize) -> u64 {
+        let word =
+            |at: usize| self.wire[at..].first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+        while to - from >= WORD {
+            hash = fold(hash ^ word(from));
+            from += WORD;
+        }
+        let rest = (1_u64 << ((to - from) * 8)) - 1;
+        fold(hash ^ word(from) & rest)
     }
 
     /// The whole name.
@@ -266,6 +279,21 @@ pub fn hash_label(mut hash: u64, label: &[u8]) -> u64 {
     fold(hash ^ u64::from_le_bytes(word))
 }
 
+/// The octets of a word.
+const WORD: usize = size_of::<u64>();
+
+/// The octets of a word in lower case, all at once.
+#[inline]
+fn lowered(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let low = word & (EACH * 0x7F);
+    // The highest bit of an octet says that it is at least `A`, or beyond `Z`.
+    let at_least = low + EACH * (0x80 - b'A' as u64);
+    let beyond = low + EACH * (0x7F - b'Z' as u64);
+    let is_upper = (at_least ^ beyond) & !word & (EACH * 0x80);
+    word | is_upper >> 2
+}
+
 #[inline]
 fn fold(word: u64) -> u64 {
     let product = u128::from(word) * 0x9FB2_1C65_1E98_DF25_u128;
@@ -304,6 +332,20 @@ mod tests {
             assert_eq!(name.hash(index), hash_of(&wire(text)));
         }
         assert_ne!(name.hash(0), hash_of(&wire("ww.wexample.test")));
+    }
+
+    #[test]
+    fn all_octets_are_lowered_as_ascii() {
+        let mut name = QueryName::default();
+        for octet in 0..=255_u8 {
+            for length in 1..=20 {
+                let bytes = [&[length][..], &vec![octet; length.into()], &[0]].concat();
+                assert_eq!(name.read(&bytes), Ok(bytes.len()));
+                let lower = bytes.to_ascii_lowercase();
+                assert_eq!(name.wire(), lower);
+                assert_eq!(name.hash(0), hash_of(&lower));
+            }
+        }
     }
 
     #[test]

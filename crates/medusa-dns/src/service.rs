@@ -211,6 +211,7 @@ impl Service for DnsService {
             shared: self.shared.of_a_shard(),
             answerer: Answerer::default(),
             keeper: None,
+            clock: (UNIX_EPOCH, 0),
             asking: Asking::default(),
         }))
     }
@@ -233,6 +234,8 @@ struct DnsDatagrams {
     answerer: Answerer,
     /// On one shard.
     keeper: Option<Keeper>,
+    /// The wall clock when it was last looked at, and its seconds.
+    clock: (SystemTime, u32),
     asking: Asking,
 }
 
@@ -250,29 +253,32 @@ impl DatagramService for DnsDatagrams {
         if remote.port() == 0 {
             return;
         }
-        let asker = Asker {
-            address: Some(remote.ip().to_canonical()),
-            transport: Transport::Udp,
-            now: seconds(cx.wall_clock()),
-        };
         if let Some(keeper) = &mut self.keeper
             && keeper.owns(datagram.sender.socket())
         {
             keeper.received(cx, datagram.sender.socket(), remote, datagram.bytes);
             return;
         }
-        if transfer::concerns(datagram.bytes) {
-            return self.hand_over(cx, &asker, &datagram);
-        }
         let wall_clock = cx.wall_clock();
+        // It stands still while a batch is answered.
+        if self.clock.0 != wall_clock {
+            self.clock = (wall_clock, seconds(wall_clock));
+        }
+        let asker = Asker {
+            address: Some(remote.ip().to_canonical()),
+            transport: Transport::Udp,
+            now: self.clock.1,
+        };
         let DnsDatagrams { shared, answerer, .. } = self;
         let shared: &Shared = shared;
         let Shared { settings, ledger, .. } = shared;
         let mut passed_on = None;
+        let mut is_plain = true;
         cx.reply_if(datagram.sender, |out| {
             let zones = shared.zones.current();
-            let outcome = answerer.answer(&zones, settings, &asker, datagram.bytes, out);
-            let Outcome::Answered(answered) = outcome else { return false };
+            let outcome = answerer.answer_plain(&zones, settings, &asker, datagram.bytes, out);
+            is_plain = outcome.is_some();
+            let Some(Outcome::Answered(answered)) = outcome else { return false };
             if let Some(recursion) = &shared.recursion
                 && let asked = (datagram.bytes, &asker)
                 && let Some(kept) = recursion.takes(asked, &answered, answerer, &zones, out)
@@ -293,6 +299,9 @@ impl DatagramService for DnsDatagrams {
                 }
             }
         });
+        if !is_plain {
+            return self.hand_over(cx, &asker, &datagram);
+        }
         if let Some((kept, is_known)) = passed_on {
             self.asking.pass_on(cx, shared, kept, To::Sender(datagram.sender, is_known));
         }

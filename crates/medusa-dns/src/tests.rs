@@ -11,6 +11,7 @@ use crate::answer::tests::{query, shown, zone};
 use crate::zone::Zones;
 use crate::{DnsService, RateLimit};
 
+mod fuzz;
 mod signed;
 
 const ZONE: &str = "\

@@ -77,6 +77,14 @@ impl<'s> Reply<'s> {
     /// Appends the OPT record.
     #[inline]
     pub(super) fn write(&self, rcode: Rcode, extended: Option<Extended>, writer: &mut Writer<'_>) {
+        if extended.is_none() && !self.padding && self.len() == FIXED {
+            let [high, low] = self.payload.to_be_bytes();
+            let dnssec = if self.dnssec { 0x80 } else { 0 };
+            let rcode = (rcode.0 >> 4) as u8;
+            return writer.append(|out| {
+                out.extend_from_slice(&[0, 0, 41, high, low, rcode, 0, dnssec, 0, 0, 0])
+            });
+        }
         let extended = extended.filter(|_| writer.room() >= self.len() + 6);
         let plain = self.len() + extended.map_or(0, |_| 6);
         let padding = self.padding.then(|| padding(writer.len() + plain, writer.room(), plain));

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use resolve::{Names, Resolution, zone_of};
 
 use crate::name::QueryName;
+use crate::transfer::concerns;
 use crate::types::{Rcode, RecordType, class};
 use crate::wire::{Edns, Header, Query, Unfit, flag, question_of};
 use crate::zone::{Zone, ZonesSnapshot, below};
@@ -136,12 +137,43 @@ impl Answerer {
         message: &[u8],
         out: &mut Vec<u8>,
     ) -> Outcome {
-        let query = match Query::read(message, &mut self.names.asked) {
-            Ok(query) => query,
-            Err(Unfit::Ignored) => return Outcome::Ignored,
-            Err(Unfit::Malformed) => return refuse(message, Rcode::FORMERR, out),
-            Err(Unfit::NotImplemented) => return refuse(message, Rcode::NOTIMP, out),
-        };
+        match Query::read(message, &mut self.names.asked) {
+            Ok(query) => self.answer_query(zones, settings, asker, &query, out),
+            Err(unfit) => refuse_unfit(message, unfit, out),
+        }
+    }
+
+    /// The same for plain questions alone. Others aren't answered: notices, updates, transfers, and all that
+    /// is signed.
+    #[inline]
+    pub(crate) fn answer_plain(
+        &mut self,
+        zones: &ZonesSnapshot,
+        settings: &Settings,
+        asker: &Asker,
+        message: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Outcome> {
+        match Query::read(message, &mut self.names.asked) {
+            Ok(query) => {
+                let is_plain = query.tsig.is_none()
+                    && !matches!(query.rtype, RecordType::AXFR | RecordType::IXFR);
+                is_plain.then(|| self.answer_query(zones, settings, asker, &query, out))
+            }
+            Err(_) if concerns(message) => None,
+            Err(unfit) => Some(refuse_unfit(message, unfit, out)),
+        }
+    }
+
+    #[inline]
+    fn answer_query(
+        &mut self,
+        zones: &ZonesSnapshot,
+        settings: &Settings,
+        asker: &Asker,
+        query: &Query<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
         let limit = limit(asker.transport, query.edns.as_ref(), settings);
         let mut writer = Writer::new(out, limit, query.question);
         let edns = query.edns.map(|edns| edns::Reply::to(&edns, settings, asker));
@@ -150,7 +182,7 @@ impl Answerer {
         let is_malformed = edns.as_ref().is_some_and(edns::Reply::is_malformed);
         let target = match is_malformed {
             true => Target::Nowhere(Rcode::FORMERR),
-            false => self.find(zones, settings, &query, asker),
+            false => self.find(zones, settings, query, asker),
         };
         let resolved = match target {
             Target::Zone(zone, apex) => {
@@ -183,7 +215,7 @@ impl Answerer {
                 };
                 programmed(program, &question, &mut writer)
             }
-            Target::Chaos => chaos(&query, &self.names, settings, &mut writer),
+            Target::Chaos => chaos(query, &self.names, settings, &mut writer),
             Target::Nowhere(rcode) => failed(rcode),
         };
         let rcode = resolved.rcode;
@@ -362,6 +394,15 @@ fn chaos(
             flags: flag::AUTHORITATIVE,
         },
         Err(Full) => failed(Rcode::SERVFAIL),
+    }
+}
+
+#[cold]
+fn refuse_unfit(message: &[u8], unfit: Unfit, out: &mut Vec<u8>) -> Outcome {
+    match unfit {
+        Unfit::Ignored => Outcome::Ignored,
+        Unfit::Malformed => refuse(message, Rcode::FORMERR, out),
+        Unfit::NotImplemented => refuse(message, Rcode::NOTIMP, out),
     }
 }
 

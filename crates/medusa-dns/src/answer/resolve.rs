@@ -340,6 +340,9 @@ impl<'z> Resolution<'_, 'z, '_> {
     }
 
     fn proofs(&mut self) -> Result<(), Full> {
+        if self.proofs.count == 0 {
+            return Ok(());
+        }
         let (nodes, count) = self.proofs.taken();
         for at in &nodes[..count] {
             let node = self.zone.node_at(*at);

@@ -152,7 +152,8 @@ pub(crate) fn concerns(message: &[u8]) -> bool {
     match header.counts {
         [_, _, _, 0] => false,
         [1, 0, 0, 1] if rest.starts_with(&[0, 0, 41]) => false,
-        _ => matches!(locate(message), Ok(Some(_))),
+        // What can't be read so far is refused where signatures are looked at.
+        _ => !matches!(locate(message), Ok(None)),
     }
 }
 
@@ -331,7 +332,10 @@ impl Desk {
     ///
     /// What is said to another.
     fn checked<'m>(&self, asked: &'m Asked<'m>) -> Result<Request<'m>, Handled> {
-        let fail = |rcode| reply(error_answer(asked.message, rcode));
+        let fail = |rcode| {
+            let answer = error_answer(asked.message, rcode);
+            answer.map_or(Handled::Ignored, |answer| unsigned(asked, answer))
+        };
         let Ok(at) = locate(asked.message) else { return Err(fail(Rcode::FORMERR)) };
         let (message, key, signer) = match at {
             None => (Cow::Borrowed(asked.message), None, None),

@@ -37,7 +37,10 @@ impl<'a> Generate<'a> {
         if u64::from((last - first) / step) >= MOST_LINES {
             return Err((range.place, format!("more than {MOST_LINES} records")));
         }
-        let words = tokens[1..].iter().map(|token| token.text).collect();
+        let words: Vec<_> = tokens[1..].iter().map(|token| token.text).collect();
+        if words.is_empty() {
+            return Err((range.place, "what is to be generated is missing".to_owned()));
+        }
         Ok(Generate { first, last, step, words })
     }
 

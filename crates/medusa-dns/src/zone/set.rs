@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::index::Index;
 use super::model::Zone;
 use super::rdata::canonical;
-use crate::name::{Name, QueryName, Shown, hash_of};
+use crate::name::{Name, QueryName, Shown, hash_of, labels};
 use crate::types::RecordType;
 
 /// The zones of a server. Cheap to clone: all clones are the same set.
@@ -28,6 +28,8 @@ pub struct Zones {
 pub struct ZonesSnapshot {
     zones: Vec<Arc<Zone>>,
     index: Index,
+    /// The most labels of a zone's name.
+    deepest: usize,
 }
 
 impl std::fmt::Debug for Zones {
@@ -107,8 +109,9 @@ impl Zones {
         for (number, apex) in zones.keys().enumerate() {
             index.insert(hash_of(apex), number as u32);
         }
+        let deepest = zones.keys().map(|apex| labels(apex).count()).max().unwrap_or(0);
         let zones = zones.into_values().collect();
-        self.current.store(Arc::new(ZonesSnapshot { zones, index }));
+        self.current.store(Arc::new(ZonesSnapshot { zones, index, deepest }));
     }
 }
 
@@ -129,14 +132,19 @@ impl ZonesSnapshot {
     /// The zone that a name belongs to: the longest that it ends in from label `from` on.
     #[inline]
     pub(crate) fn find(&self, name: &QueryName, from: usize) -> Option<&Arc<Zone>> {
-        (from..=name.count()).find_map(|label| {
+        // What has more labels than any zone's name is no zone's.
+        let mut label = from.max(name.count().saturating_sub(self.deepest));
+        while label <= name.count() {
             let is_it = |number: u32| {
                 let zone = self.zones.get(number as usize);
                 zone.is_some_and(|zone| zone.apex().wire() == name.suffix(label))
             };
-            let number = self.index.find(name.hash(label), is_it)?;
-            self.zones.get(number as usize)
-        })
+            if let Some(number) = self.index.find(name.hash(label), is_it) {
+                return self.zones.get(number as usize);
+            }
+            label += 1;
+        }
+        None
     }
 }
 

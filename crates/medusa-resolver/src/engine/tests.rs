@@ -1,11 +1,13 @@
 //! The engine on a wire that tests hold in their hands.
 
 mod events;
+mod fuzz;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{name, numbers, question, record, reply, soa};
+use crate::testing::{name, numbers, question, question_end, record, reply, soa};
+use crate::wire::HEADER;
 use crate::{Data, LookupError, Question, RecordKind};
 
 const IP: [u8; 4] = [192, 0, 2, 80];
@@ -205,8 +207,6 @@ fn forgeries(asked: &[u8], to: SocketAddr) -> Vec<(&'static str, SocketAddr, Vec
         ("the question itself", to, asked.to_vec()),
     ]
 }
-
-use crate::testing::question_end;
 
 #[test]
 fn forged_answers_are_ignored_and_the_right_one_is_taken() {

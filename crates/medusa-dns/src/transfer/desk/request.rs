@@ -63,13 +63,13 @@ fn cut(answer: &mut Vec<u8>) {
     answer[6..HEADER].fill(0);
 }
 
-/// What is said to a message whose signature is refused. To a question it is its answer.
+/// What is said to a message that isn't in order, or whose signature is refused. To a question it is its answer.
 pub(super) fn unsigned(asked: &Asked<'_>, answer: Vec<u8>) -> Handled {
-    let business = Reader::open(asked.message).and_then(|(reader, question)| {
-        Some(Business::of(reader.header(), question?.rtype, asked.transport))
-    });
-    match business {
-        Some(Business::Question) => {
+    let Some(header) = Header::read(asked.message) else { return Handled::Ignored };
+    let question = question_of(&answer).and_then(<[u8]>::split_last_chunk::<4>);
+    let rtype = question.map_or(0, |(_, [high, low, ..])| u16::from_be_bytes([*high, *low]));
+    match Business::of(&header, RecordType(rtype), asked.transport) {
+        Business::Question => {
             let answered = Answered::failed(rcode_of(&answer));
             let said = Said { answer, signer: None, limit: LONGEST, now: asked.now, answered };
             Handled::Answered(Box::new(said))

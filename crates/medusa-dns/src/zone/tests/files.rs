@@ -73,6 +73,8 @@ fn lines_are_generated() {
         let told = faults(&format!("{HEAD}$GENERATE {wrong} x A 192.0.2.1\n"));
         assert!(told[0].contains(":5:11: "), "{told:?}");
     }
+    let told = faults(&format!("{HEAD}$GENERATE 1-2\n"));
+    assert!(told[0].ends_with(":5:11: what is to be generated is missing"), "{told:?}");
     let told = faults(&format!("{HEAD}$GENERATE 0-300 x$ A 192.0.2.$\n"));
     assert!(told[0].ends_with("not an IPv4 address"), "{told:?}");
 }
