@@ -271,6 +271,28 @@ mod tests {
         }
     }
 
+    /// What holds for any octets: whatever a client has said, it is who the trusted proxy wrote down behind it,
+    /// or, where that can't be made out any more, the proxy itself.
+    fn fuzz(said: &[u8]) {
+        let text = String::from_utf8_lossy(said).into_owned();
+        let said = text.replace(|c: char| !(' '..='~').contains(&c), "");
+        let by_address = who("127.0.0.1", &format!("X-Forwarded-For: {said}, 192.0.2.7"));
+        assert_eq!(by_address, "192.0.2.7", "{said}");
+        let by_element = who("127.0.0.1", &format!("Forwarded: {said}, for=192.0.2.7"));
+        assert!(matches!(&*by_element, "192.0.2.7" | "127.0.0.1"), "{said}: {by_element}");
+    }
+
+    #[test]
+    fn nobody_is_let_in_by_what_is_nearly_right() {
+        let corpus = [
+            &b"for=198.51.100.1;proto=https;by=127.0.0.1"[..],
+            b"for=\"[2001:db8::1]:4711\", for=\"a\\\"b\"",
+            b"198.51.100.1, 127.0.0.9, [2001:db8::1]:80",
+            b"unknown, _hidden, ::ffff:127.0.0.1",
+        ];
+        medusa_core::testing::mutated(&corpus, 5, 5_000).for_each(|said| fuzz(&said));
+    }
+
     proptest::proptest! {
         #[test]
         fn whatever_is_said_there_is_an_answer(

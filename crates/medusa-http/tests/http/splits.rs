@@ -1,6 +1,6 @@
 //! The same octets come out however the network splits what goes in.
 
-use medusa_core::testing::Faults;
+use medusa_core::testing::{Faults, mutated};
 use proptest::prelude::*;
 
 use crate::fixture::{Held, client, service};
@@ -64,6 +64,19 @@ fn three_way_splits() {
             }
         }
     }
+}
+
+/// What holds for any octets: the answers are the same however they arrive.
+fn fuzz(octets: &[u8]) {
+    let whole = answer(&[octets]);
+    let single: Vec<&[u8]> = octets.chunks(1).collect();
+    assert_eq!(answer(&single), whole, "{:?}", String::from_utf8_lossy(octets));
+}
+
+#[test]
+fn conversations_that_are_nearly_right() {
+    let corpus: Vec<&[u8]> = STREAMS.iter().map(|stream| stream.as_bytes()).collect();
+    mutated(&corpus, 6, 1_000).for_each(|octets| fuzz(&octets));
 }
 
 proptest! {
