@@ -103,6 +103,15 @@ impl FieldBlock {
         }
         Ok(FieldBlock { lines: lines.into() })
     }
+
+    /// The same without a field, which is named as it is written.
+    pub(crate) fn without(&self, name: &str) -> FieldBlock {
+        let is_other = |line: &&[u8]| {
+            !line.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b":"))
+        };
+        let lines = self.lines.split_inclusive(|&octet| octet == b'\n').filter(is_other);
+        FieldBlock { lines: lines.collect::<Vec<_>>().concat().into() }
+    }
 }
 
 /// A response.

@@ -22,7 +22,7 @@ use super::representation::{Content, Fields, Representation};
 use crate::handler::Exchange;
 use crate::head::{Known, KnownSet};
 use crate::request::Request;
-use crate::response::{Body, Response};
+use crate::response::{Body, FieldBlock, Response};
 
 /// What a request asks of a file, beside its name.
 #[derive(Clone, Debug)]
@@ -130,13 +130,18 @@ pub(crate) fn respond(
         Chosen::Ready(representation, _) => &representation.fields,
         Chosen::Deflated(fields) => fields,
     };
+    let is_ahead = fields.are_ahead_of(exchange.wall_clock());
+    let with_block = |response: Response, block: &FieldBlock| match is_ahead {
+        true => response.block(&block.without("Last-Modified")),
+        false => response.block(block),
+    };
     if let Some(selection) = &ask.selection
         && !selection.conditions.is_empty()
     {
         match selection.conditions.evaluate(&fields.current(), true) {
             Verdict::Proceed => {}
             Verdict::NotModified => {
-                return response(StatusCode::NOT_MODIFIED).block(&fields.validators);
+                return with_block(response(StatusCode::NOT_MODIFIED), &fields.validators);
             }
             Verdict::Failed => return Response::error(StatusCode::PRECONDITION_FAILED),
         }
@@ -148,7 +153,8 @@ pub(crate) fn respond(
                 body(finder, entry, &entry.plain, Coding::Identity, 0..entry.plain.metadata.len);
             let level = finder.options.gzip_level;
             let deflated = compressed(plain, Compression::Gzip, level);
-            return response(StatusCode::OK).block(&fields.all).body(Body::producer(deflated));
+            return with_block(response(StatusCode::OK), &fields.all)
+                .body(Body::producer(deflated));
         }
     };
     let len = representation.metadata.len;
@@ -162,7 +168,7 @@ pub(crate) fn respond(
     };
     match selection {
         Selection::Whole => {
-            let response = response(StatusCode::OK).block(&fields.all);
+            let response = with_block(response(StatusCode::OK), &fields.all);
             match &representation.content {
                 Content::Bytes(bytes) if bytes.len() <= COPIED => response.body_copy(bytes),
                 Content::Bytes(bytes) => response.body(bytes.clone()),
@@ -175,12 +181,15 @@ pub(crate) fn respond(
         Selection::One(range) => {
             let value = content_range(&range, len);
             let part = body(finder, entry, representation, coding, range);
-            with_content_range(response(StatusCode::PARTIAL_CONTENT).block(&fields.all), &value)
-                .body(Body::Producer(part))
+            with_content_range(
+                with_block(response(StatusCode::PARTIAL_CONTENT), &fields.all),
+                &value,
+            )
+            .body(Body::Producer(part))
         }
         Selection::Several(ranges) => {
             let multipart = Multipart::new(seed(), representation.media.value, len, ranges);
-            let response = response(StatusCode::PARTIAL_CONTENT).block(&fields.untyped);
+            let response = with_block(response(StatusCode::PARTIAL_CONTENT), &fields.untyped);
             let response = with_field(response, &header::CONTENT_TYPE, &multipart.content_type());
             let source = Source::of(finder, entry, representation, coding);
             response.body(Body::producer(multipart.body(move |range| source.range(range))))

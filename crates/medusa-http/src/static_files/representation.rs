@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -95,6 +96,13 @@ impl Fields {
             untyped: block(&lines[..untyped]),
             all: block(&lines),
         }
+    }
+
+    /// Whether the file's date is still to come: then it isn't told, since a server must not say a later one than
+    /// that of its response (RFC 9110 §8.8.2.1).
+    pub(crate) fn are_ahead_of(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.modified.is_some_and(|modified| u64::try_from(modified).is_ok_and(|at| at > now))
     }
 
     /// What conditions are compared with.

@@ -319,3 +319,15 @@ fn cache_control_is_said_and_repeated() {
     let again = site.get("/a.txt", "If-None-Match: *\r\n");
     assert_eq!((again.status, again.field("cache-control")), (304, Some("public, max-age=60")));
 }
+
+#[test]
+fn a_date_that_is_still_to_come_is_not_told() {
+    let mut site = Site::new(StaticOptions::default(), &[]);
+    // The year 2100.
+    site.write("a.txt", "0123456789", 4_102_444_800);
+    for fields in ["", "Range: bytes=0-1\r\n", "Range: bytes=0-0,9-9\r\n"] {
+        let reply = site.get("/a.txt", fields);
+        assert!(matches!(reply.status, 200 | 206) && reply.field("etag").is_some());
+        assert_eq!(reply.field("last-modified"), None, "{fields}");
+    }
+}
