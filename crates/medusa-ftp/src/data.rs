@@ -143,7 +143,9 @@ impl Tray {
 struct Shelf {
     /// Gone while the pool has it. A closure that a full pool refuses is lost, this isn't.
     tray: Option<Tray>,
-    /// The connection has gone while the pool had the tray: what it had gathered since, and why it went.
+    /// The pool is to write the tray, or is at it.
+    is_owed: bool,
+    /// The connection has gone while that was so: what it had gathered since, and why it went.
     orphaned: Option<(Vec<u8>, Failure)>,
 }
 
@@ -304,14 +306,20 @@ impl DataSession {
 
     /// Writes what was gathered.
     fn write(&mut self, cx: &mut Cx<'_>) {
-        if let Some(tray) = &mut lock(&self.shelf).tray {
-            tray.take_over(&mut self.gathered);
+        {
+            let mut shelf = lock(&self.shelf);
+            if let Some(tray) = &mut shelf.tray {
+                tray.take_over(&mut self.gathered);
+            }
+            shelf.is_owed = true;
         }
         let (shelf, control, name) = (Arc::clone(&self.shelf), self.control.clone(), self.name);
         let work = move || {
-            let Some(mut tray) = lock(&shelf).tray.take() else { return false };
+            let tray = lock(&shelf).tray.take();
+            let Some(mut tray) = tray else { return false };
             let written = tray.write();
             let mut shelf = lock(&shelf);
+            shelf.is_owed = false;
             let result = match (written, shelf.orphaned.take()) {
                 (Ok(()), None) => {
                     shelf.tray = Some(tray);
@@ -372,6 +380,7 @@ impl DataSession {
         };
         if cx.offload(work, done).is_err() {
             // What it was to work on is on the shelf still.
+            lock(&self.shelf).is_owed = false;
             self.in_pool = false;
             self.is_refused = true;
             self.has_reported = false;
@@ -505,17 +514,14 @@ impl Session for DataSession {
             _ => Failure::Lost,
         };
         let mut shelf = lock(&self.shelf);
-        let left = match shelf.tray.take() {
-            Some(mut tray) => {
-                tray.take_over(&mut self.gathered);
-                Some(tray)
-            }
-            // The pool tells when it is done.
-            None if self.in_pool => {
-                return shelf.orphaned = Some((std::mem::take(&mut self.gathered), failure));
-            }
-            None => None,
-        };
+        if shelf.is_owed {
+            // The pool tells when it is done, whether it has begun or not.
+            return shelf.orphaned = Some((std::mem::take(&mut self.gathered), failure));
+        }
+        let left = shelf.tray.take().map(|mut tray| {
+            tray.take_over(&mut self.gathered);
+            tray
+        });
         drop(shelf);
         // What is left is the control connection's to end, in the pool: here is an event loop.
         let event = Event::Ended { result: Err(failure), left };

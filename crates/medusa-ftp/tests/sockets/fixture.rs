@@ -2,13 +2,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use medusa_accounts::{Attempt, Authenticate, Denial, Identity, Logins, Password, ThrottleLimits};
 use medusa_core::config::Listen;
-use medusa_core::server::{Handle, Running};
+use medusa_core::server::{Builder, Handle, Running};
 use medusa_core::tls::ServerTls;
 use medusa_core::{Server, ServiceParts};
 use medusa_ftp::{Disk, Error, FtpBuilder, FtpService, Rights, Uploads, Visit, Visitor};
@@ -98,11 +99,32 @@ impl Fixture {
         Fixture::at(tempfile::tempdir().unwrap(), listening(), change, home)
     }
 
+    /// One whose pool has one thread and room for one more job.
+    pub(crate) fn with_small_pool(
+        home: impl Fn(&Path, Visitor<'_>) -> Result<Visit, Error> + Send + Sync + 'static,
+    ) -> Fixture {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        let home = move |visitor: Visitor<'_>| home(&root, visitor);
+        let small = |server: Builder| server.offload(NonZeroUsize::MIN, 1);
+        Fixture::on(folder, listening(), |builder| builder, home, small)
+    }
+
     fn at(
         folder: tempfile::TempDir,
         parts: ServiceParts,
         change: impl FnOnce(FtpBuilder) -> FtpBuilder,
         home: impl Fn(Visitor<'_>) -> Result<Visit, Error> + Send + Sync + 'static,
+    ) -> Fixture {
+        Fixture::on(folder, parts, change, home, |server| server)
+    }
+
+    fn on(
+        folder: tempfile::TempDir,
+        parts: ServiceParts,
+        change: impl FnOnce(FtpBuilder) -> FtpBuilder,
+        home: impl Fn(Visitor<'_>) -> Result<Visit, Error> + Send + Sync + 'static,
+        server: impl FnOnce(Builder) -> Builder,
     ) -> Fixture {
         // Beside the root there is something that nobody may reach.
         std::fs::create_dir(folder.path().join("root")).unwrap();
@@ -111,7 +133,7 @@ impl Fixture {
             .anonymous(true)
             .logins(Some(Logins::new(Arc::new(Alice), ThrottleLimits::default())));
         let service = Box::new(change(builder).build());
-        let server = Server::builder().shards(2).mount(service).bind().unwrap();
+        let server = server(Server::builder().shards(2)).mount(service).bind().unwrap();
         let Listen::Inet(address) = server.bound()[0].address else { panic!("not TCP") };
         let running = server.start().unwrap();
         Fixture { folder, address, handle: running.handle(), running: Some(running) }

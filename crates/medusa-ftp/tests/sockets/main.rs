@@ -5,4 +5,5 @@ mod descriptors;
 mod disk;
 mod fixture;
 mod outside;
+mod pool;
 mod secured;

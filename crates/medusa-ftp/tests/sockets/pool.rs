@@ -1,0 +1,83 @@
+//! Uploads while the offload pool has no room.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+
+use medusa_ftp::{Disk, Rights, Visit, Visitor};
+
+use super::fixture::{Control, Fixture, connect};
+
+/// A server whose pool has one thread and room for one more job, and who holds both up: the logins of
+/// anonymous visitors, each of which waits for a word.
+fn held_up() -> (Fixture, std::sync::mpsc::Sender<()>, Receiver<()>) {
+    let (release, released) = channel();
+    let (begin, begun) = channel();
+    let released = Arc::new(Mutex::new(released));
+    let fixture = Fixture::with_small_pool(move |root, visitor| {
+        if let Visitor::Anonymous = visitor {
+            begin.send(()).unwrap();
+            // Whoever let go of the other end says the same.
+            let _ = released.lock().unwrap().recv();
+        }
+        Ok(Visit::new(Disk::new(root)?, Rights::ALL))
+    });
+    (fixture, release, begun)
+}
+
+/// How far an upload is, as STAT tells.
+fn progress<S: Read + Write>(control: &mut Control<S>) -> usize {
+    let told = control.ask("STAT");
+    let words: Vec<&str> = told.split(' ').collect();
+    let at = words.iter().position(|word| *word == "bytes").unwrap_or_else(|| panic!("{told}"));
+    words[at - 1].parse().unwrap()
+}
+
+#[test]
+fn an_upload_waits_for_a_full_pool_within_bounds_and_loses_nothing() {
+    let content: Vec<u8> = (0..20_000_000u32).map(|n| (n / 7 % 251) as u8).collect();
+    for (length, before) in [(100_000, 0), (20_000_000, 0), (20_000_000, 5_000_000)] {
+        let (fixture, release, begun) = held_up();
+        let mut control = fixture.alice();
+        let mut data = connect(control.passive());
+        assert_eq!(control.ask("STOR file"), "150 Send it");
+        // What has come before goes its way, so that pieces are of their full length.
+        data.write_all(&content[..before]).unwrap();
+        while progress(&mut control) < before {}
+        let mut visitors = [(); 3].map(|()| fixture.connect());
+        for visitor in &mut visitors {
+            assert!(visitor.ask("USER ftp").starts_with("331 "));
+        }
+        let [first, others @ ..] = &mut visitors;
+        first.say("PASS x");
+        begun.recv().unwrap();
+        // One of two finds room in the queue, and the other is refused: then there is none.
+        for other in &mut *others {
+            other.say("PASS x");
+            other.reader.get_mut().set_nonblocking(true).unwrap();
+        }
+        let is_refused = |other: &mut Control<TcpStream>| {
+            matches!(other.reader.get_mut().peek(&mut [0; 4]), Ok(4))
+        };
+        while !others.iter_mut().any(is_refused) {}
+        let rest = content[before..length].to_vec();
+        let sending = std::thread::spawn(move || {
+            data.write_all(&rest).unwrap();
+            data.shutdown(Shutdown::Write).unwrap();
+            data
+        });
+        // It rests with what it may hold: two pieces of 512 KiB, and two that it had given away.
+        let mut last = (progress(&mut control), 0);
+        while last.1 < 2000 {
+            let now = progress(&mut control);
+            last = if now == last.0 { (now, last.1 + 1) } else { (now, 0) };
+        }
+        let most = before + 4 * 512 * 1024;
+        assert!(last.0 > before && last.0 <= most.min(length), "{last:?} of {most}");
+        drop(release);
+        assert_eq!(control.hear(), "226 Done");
+        drop(sending.join().unwrap());
+        assert!(std::fs::read(fixture.path("file")).unwrap() == content[..length]);
+    }
+}
