@@ -23,6 +23,8 @@ use crate::policy::{Client, Policy, Transaction};
 use crate::replies::Reply;
 use crate::trace::{self, Trace};
 
+/// Room for a message as most are, so that it isn't copied from buffer to buffer as it comes.
+const GATHERED: usize = 8 * 1024;
 /// So much is gathered before the pool is asked to write it.
 const PIECE: usize = 64 * 1024;
 /// How much of a message that is too long is read before the client is left.
@@ -176,7 +178,8 @@ impl SmtpSession {
         self.shard.count.set(count + 1);
         let Some(mail) = &mut self.mail else { return };
         let id = trace::id(cx.wall_clock(), cx.address(), count);
-        let mut trace = Vec::with_capacity(512);
+        // The message comes behind it.
+        let mut trace = Vec::with_capacity(GATHERED);
         let fields = Trace {
             hostname: &shared.hostname,
             helo: &self.helo,
