@@ -149,7 +149,11 @@ impl FtpSession {
                 let text = match is_unique {
                     true => {
                         let mut text = b"FILE: ".to_vec();
-                        push_name(&mut text, path.name().unwrap_or_default());
+                        match path.parent().as_ref() == Some(&session.cwd) {
+                            true => push_name(&mut text, path.name().unwrap_or_default()),
+                            // Whoever isn't there couldn't find it by its name alone.
+                            false => push_name(&mut text, &shown),
+                        }
                         text
                     }
                     false => b"Send it".to_vec(),

@@ -446,6 +446,12 @@ fn two_that_ask_for_a_unique_name_get_two() {
             let content = std::fs::read_to_string(fixture.path(name)).unwrap();
             assert_eq!(content, index.to_string(), "{uploads:?}");
         }
+        // In another folder than one's own, the path is told.
+        std::fs::create_dir(fixture.path("folder")).unwrap();
+        controls[0].passive();
+        assert_eq!(controls[0].ask("STOU folder/x"), "150 FILE: /folder/x");
+        assert_eq!(controls[0].ask("ABOR"), "426 Broken off");
+        assert!(controls[0].hear().starts_with("226 "));
         // A promise that came to nothing is none any more.
         controls[0].passive();
         assert_eq!(controls[0].ask("STOU other"), "150 FILE: other");
