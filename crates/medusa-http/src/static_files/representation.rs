@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -43,6 +43,8 @@ pub(crate) struct Fields {
     is_weak: bool,
     /// Whole seconds since 1970; `None` where HTTP can't write the date.
     modified: Option<i64>,
+    /// The same, to be compared with a clock.
+    since: SystemTime,
     /// For 304: what tells the client that its copy is good, and for how long (RFC 9110 §15.4.5).
     pub(crate) validators: FieldBlock,
     /// For multipart bodies: all but the type.
@@ -92,6 +94,7 @@ impl Fields {
             tag,
             is_weak: on_the_fly,
             modified,
+            since: modified.and_then(system_time).unwrap_or(UNIX_EPOCH),
             validators: block(&lines[..validators]),
             untyped: block(&lines[..untyped]),
             all: block(&lines),
@@ -100,9 +103,9 @@ impl Fields {
 
     /// Whether the file's date is still to come: then it isn't told, since a server must not say a later one than
     /// that of its response (RFC 9110 §8.8.2.1).
+    #[inline]
     pub(crate) fn are_ahead_of(&self, now: SystemTime) -> bool {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.modified.is_some_and(|modified| u64::try_from(modified).is_ok_and(|at| at > now))
+        self.since > now
     }
 
     /// What conditions are compared with.
@@ -141,6 +144,10 @@ fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)
+}
+
+fn system_time(seconds: i64) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))
 }
 
 /// A field whose value was made here: digits, dates and constants, none of which is refused.
