@@ -18,7 +18,7 @@ use medusa_core::{
 use crate::machine;
 use crate::measure::{Reached, goals};
 use crate::process::{Cores, Interrupt, Process, Spent};
-use crate::table::{median, number, table};
+use crate::table::{median, number, ratio, table};
 
 /// How datagrams are measured.
 #[derive(clap::Args)]
@@ -99,7 +99,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("## {}\n\n{}", load.name, show(&servers, &costs));
         for (costs, (name, kind, _)) in costs[1..].iter().zip(&SERVERS[1..]) {
             let (Some(most), Kind::Core) = (load.most, kind) else { continue };
-            let ratio = ratio(costs, &servers[0].costs());
+            let ratio = ratio(costs.iter().copied(), servers[0].costs());
             reached.push(Reached {
                 work: load.name.to_owned(),
                 what: format!("{name} / {}", SERVERS[0].0),
@@ -212,17 +212,12 @@ fn show(servers: &[Measured], costs: &[Vec<f64>]) -> String {
             number(median(row.iter().copied())),
             number(median(user)),
             format!("{}–{}", number(least), number(most)),
-            number(ratio(row, &costs[0])),
+            number(ratio(row.iter().copied(), costs[0].iter().copied())),
         ]
     });
     let times = format!("× {}", SERVERS[0].0);
     let headings = ["server", "CPU µs/datagram", "user", "least–most", &times];
     table(headings, &rows.collect::<Vec<_>>())
-}
-
-/// How many times as much one costs as another, round by round.
-fn ratio(one: &[f64], base: &[f64]) -> f64 {
-    median(one.iter().zip(base).map(|(one, base)| one / base))
 }
 
 /// Compiles the C program.

@@ -5,8 +5,8 @@
 use anyhow::{Context, Result};
 use std::io::Write;
 
-use crate::client::{Stream, ask, reply, request};
-use crate::process::Interrupt;
+use crate::client::{Stream, reply, request};
+use crate::process::{Interrupt, Process};
 use crate::servers::{Kind, Server, Workshop};
 
 /// Connections opened before any of them is answered: fewer than a backlog holds.
@@ -29,19 +29,32 @@ pub(crate) fn weigh(
     interrupt: &Interrupt,
 ) -> Result<Option<Weight>> {
     let Some(server) = workshop.start(kind)? else { return Ok(None) };
-    // What the first request of all brings into being is no connection's.
-    ask(&mut workshop.connect(&server)?, "/hello.txt", &[])?;
-    let base = server.process.anonymous_octets()?;
+    let open = |count| open(workshop, &server, count);
+    let weighed = growth(&server.process, connections, interrupt, open);
+    let failed = || format!("{} with idle connections", kind.name());
+    let (base, each) = weighed.with_context(failed)?;
+    Ok(Some(Weight { kind, base, each }))
+}
+
+/// The octets of a server's processes before any connection, and by how many they grow for each of so many,
+/// of which `open` opens a few at a time.
+pub(crate) fn growth<C>(
+    process: &Process,
+    connections: usize,
+    interrupt: &Interrupt,
+    mut open: impl FnMut(usize) -> Result<Vec<C>>,
+) -> Result<(u64, f64)> {
+    // What the first of all brings into being is no connection's.
+    drop(open(1)?);
+    let base = process.anonymous_octets()?;
     let mut held = Vec::with_capacity(connections);
     while held.len() < connections {
         interrupt.check()?;
         let batch = BATCH.min(connections - held.len());
-        let failed = || format!("{} with {} idle connections", kind.name(), held.len());
-        let batch = open(workshop, &server, batch).with_context(failed)?;
-        held.extend(batch);
+        held.extend(open(batch).with_context(|| format!("after {} connections", held.len()))?);
     }
-    let octets = server.process.anonymous_octets()?.saturating_sub(base);
-    Ok(Some(Weight { kind, base, each: octets as f64 / connections as f64 }))
+    let octets = process.anonymous_octets()?.saturating_sub(base);
+    Ok((base, octets as f64 / connections as f64))
 }
 
 fn open(workshop: &Workshop, server: &Server, count: usize) -> Result<Vec<Stream>> {

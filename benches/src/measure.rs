@@ -12,7 +12,7 @@ use crate::load::{Load, Outcome};
 use crate::process::{Interrupt, Spent};
 use crate::servers::{Kind, Server, Workshop};
 use crate::site::HELLO;
-use crate::table::{median, number, table};
+use crate::table::{self, median, number, table};
 
 /// One thing that servers are measured at.
 pub(crate) struct Work {
@@ -60,6 +60,36 @@ pub(crate) struct Measured {
 pub(crate) struct Sample {
     pub(crate) outcome: Outcome,
     pub(crate) spent: Spent,
+}
+
+/// A round of some other kind: what was done in which time, and what it took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Round {
+    pub(crate) done: f64,
+    pub(crate) took: Duration,
+    pub(crate) spent: Spent,
+}
+
+impl Round {
+    /// Microseconds of processor time for each.
+    pub(crate) fn cost(&self) -> f64 {
+        self.spent.micros() / self.done
+    }
+
+    /// So many a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.done / self.took.as_secs_f64()
+    }
+
+    /// The program's part of the cost.
+    pub(crate) fn user(&self) -> f64 {
+        self.spent.user.as_secs_f64() * 1e6 / self.done
+    }
+
+    /// The kernel's part of the cost.
+    pub(crate) fn system(&self) -> f64 {
+        self.spent.system.as_secs_f64() * 1e6 / self.done
+    }
 }
 
 /// A goal and what was reached, for the table at the end.
@@ -219,9 +249,9 @@ fn micros(duration: Option<Duration>) -> f64 {
     duration.map_or(f64::NAN, |duration| duration.as_secs_f64() * 1e6)
 }
 
-/// How many times as much one costs as another, round by round: what disturbs a round disturbs both.
-pub(crate) fn ratio(one: &Measured, base: &Measured) -> f64 {
-    median(one.samples.iter().zip(&base.samples).map(|(one, base)| one.cost() / base.cost()))
+fn ratio(one: &Measured, base: &Measured) -> f64 {
+    let costs = |one: &Measured| one.samples.iter().map(Sample::cost).collect::<Vec<_>>();
+    table::ratio(costs(one), costs(base))
 }
 
 impl Goal {

@@ -2,6 +2,7 @@
 //! also when the benchmark fails or is interrupted. It doesn't know what they serve.
 
 use std::fs;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,6 +86,21 @@ pub(crate) fn raise_descriptors() -> u64 {
 impl Process {
     pub(crate) fn child(&mut self) -> &mut Child {
         &mut self.child
+    }
+
+    /// Waits until somebody listens at an address.
+    pub(crate) fn listens(&mut self, address: SocketAddr, patience: Duration) -> Result<()> {
+        let end = Instant::now() + patience;
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended with {status}");
+            }
+            if Instant::now() > end {
+                bail!("it doesn't listen on {address}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     /// The process and its descendants.

@@ -2,10 +2,10 @@
 //! no access log, sendfile, open files kept, gzip at level 6, connections that live on.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -94,7 +94,7 @@ impl Workshop {
         let log = self.site.folder().join("server.log");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
         let mut server = Server { kind, process: self.cores.serve(&mut command)?, address };
-        match server.listens() {
+        match server.process.listens(server.address, PATIENCE) {
             Ok(()) => Ok(Some(server)),
             Err(error) => {
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
@@ -236,22 +236,6 @@ hosts:
         let mut command = Command::new("h2o");
         command.arg("-c").arg(path);
         Ok(Some(command))
-    }
-}
-
-impl Server {
-    fn listens(&mut self) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        while TcpStream::connect(self.address).is_err() {
-            if let Some(status) = self.process.child().try_wait()? {
-                bail!("it ended with {status}");
-            }
-            if Instant::now() > end {
-                bail!("it doesn't listen on {}", self.address);
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
     }
 }
 

@@ -36,6 +36,14 @@ pub(crate) fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// How many times as much one is as another, round by round: what disturbs a round disturbs both.
+pub(crate) fn ratio(
+    one: impl IntoIterator<Item = f64>,
+    base: impl IntoIterator<Item = f64>,
+) -> f64 {
+    median(one.into_iter().zip(base).map(|(one, base)| one / base))
+}
+
 /// A number with three digits that count, and commas between thousands.
 pub(crate) fn number(value: f64) -> String {
     if !value.is_finite() {

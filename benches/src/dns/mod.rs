@@ -16,7 +16,7 @@ use crate::machine;
 use crate::measure::{Effort, Reached, goals};
 use crate::process::{Interrupt, Spent};
 use crate::suite::Options;
-use crate::table::{median, number, table};
+use crate::table::{self, median, number, table};
 
 use load::{Outcome, Over, ask};
 use servers::{Kind, Server, Workshop};
@@ -227,9 +227,8 @@ fn share((outcome, spent): &(Outcome, Spent)) -> f64 {
     spent.micros() / 1e6 / outcome.duration.as_secs_f64()
 }
 
-/// How many times as much one costs as another, round by round: what disturbs a round disturbs both.
 fn ratio(one: &Measured, base: &Measured) -> f64 {
-    median(one.samples.iter().zip(&base.samples).map(|(one, base)| cost(one) / cost(base)))
+    table::ratio(one.samples.iter().map(cost), base.samples.iter().map(cost))
 }
 
 /// Has each server load a zone in turn, one at a time.

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::idle::growth;
 use crate::machine;
-use crate::measure::{Effort, Reached, goals};
-use crate::process::{Interrupt, Spent, raise_descriptors};
+use crate::measure::{Effort, Reached, Round, goals};
+use crate::process::{Interrupt, raise_descriptors};
 use crate::suite::Options;
-use crate::table::{median, number, table};
+use crate::table::{self, median, number, table};
 
 use client::{Control, session};
 use servers::{Kind, Server, Workshop};
@@ -51,27 +52,9 @@ const WORKS: &[Work] = &[
     Work { name: "upload of 200 MiB", drive: Drive::Upload, cost: 0.7 },
 ];
 
-/// A round: how many sessions or MiB there were, in which time, and what that took.
-#[derive(Debug, Clone, Copy)]
-struct Sample {
-    done: f64,
-    took: Duration,
-    spent: Spent,
-}
-
-impl Sample {
-    fn cost(&self) -> f64 {
-        self.spent.micros() / self.done
-    }
-
-    fn rate(&self) -> f64 {
-        self.done / self.took.as_secs_f64()
-    }
-}
-
 struct Measured {
     kind: Kind,
-    samples: Vec<Sample>,
+    samples: Vec<Round>,
 }
 
 /// Measures, and prints what was found.
@@ -146,7 +129,7 @@ impl Work {
         Ok(measured)
     }
 
-    fn round(&self, server: &Server, seconds: u32) -> Result<Sample> {
+    fn round(&self, server: &Server, seconds: u32) -> Result<Round> {
         let mut control = match self.drive {
             Drive::Sessions => None,
             Drive::Download | Drive::Upload => Some(Control::log_in(server.address)?),
@@ -189,7 +172,7 @@ impl Work {
         if let Some(last) = u32::checked_sub(uploads, 1) {
             server.remove(&format!("up/{last}"))?;
         }
-        Ok(Sample { done, took, spent })
+        Ok(Round { done, took, spent })
     }
 
     fn table(&self, measured: &[Measured]) -> String {
@@ -197,15 +180,15 @@ impl Work {
         let rows: Vec<_> = measured
             .iter()
             .map(|one| {
-                let middle = |value: fn(&Sample) -> f64| median(one.samples.iter().map(value));
-                let least = one.samples.iter().map(Sample::cost).fold(f64::INFINITY, f64::min);
-                let most = one.samples.iter().map(Sample::cost).fold(0.0, f64::max);
+                let middle = |value: fn(&Round) -> f64| median(one.samples.iter().map(value));
+                let least = one.samples.iter().map(Round::cost).fold(f64::INFINITY, f64::min);
+                let most = one.samples.iter().map(Round::cost).fold(0.0, f64::max);
                 [
                     one.kind.name().to_owned(),
-                    number(middle(Sample::rate)),
-                    number(middle(Sample::cost)),
-                    number(middle(|s| s.spent.user.as_secs_f64() * 1e6 / s.done)),
-                    number(middle(|s| s.spent.system.as_secs_f64() * 1e6 / s.done)),
+                    number(middle(Round::rate)),
+                    number(middle(Round::cost)),
+                    number(middle(Round::user)),
+                    number(middle(Round::system)),
                     format!("{}–{}", number(least), number(most)),
                     base.map_or("–".to_owned(), |base| number(ratio(one, base))),
                 ]
@@ -232,34 +215,26 @@ impl Work {
     }
 }
 
-/// How many times as much one costs as another, round by round: what disturbs a round disturbs both.
 fn ratio(one: &Measured, base: &Measured) -> f64 {
-    median(one.samples.iter().zip(&base.samples).map(|(one, base)| one.cost() / base.cost()))
+    table::ratio(one.samples.iter().map(Round::cost), base.samples.iter().map(Round::cost))
 }
 
 /// What the server's memory grows by for each of so many control connections that have logged in.
 fn weigh(workshop: &Workshop, connections: usize, interrupt: &Interrupt) -> Result<f64> {
     let server = workshop.start(Kind::Medusa, 0)?.context("medusa is always there")?;
-    // What the first of all brings into being is no connection's.
-    drop(Control::log_in(server.address)?);
-    let base = server.process.anonymous_octets()?;
-    let mut held = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        interrupt.check()?;
-        held.push(Control::log_in(server.address)?);
-    }
-    let octets = server.process.anonymous_octets()?.saturating_sub(base);
-    Ok(octets as f64 / connections as f64)
+    let open = |count| (0..count).map(|_| Control::log_in(server.address)).collect();
+    Ok(growth(&server.process, connections, interrupt, open)?.1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Spent;
 
     fn measured(kind: Kind, micros: &[u64]) -> Measured {
         let samples = micros.iter().map(|micros| {
             let spent = Spent { user: Duration::from_micros(*micros), ..Spent::default() };
-            Sample { done: 10.0, took: Duration::from_secs(1), spent }
+            Round { done: 10.0, took: Duration::from_secs(1), spent }
         });
         Measured { kind, samples: samples.collect() }
     }

@@ -4,13 +4,13 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Seek};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 
 use crate::process::{Cores, Process, Spent};
 use crate::servers::free_address;
@@ -104,7 +104,7 @@ impl Workshop {
         let mut process = self.cores.serve(&mut command)?;
         let account = Account::open(process.child().id());
         let mut server = Server { kind, process, account, address, folder };
-        server.listens().with_context(|| {
+        server.process.listens(server.address, PATIENCE).with_context(|| {
             format!("{} said: {}", kind.name(), fs::read_to_string(&log).unwrap_or_default())
         })?;
         Ok(Some(server))
@@ -159,18 +159,6 @@ impl Server {
     /// Takes a file away that was sent.
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         Ok(fs::remove_file(self.folder.path().join("files").join(name))?)
-    }
-
-    fn listens(&mut self) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        while TcpStream::connect(self.address).is_err() {
-            if let Some(status) = self.process.child().try_wait()? {
-                bail!("it ended with {status}");
-            }
-            ensure!(Instant::now() < end, "it doesn't listen on {}", self.address);
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
     }
 }
 

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::idle::growth;
 use crate::machine;
-use crate::measure::{Effort, Reached, goals};
-use crate::process::{Interrupt, Spent, raise_descriptors};
+use crate::measure::{Effort, Reached, Round, goals};
+use crate::process::{Interrupt, raise_descriptors};
 use crate::suite::Options;
-use crate::table::{median, number, table};
+use crate::table::{self, median, number, table};
 
 use clients::{Line, fetch, submit};
 use servers::{Kind, Server, Workshop};
@@ -84,27 +85,9 @@ const WORKS: &[Work] = &[
     },
 ];
 
-/// A round: what was done in which time, and what it took.
-#[derive(Debug, Clone, Copy)]
-struct Sample {
-    done: usize,
-    took: Duration,
-    spent: Spent,
-}
-
-impl Sample {
-    fn cost(&self) -> f64 {
-        self.spent.micros() / self.done as f64
-    }
-
-    fn rate(&self) -> f64 {
-        self.done as f64 / self.took.as_secs_f64()
-    }
-}
-
 struct Measured {
     kind: Kind,
-    samples: Vec<Sample>,
+    samples: Vec<Round>,
 }
 
 /// Measures, and prints what was found.
@@ -178,7 +161,7 @@ impl Work {
         format!("{} at \"{}\"", server.kind.name(), self.name)
     }
 
-    fn round(&self, server: &Server, first: Option<Sample>, seconds: u32) -> Result<Sample> {
+    fn round(&self, server: &Server, first: Option<Round>, seconds: u32) -> Result<Round> {
         let before = server.process.spent()?;
         let (done, took) = match self.drive {
             Drive::Submit { one_connection } => {
@@ -197,7 +180,7 @@ impl Work {
                 (sessions, begun.elapsed())
             }
         };
-        Ok(Sample { done, took, spent: server.process.spent()?.since(before) })
+        Ok(Round { done: done as f64, took, spent: server.process.spent()?.since(before) })
     }
 
     fn table(&self, measured: &[Measured]) -> String {
@@ -205,17 +188,17 @@ impl Work {
         let rows: Vec<_> = measured
             .iter()
             .map(|one| {
-                let middle = |value: fn(&Sample) -> f64| median(one.samples.iter().map(value));
-                let least = one.samples.iter().map(Sample::cost).fold(f64::INFINITY, f64::min);
-                let most = one.samples.iter().map(Sample::cost).fold(0.0, f64::max);
+                let middle = |value: fn(&Round) -> f64| median(one.samples.iter().map(value));
+                let least = one.samples.iter().map(Round::cost).fold(f64::INFINITY, f64::min);
+                let most = one.samples.iter().map(Round::cost).fold(0.0, f64::max);
                 [
                     one.kind.name().to_owned(),
-                    number(middle(Sample::rate)),
-                    number(middle(Sample::cost)),
-                    number(middle(|s| s.spent.user.as_secs_f64() * 1e6 / s.done as f64)),
-                    number(middle(|s| s.spent.system.as_secs_f64() * 1e6 / s.done as f64)),
+                    number(middle(Round::rate)),
+                    number(middle(Round::cost)),
+                    number(middle(Round::user)),
+                    number(middle(Round::system)),
                     format!("{}–{}", number(least), number(most)),
-                    base.map_or("–".to_owned(), |base| number(ratio(one, base, Sample::cost))),
+                    base.map_or("–".to_owned(), |base| number(ratio(one, base, Round::cost))),
                 ]
             })
             .collect();
@@ -231,7 +214,7 @@ impl Work {
         let find = |kind| measured.iter().find(|one| one.kind == kind);
         let both = find(Kind::Medusa).zip(find(self.against));
         let goal =
-            |what: &str, value: fn(&Sample) -> f64, goal: String, is_met: &dyn Fn(f64) -> bool| {
+            |what: &str, value: fn(&Round) -> f64, goal: String, is_met: &dyn Fn(f64) -> bool| {
                 let ratio = both.map(|(one, base)| ratio(one, base, value));
                 Reached {
                     work: self.name.to_owned(),
@@ -241,48 +224,40 @@ impl Work {
                     is_met: ratio.map(is_met),
                 }
             };
-        let cost = goal("CPU", Sample::cost, format!("≤ {:.3}", self.cost), &|r| r <= self.cost);
+        let cost = goal("CPU", Round::cost, format!("≤ {:.3}", self.cost), &|r| r <= self.cost);
         let rate = self.rate.map(|least| {
-            goal("rate", Sample::rate, format!("≥ {}", number(least)), &|r| r >= least)
+            goal("rate", Round::rate, format!("≥ {}", number(least)), &|r| r >= least)
         });
         [Some(cost), rate].into_iter().flatten().collect()
     }
 }
 
-/// How many times as much one is as another, round by round: what disturbs a round disturbs both.
-fn ratio(one: &Measured, base: &Measured, value: fn(&Sample) -> f64) -> f64 {
-    median(one.samples.iter().zip(&base.samples).map(|(one, base)| value(one) / value(base)))
+fn ratio(one: &Measured, base: &Measured, value: fn(&Round) -> f64) -> f64 {
+    table::ratio(one.samples.iter().map(value), base.samples.iter().map(value))
 }
 
 /// What the server's memory grows by for each of so many sessions that have said EHLO.
 fn weigh(workshop: &Workshop, sessions: usize, interrupt: &Interrupt) -> Result<f64> {
     let server = workshop.start(Kind::Medusa)?.context("medusa is always there")?;
-    let greet = || -> Result<Line> {
+    let greet = |_| -> Result<Line> {
         let mut session = Line::connect(server.smtp)?;
         session.code("220")?;
         session.say("EHLO client.example.test\r\n")?;
         session.code("250")?;
         Ok(session)
     };
-    // What the first of all brings into being is no session's.
-    drop(greet()?);
-    let base = server.process.anonymous_octets()?;
-    let mut held = Vec::with_capacity(sessions);
-    for _ in 0..sessions {
-        interrupt.check()?;
-        held.push(greet()?);
-    }
-    let octets = server.process.anonymous_octets()?.saturating_sub(base);
-    Ok(octets as f64 / sessions as f64)
+    let open = |count| (0..count).map(greet).collect();
+    Ok(growth(&server.process, sessions, interrupt, open)?.1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Spent;
 
     fn measured(kind: Kind, micros: u64, millis: u64) -> Measured {
         let spent = Spent { user: Duration::from_micros(micros), ..Spent::default() };
-        let sample = Sample { done: 10, took: Duration::from_millis(millis), spent };
+        let sample = Round { done: 10.0, took: Duration::from_millis(millis), spent };
         Measured { kind, samples: vec![sample; 3] }
     }
 

@@ -4,13 +4,13 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use crate::machine::version;
@@ -106,7 +106,8 @@ impl Workshop {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?);
         let process = self.cores.serve(&mut command)?;
         let mut server = Server { kind, process, smtp, pop3, folder };
-        server.listens().with_context(|| {
+        let address = if kind == Kind::Dovecot { server.pop3 } else { server.smtp };
+        server.process.listens(address, PATIENCE).with_context(|| {
             format!("{} said: {}", kind.name(), fs::read_to_string(&log).unwrap_or_default())
         })?;
         Ok(Some(server))
@@ -156,19 +157,6 @@ impl Server {
     /// Where messages come to be once they are delivered.
     pub(super) fn new_mail(&self) -> PathBuf {
         place(self.folder.path()).join("mail/alice/new")
-    }
-
-    fn listens(&mut self) -> Result<()> {
-        let address = if self.kind == Kind::Dovecot { self.pop3 } else { self.smtp };
-        let end = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
-            if let Some(status) = self.process.child().try_wait()? {
-                bail!("it ended with {status}");
-            }
-            ensure!(Instant::now() < end, "it doesn't listen on {address}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
     }
 }
 
