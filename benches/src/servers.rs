@@ -5,7 +5,7 @@ use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -241,8 +241,15 @@ hosts:
 
 /// An address on loopback that nobody has at the moment.
 pub(crate) fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
-    Ok(listener.local_addr()?)
+    // Sessions that were measured before may have left all ports in TIME_WAIT, for a minute.
+    let end = Instant::now() + Duration::from_secs(70);
+    loop {
+        match TcpListener::bind("127.0.0.1:0") {
+            Ok(listener) => return Ok(listener.local_addr()?),
+            Err(error) if Instant::now() >= end => return Err(error).context("no port is free"),
+            Err(_) => std::thread::sleep(Duration::from_millis(500)),
+        }
+    }
 }
 
 /// The program `medusa` of this workspace, built as this program was.
