@@ -82,10 +82,9 @@ impl Inlet {
             Door::Private { owner, .. } => Some(*owner),
             Door::Public { .. } => None,
         };
-        if let (Socket::Tcp(listener), None) = (&socket, owner) {
+        if let Socket::Tcp(listener) = &socket {
             // Replies are whole when they are written: waiting for more only delays them. On Linux what
-            // is accepted has it from its listener. What goes through a private one is data in bulk, of
-            // which packets are to be full; the last one leaves with the end.
+            // is accepted has it from its listener.
             let _ = rustix::net::sockopt::set_tcp_nodelay(listener, true);
         }
         Inlet {
