@@ -104,7 +104,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         println!("- {}", kind.version().unwrap_or_else(missing));
     }
     println!("- medians of {} rounds of some {} s\n", effort.rounds, effort.seconds);
-    let mut workshop = Workshop { cores, medusa, connections: idle + SPARE, stored: (0, 0) };
+    let mut workshop = Workshop {
+        cores,
+        medusa,
+        other: options.other(),
+        connections: idle + SPARE,
+        stored: (0, 0),
+    };
     let mut reached = Vec::new();
     for work in WORKS.iter().filter(|work| options.wants(work.name)) {
         workshop.stored = if matches!(work.drive, Drive::Fetch { .. }) { STORED } else { (0, 0) };
@@ -136,7 +142,7 @@ impl Work {
         interrupt: &Interrupt,
     ) -> Result<Vec<Measured>> {
         let mut servers = Vec::new();
-        for kind in [Kind::Medusa, self.against] {
+        for kind in [Kind::Medusa, Kind::Other, self.against] {
             interrupt.check()?;
             servers.extend(workshop.start(kind)?);
         }

@@ -28,6 +28,8 @@ const NOBODY: u32 = 65534;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Medusa,
+    /// Another build of it, to compare with.
+    Other,
     Postfix,
     Dovecot,
 }
@@ -36,6 +38,7 @@ impl Kind {
     pub(super) fn name(self) -> &'static str {
         match self {
             Kind::Medusa => "medusa",
+            Kind::Other => "medusa, the other build",
             Kind::Postfix => "Postfix",
             Kind::Dovecot => "Dovecot",
         }
@@ -45,7 +48,7 @@ impl Kind {
     pub(super) fn version(self) -> Option<String> {
         let is_root = rustix::process::geteuid().is_root();
         match self {
-            Kind::Medusa => Some(self.name().to_owned()),
+            Kind::Medusa | Kind::Other => Some(self.name().to_owned()),
             // Both become other users.
             Kind::Postfix if is_root && version("smtp-source", "-h").is_some() => {
                 let said =
@@ -74,6 +77,7 @@ pub(super) struct Server {
 pub(super) struct Workshop {
     pub(super) cores: Cores,
     pub(super) medusa: PathBuf,
+    pub(super) other: Option<PathBuf>,
     /// Connections that it must be able to hold.
     pub(super) connections: usize,
     /// Messages in `alice`'s maildrop, and the octets of each.
@@ -83,9 +87,13 @@ pub(super) struct Workshop {
 impl Workshop {
     /// Starts a server; `None` where there is none of its kind.
     pub(super) fn start(&self, kind: Kind) -> Result<Option<Server>> {
-        if kind.version().is_none() {
-            return Ok(None);
-        }
+        let program = match kind {
+            Kind::Medusa => Some(self.medusa.as_path()),
+            Kind::Other => self.other.as_deref(),
+            // Theirs are several programs.
+            Kind::Postfix | Kind::Dovecot => kind.version().map(|_| Path::new("")),
+        };
+        let Some(program) = program else { return Ok(None) };
         let folder = tempfile::tempdir()?;
         spread(folder.path())?;
         let place = &place(folder.path());
@@ -98,7 +106,7 @@ impl Workshop {
         let (smtp, pop3) = (free_address()?, free_address()?);
         fill(&path.join("mail"), self.stored)?;
         let mut command = match kind {
-            Kind::Medusa => self.medusa(path, smtp, pop3)?,
+            Kind::Medusa | Kind::Other => self.medusa(program, path, (smtp, pop3))?,
             Kind::Postfix => postfix(path, smtp)?,
             Kind::Dovecot => dovecot(path, pop3)?,
         };
@@ -113,7 +121,12 @@ impl Workshop {
         Ok(Some(server))
     }
 
-    fn medusa(&self, folder: &Path, smtp: SocketAddr, pop3: SocketAddr) -> Result<Command> {
+    fn medusa(
+        &self,
+        program: &Path,
+        folder: &Path,
+        (smtp, pop3): (SocketAddr, SocketAddr),
+    ) -> Result<Command> {
         let configuration = format!(
             r#"[server]
 shards = 1
@@ -140,14 +153,14 @@ mailboxes = "mail"
         let path = folder.join("medusa.toml");
         fs::write(&path, configuration)?;
         let users = folder.join("users.toml");
-        let mut passwd = Command::new(&self.medusa);
+        let mut passwd = Command::new(program);
         passwd.args(["passwd", "--accounts"]).arg(&users).arg("alice");
         let mut child = passwd.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
         child.stdin.take().context("a pipe")?.write_all(b"secret\n")?;
         ensure!(child.wait()?.success(), "medusa passwd has failed");
         let account = fs::read_to_string(&users)?;
         fs::write(&users, format!("{account}mail = [\"alice@example.test\"]\n"))?;
-        let mut command = Command::new(&self.medusa);
+        let mut command = Command::new(program);
         command.arg("serve").arg(path);
         Ok(command)
     }
