@@ -260,8 +260,7 @@ impl Cx<'_> {
     }
 
     /// Listens on the first address of `bind` that is free (port 0: any), for this session's own use: an
-    /// FTP data connection, say. What is accepted carries data in bulk: a packet that isn't full waits for the
-    /// next octets or the end (RFC 9293 §3.7.4). The session is sent a [`Listening`](crate::Listening) note. The listener is
+    /// FTP data connection, say. The session is sent a [`Listening`](crate::Listening) note. The listener is
     /// closed by [`unlisten`](Cx::unlisten) or when this connection ends. If `secured`, connections have TLS
     /// from the first octet, with the certificates of this connection's service.
     pub fn listen_private(
