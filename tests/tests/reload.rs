@@ -147,6 +147,14 @@ fn what_is_wrong_changes_nothing() {
         assert!(get(&mut open, "/name.txt").ends_with("one"));
         assert!(get(&mut connect(address), "/name.txt").ends_with("one"));
     }
+    // What stays as it is may have lost what it names.
+    let named = format!("{sound}[[http.site.route]]\npath = \"/q\"\ndns = \"zones\"\n");
+    let zones = "[dns.zones]\nlisten = [\"127.0.0.1:0\"]\n";
+    edited.edit(&format!("{named}{zones}"), "service=dns.zones");
+    let told = edited.edit(&named, "the configuration in use stays");
+    assert!(told.contains("[dns.zones]"), "{told}");
+    edited.edit(&sound, "service=dns.zones");
+    assert!(get(&mut connect(address), "/q?dns=AAABAAABAAAAAAAAAAABAAE").contains(" 404 "));
     edited.edit(&format!("{NO_ACCESS}{}", site("site", "two")), "service=http.site");
     until("it serves what is written now", || {
         get(&mut connect(address), "/name.txt").ends_with("two")

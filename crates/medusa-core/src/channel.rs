@@ -236,8 +236,9 @@ impl Channel {
             self.state.closing = true;
             return;
         }
-        self.state.draining = true;
-        self.call(env, |session, cx| session.draining(cx));
+        if !std::mem::replace(&mut self.state.draining, true) {
+            self.call(env, |session, cx| session.draining(cx));
+        }
     }
 
     /// A pending producer is to be asked again.

@@ -5,6 +5,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -73,8 +74,13 @@ pub(crate) enum Message {
     /// The connection's job panicked: it alone is closed.
     Abort(u64),
     Control(Control),
-    /// Services come and go.
-    Change(Box<Change>),
+    /// Services are to come and go: whether they can.
+    Change(Box<Change>, Sender<Result<(), String>>),
+    /// They do, or they don't; the sender is dropped when it is done.
+    Settle {
+        goes: bool,
+        done: Sender<()>,
+    },
 }
 
 /// What the server tells all of its shards.
@@ -90,12 +96,18 @@ pub(crate) enum Control {
 pub(crate) struct Mailbox {
     messages: Mutex<Vec<Message>>,
     filled: AtomicBool,
+    closed: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Mailbox {
     pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Mailbox { messages: Mutex::default(), filled: AtomicBool::new(false), wake: Box::new(wake) }
+        Mailbox {
+            messages: Mutex::default(),
+            filled: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            wake: Box::new(wake),
+        }
     }
 
     pub(crate) fn post(&self, message: Message) {
@@ -118,12 +130,24 @@ impl Mailbox {
     }
 
     fn push(&self, mut messages: MutexGuard<'_, Vec<Message>>, message: Message) {
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
         messages.push(message);
         let first = !self.filled.swap(true, Ordering::AcqRel);
         drop(messages);
         if first {
             (self.wake)();
         }
+    }
+
+    /// The shard has ended: what waits for it is dropped, and what comes.
+    pub(crate) fn close(&self) {
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        self.closed.store(true, Ordering::Release);
+        let waiting = std::mem::take(&mut *messages);
+        drop(messages);
+        drop(waiting);
     }
 
     /// Whether messages wait.

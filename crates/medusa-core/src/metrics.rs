@@ -93,7 +93,25 @@ impl ServiceMetrics {
 
     /// Shows a counter that was there before as a share of this name.
     pub fn adopt(&self, name: &'static str, counter: Arc<Counter>) {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).push((name, counter));
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        // Shares of shards that have ended are kept as one: a service may be replaced any number of times.
+        let mut ended: Vec<(&'static str, u64)> = Vec::new();
+        own.retain(|(name, counter)| {
+            let is_held = Arc::strong_count(counter) > 1;
+            if !is_held {
+                match ended.iter_mut().find(|(known, _)| known == name) {
+                    Some((_, value)) => *value += counter.value(),
+                    None => ended.push((name, counter.value())),
+                }
+            }
+            is_held
+        });
+        for (name, value) in ended {
+            let kept = Counter::default();
+            kept.add(value);
+            own.push((name, Arc::new(kept)));
+        }
+        own.push((name, counter));
     }
 
     /// The protocol's own counters, all shares of one together.
@@ -162,6 +180,11 @@ mod tests {
         assert_eq!(all.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["http.a", "http.b"]);
         assert_eq!(all[0].1.open(), 2);
         assert_eq!(all[1].1.counters(), [("requests", 9)]);
+        for _ in 0..1000 {
+            metrics.service("http.b").share("requests").add(1);
+        }
+        assert_eq!(all[1].1.counters(), [("requests", 1009)]);
+        assert!(all[1].1.own.lock().unwrap().len() < 10);
         metrics.forget("http.a");
         assert_eq!(metrics.all().len(), 1);
         assert_eq!(metrics.service("http.a").open(), 0);

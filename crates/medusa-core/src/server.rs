@@ -34,6 +34,9 @@ use crate::service::{Listener, Service};
 use crate::shard::{MAILBOX, Shard};
 use roster::{Change, Roster};
 
+/// How long a change of services waits for a shard: one that takes longer for a turn is stuck or has ended.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Jobs that may wait for the offload pool before sessions are told [`Busy`](crate::Busy).
 const OFFLOAD_CAPACITY: usize = 1024;
 
@@ -127,6 +130,18 @@ impl From<BindErrors> for io::Error {
         let kind = errors.0.first().map_or(io::ErrorKind::Other, |error| error.source.kind());
         io::Error::new(kind, errors)
     }
+}
+
+/// Services couldn't be changed. All is as before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// Addresses can't be bound.
+    #[error(transparent)]
+    Bind(#[from] BindErrors),
+    /// A shard can't take a service in, or no longer takes any: why.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// A server that runs.
@@ -262,7 +277,8 @@ impl Builder {
     /// All addresses that can't be bound.
     pub fn bind(self) -> Result<Server, BindErrors> {
         let mut roster = Roster::new(self.shards, self.metrics);
-        let changes = roster.change(&[], self.services, None)?;
+        let (changes, next) = roster.plan(&[], self.services, None)?;
+        roster.settle(next);
         Ok(Server {
             bound: roster.bound(),
             roster,
@@ -316,24 +332,45 @@ impl Handle {
     /// Takes services in while the server runs, and gives up those named in `without`: one whose name is there
     /// too is replaced. An address that stays keeps its socket, so that nobody who waits to be accepted is
     /// lost. Sessions of services that leave are told that they are draining, and closed after `within`.
-    /// Gives every bound address.
+    /// Gives every bound address, once all shards have changed. Blocks.
     ///
     /// # Errors
     ///
-    /// All addresses that can't be bound. Nothing has changed then.
+    /// All addresses that can't be bound, or why a shard can't change. Nothing has changed then.
     pub fn change(
         &self,
         without: &[&str],
         services: Vec<Box<dyn Service>>,
         within: Option<Duration>,
-    ) -> Result<Vec<Bound>, BindErrors> {
-        // Held until all shards are told: two changes reach each of them in the same order.
+    ) -> Result<Vec<Bound>, ChangeError> {
+        // Held until it is done: there is one change at a time.
         let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = roster.change(without, services, within)?;
+        let (changes, next) = roster.plan(without, services, within)?;
+        let (told, ready) = mpsc::channel();
         for (mailbox, change) in self.mailboxes.iter().zip(changes) {
-            mailbox.post(Message::Change(Box::new(change)));
+            mailbox.post(Message::Change(Box::new(change), told.clone()));
         }
+        // Whoever has ended drops its sender.
+        drop(told);
+        let ready = self.mailboxes.iter().try_for_each(|_| match ready.recv_timeout(PATIENCE) {
+            Ok(ready) => ready.map_err(ChangeError::Refused),
+            Err(_) => Err(ChangeError::Refused("a shard has ended, or doesn't answer".to_owned())),
+        });
+        let (done, all_done) = mpsc::channel();
+        for mailbox in self.mailboxes.iter() {
+            mailbox.post(Message::Settle { goes: ready.is_ok(), done: done.clone() });
+        }
+        drop(done);
+        ready?;
+        roster.settle(next);
+        // It is disconnected when the last shard has done it.
+        let _ = all_done.recv_timeout(PATIENCE);
         Ok(roster.bound())
+    }
+
+    /// The services that have left while the server runs, and have sessions still.
+    pub fn leaving(&self) -> Vec<String> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner).leaving()
     }
 
     fn tell(&self, control: Control) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use medusa_core::config::Listen;
 use medusa_core::metrics::Metrics;
-use medusa_core::server::{Bound, Handle, Running};
+use medusa_core::server::{Bound, ChangeError, Handle, Running};
 use medusa_core::{
     Acceptor, Cx, Datagram, DatagramCx, DatagramService, Frame, Framing, Listener, Peer, Server,
     Service, ServiceParts, Session,
@@ -265,10 +265,72 @@ fn a_change_that_fails_changes_nothing() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let other = Word { name: "other", listen: vec![taken.local_addr().unwrap()], ..word("x") };
     let services: Vec<Box<dyn Service>> = vec![Box::new(word("new")), Box::new(other)];
-    let error = lab.handle.change(&["word"], services, None).unwrap_err();
-    assert_eq!((error.0.len(), &*error.0[0].service), (1, "other"));
+    let ChangeError::Bind(errors) = lab.handle.change(&["word"], services, None).unwrap_err()
+    else {
+        panic!("refused")
+    };
+    assert_eq!((errors.0.len(), &*errors.0[0].service), (1, "other"));
     assert_eq!(early.ask(), "old");
     assert_eq!(Caller::to(address).line(), "old");
     lab.change(&[], Vec::new(), None);
     assert_eq!(lab.address("word", false), address);
+}
+
+/// One that can't be taken in.
+struct Broken(Word);
+
+impl Service for Broken {
+    fn parts(&self) -> ServiceParts {
+        self.0.parts()
+    }
+
+    fn acceptor(&self) -> Box<dyn Acceptor> {
+        panic!("on purpose")
+    }
+}
+
+#[test]
+fn one_that_panics_when_it_comes_ends_nothing_and_changes_nothing() {
+    let mut lab = Lab::with(2, &Metrics::default(), word("old"));
+    let (stream, datagram) = (lab.address("word", false), lab.address("word", true));
+    let mut early = Caller::to(stream);
+    assert_eq!(early.line(), "old");
+    for _ in 0..3 {
+        let broken = Broken(Word { name: "broken", ..word("x") });
+        let services: Vec<Box<dyn Service>> = vec![Box::new(word("new")), Box::new(broken)];
+        let refused = lab.handle.change(&["word"], services, None);
+        assert!(matches!(refused, Err(ChangeError::Refused(why)) if why.contains("broken")));
+    }
+    assert_eq!((early.ask(), answer(datagram)), ("old".into(), "old".into()));
+    assert_eq!(Caller::to(stream).line(), "old");
+    lab.change(&["word"], vec![word("new")], None);
+    assert_eq!((Caller::to(stream).line(), answer(datagram)), ("new".into(), "new".into()));
+}
+
+#[test]
+fn who_leaves_is_known_until_the_last_session_has_ended() {
+    let mut lab = Lab::with(2, &Metrics::default(), Word { is_obedient: false, ..word("old") });
+    let mut caller = Caller::to(lab.address("word", false));
+    assert_eq!(caller.line(), "old");
+    lab.change(&["word"], vec![word("new")], None);
+    assert_eq!(lab.handle.leaving(), ["word"]);
+    assert_eq!(caller.ask(), "old, draining");
+    drop(caller);
+    let end = Instant::now() + Duration::from_secs(20);
+    while !lab.handle.leaving().is_empty() {
+        assert!(Instant::now() < end, "it never leaves");
+    }
+}
+
+#[test]
+fn nothing_comes_to_a_server_that_ends() {
+    let lab = Lab::with(2, &Metrics::default(), Word { is_obedient: false, ..word("old") });
+    let mut stays = Caller::to(lab.address("word", false));
+    assert_eq!(stays.line(), "old");
+    lab.handle.drain(None);
+    let services: Vec<Box<dyn Service>> = vec![Box::new(Word { name: "late", ..word("x") })];
+    let refused = lab.handle.change(&[], services, None);
+    // A shard without a session may have ended already.
+    assert!(matches!(refused, Err(ChangeError::Refused(_))));
+    assert_eq!(stays.ask(), "old, draining");
 }

@@ -6,21 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use medusa_core::metrics::Metrics;
-use medusa_core::server::{BindErrors, Handle};
+use medusa_core::server::{ChangeError, Handle};
 use medusa_core::{BuildContext, Reloads, Service, ServiceNames};
 use medusa_mail::QueueOwners;
 use medusa_resolver::{Door, Doors};
 use toml::{Table, Value};
 
-use crate::config::diagnostic::{Diagnostics, Source};
+use crate::config::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::config::document::Document;
-use crate::config::own;
-use crate::config::tables::ServerTable;
 use crate::kinds::Kinds;
-use crate::plan::{self, LIMITS, Mount, SERVER_TABLES};
+use crate::plan::{self, LIMITS, Mount, Plan, SERVER_TABLES};
 use crate::{resolver, serving};
 
 /// The services that run, and what it takes to make others.
@@ -33,7 +32,14 @@ pub(crate) struct Live {
     /// The tables that aren't services, as they are in use.
     shared: Table,
     services: BTreeMap<String, Running>,
+    /// Those that kept state and were taken out.
+    parting: BTreeSet<String>,
+    /// How long sessions may take to end.
+    drain: Drain,
 }
+
+/// How long sessions may take to end, as it is written now.
+pub(crate) type Drain = Arc<Mutex<Duration>>;
 
 /// A service that runs.
 struct Running {
@@ -76,6 +82,7 @@ impl Live {
         context: BuildContext,
         handle: Handle,
         mounted: Vec<Mounted>,
+        drain: Drain,
     ) -> Live {
         let shared = parsed(source);
         let mut written = wordings(&shared, kinds);
@@ -84,7 +91,8 @@ impl Live {
             Some((name, Running { written, reloads, keeps_state }))
         });
         let services = running.collect();
-        Live { path, kinds: kinds.clone(), context, handle, shared, services }
+        let parting = BTreeSet::new();
+        Live { path, kinds: kinds.clone(), context, handle, shared, services, parting, drain }
     }
 
     /// Reads everything again that an operator may have changed, and says in the log what has come of it.
@@ -108,9 +116,10 @@ impl Live {
         let Some(path) = &self.path else { return Ok(()) };
         let source = plan::source_at(path)?;
         let document = Document::parse(&source)?;
-        let mut errors = Vec::new();
-        let server: Option<ServerTable> = own::or_default(&document.root(), "server", &mut errors);
-        let Some(server) = server else { return Err(Diagnostics::new(source.clone(), errors)) };
+        // What `medusa check` refuses is refused, be it in a service that stays as it is.
+        let sound = Plan::make(&document, &self.kinds, &plan::folder_of(path), serving::no_access)?;
+        let drain = sound.server.drain();
+        drop(sound);
         let table = parsed(&source);
         self.tell_of_shared(&table);
         let written = wordings(&table, &self.kinds);
@@ -121,7 +130,7 @@ impl Live {
         let doors = self.context.shared::<Doors>();
         let shut = Shut::before(doors.as_deref(), &changes.coming);
         let outcome = plan::build(&document, &self.kinds, context, &changes.coming)
-            .and_then(|mounts| self.carry_out(&document, changes, mounts, &written, &server));
+            .and_then(|mounts| self.carry_out(&document, changes, mounts, &written, drain));
         let came = outcome.as_ref().unwrap_or(const { &BTreeSet::new() });
         shut.but(came);
         let queues = queues.of(|name| came.contains(name));
@@ -138,7 +147,7 @@ impl Live {
         mut changes: Changes,
         mut mounts: Vec<Mount<'_>>,
         written: &BTreeMap<String, Wording>,
-        server: &ServerTable,
+        drain: Duration,
     ) -> Result<BTreeSet<String>, Diagnostics> {
         let states: Vec<_> = mounts.iter().map(Mounted::of).collect();
         let late = self.put_off(&mut changes, &states);
@@ -146,7 +155,7 @@ impl Live {
         for name in &late {
             tracing::warn!(
                 "[{name}] keeps something on disk that isn't handed over while the server runs: it is changed at \
-                 the next start"
+                 the next start, or at HUP once its predecessor has been taken out and has ended"
             );
         }
         // They listen nowhere, so nothing keeps them from being there first.
@@ -159,12 +168,22 @@ impl Live {
         let changed = self
             .handle
             .change(&[], resolvers, None)
-            .and_then(|_| self.handle.change(&names, services, Some(server.drain())));
-        let bound = changed.map_err(|errors: BindErrors| {
-            Diagnostics::new(document.source.clone(), serving::not_bound(&errors, &tables))
+            .and_then(|_| self.handle.change(&names, services, Some(drain)));
+        let bound = changed.map_err(|error| {
+            let complaints = match error {
+                ChangeError::Bind(errors) => serving::not_bound(&errors, &tables),
+                other => vec![Diagnostic::new(other.to_string())],
+            };
+            Diagnostics::new(document.source.clone(), complaints)
         })?;
         for name in changes.leaving.difference(&changes.coming) {
-            self.services.remove(name);
+            let left = self.services.remove(name);
+            if left.is_some_and(|left| left.keeps_state) {
+                self.parting.insert(name.clone());
+            }
+            if let Some(doors) = self.context.shared::<Doors>() {
+                doors.close(name);
+            }
             tracing::info!(service = %name, "it is no longer served");
         }
         let came = states.into_iter().filter(|one| !late.contains(&one.name));
@@ -181,11 +200,14 @@ impl Live {
         if changes.coming.is_empty() && changes.leaving.is_empty() && late.is_empty() {
             tracing::info!("the services are unchanged");
         }
+        *self.drain.lock().unwrap_or_else(PoisonError::into_inner) = drain;
         Ok(changes.coming)
     }
 
     /// Takes out of `changes` what must wait: one that keeps state, where another of its kind leaves that does.
-    fn put_off(&self, changes: &mut Changes, coming: &[Mounted]) -> BTreeSet<String> {
+    fn put_off(&mut self, changes: &mut Changes, coming: &[Mounted]) -> BTreeSet<String> {
+        let parting = self.handle.leaving();
+        self.parting.retain(|name| parting.contains(name));
         let leaving = changes.leaving.iter();
         let leaving =
             leaving.filter(|name| self.services.get(*name).is_some_and(|one| one.keeps_state));
@@ -194,7 +216,8 @@ impl Live {
         let kinds = |names: &BTreeSet<&String>| -> BTreeSet<String> {
             names.iter().map(|name| kind_of(name).to_owned()).collect()
         };
-        let both = &kinds(&leaving) & &kinds(&coming);
+        let gone = self.parting.iter().collect();
+        let both = &(&kinds(&leaving) | &kinds(&gone)) & &kinds(&coming);
         let late: BTreeSet<String> = (&leaving | &coming)
             .into_iter()
             .filter(|name| both.contains(kind_of(name)))

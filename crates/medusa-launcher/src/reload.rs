@@ -4,6 +4,7 @@
 //! What can't be used is told once, and what was read before stays in use.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -84,7 +85,12 @@ impl Watched {
     /// look again soon.
     fn look(&mut self, asked: bool) -> bool {
         if let Some(services) = self.services.as_mut().filter(|_| asked) {
-            services.read_again();
+            // A plug-in of somebody's may panic when it is built: certificates are looked at all the same.
+            if catch_unwind(AssertUnwindSafe(|| services.read_again())).is_err() {
+                tracing::error!(
+                    "a service panicked while it was built; the configuration in use stays"
+                );
+            }
         }
         if let Some(tls) = &self.tls {
             match tls.refresh() {

@@ -6,7 +6,7 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use medusa_core::config::Listen;
@@ -20,7 +20,7 @@ use crate::cli::Arguments;
 use crate::config::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::config::document::{self as config, Document};
 use crate::kinds::Kinds;
-use crate::live::{Live, Mounted};
+use crate::live::{Drain, Live, Mounted};
 use crate::plan::Plan;
 use crate::reload::Watched;
 use crate::shared::Shared;
@@ -71,7 +71,9 @@ pub(crate) fn serve(
     let sink = access.clone().map(|access| access as Arc<dyn AccessSink>);
     let context = plan.shared.take_context(sink);
     let path = path.map(Path::to_owned);
-    let live = Live::new(source, path, kinds, context, running.handle(), mounted);
+    let drain = Drain::new(Mutex::new(plan.server.drain()));
+    let live =
+        Live::new(source, path, kinds, context, running.handle(), mounted, Arc::clone(&drain));
     let Shared { tls, accounts, .. } = &mut plan.shared;
     let watch = Watched::new(tls.clone(), accounts.take(), live).start();
     let watch =
@@ -85,7 +87,7 @@ pub(crate) fn serve(
     ));
     tracing::info!(shards, listeners = bound.len(), "serving");
 
-    let (handle, drain) = (running.handle(), plan.server.drain());
+    let handle = running.handle();
     let closer = signals.handle();
     let reload = watch.asker();
     let listening = std::thread::Builder::new()
@@ -93,7 +95,8 @@ pub(crate) fn serve(
         .spawn(move || {
             let mut draining = false;
             for signal in signals.forever() {
-                draining = heed(signal, draining, &handle, drain, || {
+                let within = *drain.lock().unwrap_or_else(PoisonError::into_inner);
+                draining = heed(signal, draining, &handle, within, || {
                     if let Some(access) = &access {
                         access.reopen();
                     }

@@ -3,7 +3,7 @@
 //! Nothing is served here. A change is bound whole before a shard hears of it, so one that fails leaves
 //! everything as it was.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use mio::net::UdpSocket;
@@ -55,12 +55,22 @@ pub(super) struct Roster {
     shards: usize,
     metrics: Metrics,
     mounted: Vec<Mounted>,
+    /// Those that have left, while something of them is still there.
+    leaving: Vec<(Arc<str>, Weak<Census>)>,
     numbers: Number,
+}
+
+/// The services as they are to be.
+pub(super) struct Next {
+    leaving: Vec<Number>,
+    taken: Vec<Mounted>,
 }
 
 struct Mounted {
     number: Number,
     name: Arc<str>,
+    /// There is one as long as a shard has it, or a session of it.
+    census: Weak<Census>,
     held: Vec<Held>,
 }
 
@@ -74,7 +84,7 @@ struct Held {
 
 impl Roster {
     pub(super) fn new(shards: usize, metrics: Metrics) -> Roster {
-        Roster { shards, metrics, mounted: Vec::new(), numbers: 0 }
+        Roster { shards, metrics, mounted: Vec::new(), leaving: Vec::new(), numbers: 0 }
     }
 
     /// Every bound address.
@@ -83,13 +93,13 @@ impl Roster {
         held.map(|held| held.bound.clone()).collect()
     }
 
-    /// Takes services in, and gives up those named in `without`: what each shard is to do for it.
-    pub(super) fn change(
+    /// What each shard is to do so that services come, and those named in `without` go.
+    pub(super) fn plan(
         &mut self,
         without: &[&str],
         services: Vec<Box<dyn Service>>,
         within: Option<Duration>,
-    ) -> Result<Vec<Change>, BindErrors> {
+    ) -> Result<(Vec<Change>, Next), BindErrors> {
         let services: Vec<(ServiceParts, Arc<dyn Service>)> =
             services.into_iter().map(|service| (service.parts(), Arc::from(service))).collect();
         let leaves = |mounted: &Mounted| without.contains(&&*mounted.name);
@@ -106,9 +116,25 @@ impl Roster {
         if !errors.is_empty() {
             return Err(BindErrors(errors));
         }
-        self.mounted.retain(|one| !leaving.contains(&one.number));
-        self.mounted.extend(taken);
-        Ok(changes)
+        Ok((changes, Next { leaving, taken }))
+    }
+
+    /// What was planned has been done.
+    pub(super) fn settle(&mut self, next: Next) {
+        let (stay, gone) = std::mem::take(&mut self.mounted)
+            .into_iter()
+            .partition(|one| !next.leaving.contains(&one.number));
+        self.mounted = stay;
+        self.mounted.extend(next.taken);
+        let gone: Vec<Mounted> = gone;
+        self.leaving.retain(|(_, census)| census.strong_count() > 0);
+        self.leaving.extend(gone.into_iter().map(|one| (one.name, one.census)));
+    }
+
+    /// The services that have left and have yet to end, by their names.
+    pub(super) fn leaving(&self) -> Vec<String> {
+        let left = self.leaving.iter().filter(|(_, census)| census.strong_count() > 0);
+        left.map(|(name, _)| name.to_string()).collect()
     }
 
     fn take_in(
@@ -146,7 +172,7 @@ impl Roster {
                 }
             }
         }
-        Mounted { number, name: Arc::clone(parts.name()), held }
+        Mounted { number, name: Arc::clone(parts.name()), census: Arc::downgrade(&census), held }
     }
 
     /// One listener on all shards: a free one of the same address, or a new one.
@@ -160,13 +186,14 @@ impl Roster {
     ) -> std::io::Result<Held> {
         let secured = listener.secured;
         let fits = |held: &Held| {
-            // Port 0 is another port for each service.
+            // Port 0 is another port for each service, and for plain connections and TLS.
             let anyones = !matches!(&held.asked, Listen::Inet(asked) if asked.port() == 0);
             held.asked == listener.address
                 && held.bound.datagrams == datagrams
-                && (anyones || *held.bound.service == **parts.name())
+                && (anyones
+                    || *held.bound.service == **parts.name() && held.bound.secured == secured)
         };
-        let known = free.iter().position(fits).map(|at| free.swap_remove(at));
+        let known = free.iter().position(fits).map(|at| free.remove(at));
         let number = known.as_ref().map_or_else(|| self.number(), |held| held.number);
         let mine = changes.iter_mut().filter_map(|change| change.mountings.last_mut());
         let address = match (known, datagrams) {

@@ -73,20 +73,28 @@ impl Shard {
         mut desk: Box<Desk>,
         entrances: Vec<Entrance<UdpSocket>>,
     ) -> io::Result<()> {
-        let (token, limits, counts) = (desk.state.token, desk.state.limits, desk.counts());
+        let mut result = Ok(());
         for Entrance { number, socket, .. } in entrances {
-            let Some(socket) = socket else {
-                self.take_over(number, &mut desk);
-                continue;
-            };
-            let id = SocketId(self.env.allocate());
-            let mut wire = Wire::new(socket, id, token, None, limits, Arc::clone(&counts))?;
-            wire.listener = Some(number);
-            wire.register(self.poll.registry())?;
-            desk.add_listener(id, wire.local());
-            self.table.insert(id.0.token, Entry::Wire(Box::new(wire)));
+            match socket {
+                Some(socket) => result = self.add_wire(socket, number, &mut desk).and(result),
+                None => self.take_over(number, &mut desk),
+            }
         }
         self.open_desk(desk);
+        result
+    }
+
+    fn add_wire(&mut self, socket: UdpSocket, number: Number, desk: &mut Desk) -> io::Result<()> {
+        let (token, limits) = (desk.state.token, desk.state.limits);
+        let id = SocketId(self.env.allocate());
+        let wire =
+            Wire::new(socket, id, token, None, limits, desk.counts()).and_then(|mut wire| {
+                wire.listener = Some(number);
+                wire.register(self.poll.registry()).map(|()| wire)
+            });
+        let wire = wire.inspect_err(|_| self.env.release(id.0.token))?;
+        desk.add_listener(id, wire.local());
+        self.table.insert(id.0.token, Entry::Wire(Box::new(wire)));
         Ok(())
     }
 

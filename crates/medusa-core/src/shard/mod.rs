@@ -25,7 +25,7 @@ use accept::Spare;
 pub(crate) use accept::{Gate, Socket};
 use connection::{Connection, Step};
 use datagrams::Post;
-use mounting::Leaving;
+use mounting::{Leaving, Staged};
 use table::{Entry, Table};
 pub(crate) use wire::bind as bind_datagrams;
 
@@ -59,6 +59,8 @@ pub(crate) struct Shard {
     gates: BTreeMap<Number, Gate>,
     /// Services whose sessions may still finish, and when they are looked at next.
     leaving: Vec<Leaving>,
+    /// A change that stands ready.
+    staged: Option<Staged>,
     look_at: Option<Millis>,
     /// Private listeners that may have more to accept, if they aren't closed in this turn.
     owed: Vec<u64>,
@@ -80,6 +82,12 @@ pub(crate) struct Shard {
     notes: VecDeque<(u64, Note)>,
 }
 
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.env.mailbox.close();
+    }
+}
+
 impl Shard {
     pub(crate) fn new(
         index: u16,
@@ -95,6 +103,7 @@ impl Shard {
             queue: VecDeque::new(),
             gates: BTreeMap::new(),
             leaving: Vec::new(),
+            staged: None,
             look_at: None,
             owed: Vec::new(),
             spare: Spare::default(),
@@ -314,7 +323,12 @@ impl Shard {
                         self.end(token, connection, Reason::Panicked);
                     }
                 }
-                Message::Change(change) => self.change(*change),
+                // Whoever asks may have given up.
+                Message::Change(change, told) => drop(told.send(self.stage(*change))),
+                Message::Settle { goes, done } => {
+                    self.settle_change(goes);
+                    drop(done);
+                }
                 Message::Control(Control::Drain { within }) => self.drain(within),
                 Message::Control(Control::Stop) => self.stopped = true,
             }

@@ -4,11 +4,14 @@
 //! times a second until all have ended, or their time is up.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mio::net::UdpSocket;
+
 use super::Shard;
-use super::accept::Gate;
+use super::accept::{Gate, Socket};
 use super::table::Entry;
 use crate::desk::Desk;
 use crate::limits::Census;
@@ -27,54 +30,111 @@ pub(super) struct Leaving {
     until: Option<Millis>,
 }
 
+/// Services that stand ready to be taken in, and those that leave for them.
+pub(super) struct Staged {
+    services: Vec<Ready>,
+    leaving: Vec<Number>,
+    within: Option<Duration>,
+}
+
+/// A service with all that its own code makes for a shard.
+struct Ready {
+    number: Number,
+    gate: Gate,
+    sockets: Vec<Entrance<Socket>>,
+    desk: Option<Box<Desk>>,
+    datagram_sockets: Vec<Entrance<UdpSocket>>,
+}
+
 impl Shard {
-    /// Carries out what has changed while the shard runs. One that is shutting down takes nothing in.
-    pub(super) fn change(&mut self, change: Change) {
+    /// Makes ready what is to change, and says whether it can: nothing has changed yet.
+    pub(super) fn stage(&mut self, change: Change) -> Result<(), String> {
         if self.env.draining {
-            return;
+            return Err("the server is shutting down".to_owned());
         }
-        for mounting in change.mountings {
+        let Change { mountings, leaving, within } = change;
+        let (mut services, mut result) = (Vec::new(), Ok(()));
+        for mounting in mountings {
             let name = Arc::clone(mounting.parts.name());
-            if let Err(error) = self.mount(mounting) {
-                tracing::error!(service = &*name, %error, "a service can't be taken in");
+            match self.ready(mounting) {
+                Ok(ready) => services.push(ready),
+                Err(error) => result = Err(format!("{name}: {error}")),
             }
         }
-        for number in change.leaving {
-            self.unmount(number, change.within);
+        self.staged = Some(Staged { services, leaving, within });
+        result
+    }
+
+    /// Carries out what stands ready, or forgets it.
+    pub(super) fn settle_change(&mut self, goes: bool) {
+        let Some(Staged { services, leaving, within }) = self.staged.take() else { return };
+        if !goes {
+            let desks = services.iter().filter_map(|ready| ready.desk.as_ref());
+            return desks.for_each(|desk| self.env.release(desk.state.token));
+        }
+        for ready in services {
+            let name = Arc::clone(&ready.gate.name);
+            if let Err(error) = self.take_in(ready) {
+                // It is as when the system takes a socket away: the others are served.
+                tracing::error!(service = &*name, %error, "a listener is lost");
+            }
+        }
+        for number in leaving {
+            self.unmount(number, within);
         }
     }
 
-    /// Takes a service in.
+    /// Takes a service in before the shard runs.
     pub(crate) fn mount(&mut self, mounting: Mounting) -> io::Result<()> {
+        let ready = self.ready(mounting)?;
+        self.take_in(ready)
+    }
+
+    /// Has a service make what this shard needs of it. A panic in it ends nothing.
+    fn ready(&mut self, mounting: Mounting) -> io::Result<Ready> {
         let Mounting { number, service, parts, census, rates, metrics, sockets, datagram_sockets } =
             mounting;
+        let make = || (service.acceptor(), service.datagram_service());
+        let (acceptor, datagrams) = catch_unwind(AssertUnwindSafe(make))
+            .map_err(|_| io::Error::other("it panicked when it was to be taken in"))?;
         let limits = Arc::new(parts.limits());
         let gate = Gate {
             name: Arc::clone(parts.name()),
-            acceptor: service.acceptor(),
+            acceptor,
             limits: Arc::clone(&limits),
             census,
             tls: parts.tls().cloned(),
             proxies: parts.proxies().to_vec(),
         };
+        if datagrams.is_none() && !datagram_sockets.is_empty() {
+            let message = "a service listens for datagrams and doesn't serve them";
+            return Err(io::Error::other(message));
+        }
+        let counts = Arc::clone(&metrics.service(parts.name()).datagrams);
+        let desk = datagrams.map(|datagrams| {
+            let token = self.env.allocate().token;
+            let mut desk = Box::new(Desk::new(datagrams, token, limits, None, counts));
+            desk.limit_peers(rates);
+            desk.number = Some(number);
+            desk
+        });
+        Ok(Ready { number, gate, sockets, desk, datagram_sockets })
+    }
+
+    /// A socket that can't be registered is told of; the others are served.
+    fn take_in(&mut self, ready: Ready) -> io::Result<()> {
+        let Ready { number, gate, sockets, desk, datagram_sockets } = ready;
         self.gates.insert(number, gate);
+        let mut result = Ok(());
         for Entrance { number: socket, secured, socket: new } in sockets {
             match new {
-                Some(new) => self.listen(new, socket, number, secured)?,
+                Some(new) => result = self.listen(new, socket, number, secured).and(result),
                 None => self.reopen(socket, number, secured),
             }
         }
-        let counts = Arc::clone(&metrics.service(parts.name()).datagrams);
-        match service.datagram_service() {
-            Some(datagrams) => {
-                let token = self.env.allocate().token;
-                let mut desk = Box::new(Desk::new(datagrams, token, limits, None, counts));
-                desk.limit_peers(rates);
-                desk.number = Some(number);
-                self.serve_datagrams(desk, datagram_sockets)
-            }
-            None if datagram_sockets.is_empty() => Ok(()),
-            None => Err(io::Error::other("a service listens for datagrams and doesn't serve them")),
+        match desk {
+            Some(desk) => self.serve_datagrams(desk, datagram_sockets).and(result),
+            None => result,
         }
     }
 

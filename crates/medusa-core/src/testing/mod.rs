@@ -338,7 +338,10 @@ impl Client {
                     self.with_channel(|channel, env| channel.resume(env, then));
                 }
                 Message::Abort(_) => self.part(Reason::Panicked),
-                Message::ResumeDatagrams(..) | Message::Control(_) | Message::Change(_) => {}
+                Message::ResumeDatagrams(..)
+                | Message::Control(_)
+                | Message::Change(..)
+                | Message::Settle { .. } => {}
             }
         }
     }
