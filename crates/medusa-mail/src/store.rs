@@ -114,8 +114,9 @@ pub trait Incoming: Send {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error>;
 
     /// Has the message reach the disk in all of its maildrops, or in none, and calls `then` once that is
-    /// certain. Called in the offload pool, so that it may block; one that calls back from elsewhere lets many
-    /// commits share a sync.
+    /// certain. It may block: it is called in the offload pool, or, where it is the report of a delivery, in the
+    /// thread that the commit before it calls back from, which it then holds up: that of the message, or of the
+    /// queue. One that calls back from elsewhere lets many commits share a sync.
     fn commit(self: Box<Self>, then: Then);
 }
 

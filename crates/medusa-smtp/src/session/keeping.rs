@@ -65,7 +65,7 @@ impl Keeping {
         }
     }
 
-    /// Writes what its sender is told. That is kept with it, or nothing is.
+    /// Writes what its sender is told. If that can't be written, nothing is kept.
     pub(super) fn tell(&mut self, told: Told) -> Result<(), Error> {
         self.report = told.write()?;
         Ok(())
@@ -90,9 +90,9 @@ impl Keeping {
         };
         let incoming =
             self.incoming.map(|incoming| -> Commit { Box::new(|then| incoming.commit(then)) });
-        let report = self.report.map(|report| -> Commit { Box::new(|then| report.commit(then)) });
-        // One after the other. If a later one fails, the client sends the whole again: twice here rather than
-        // never there, and nobody is told of what isn't so.
+        let report = self.report.map(|report| -> Commit { Box::new(|then| tell(report, then)) });
+        // One after the other. If the queue fails, the client sends the whole again: twice here rather than never
+        // there.
         let steps = [incoming, onward, report].into_iter().flatten();
         let first = steps.rev().fold(then, |then, step| {
             Box::new(move |result| match result {
@@ -103,4 +103,15 @@ impl Keeping {
         first(Ok(()));
         Ok(())
     }
+}
+
+/// Commits a report. The message is kept by now, and that is what is answered: who is told that it isn't sends
+/// it again and again, and each time one more would be here.
+fn tell(report: Written, then: Then) {
+    report.commit(Box::new(|result| {
+        if let Err(error) = result {
+            tracing::error!(%error, "a message is kept, but its sender can't be told as he had asked");
+        }
+        then(Ok(()));
+    }));
 }

@@ -1,8 +1,9 @@
 //! Senders who want to know that a message was delivered here are told (RFC 3461 §5.2.3), with the head of the
 //! message: into the sender's maildrop, or into the queue.
 //!
-//! **The report is part of the acceptance**: it is written before the message is committed and committed right
-//! behind it, and 250 is said to both. What becomes of mail for elsewhere is told by whoever sends it on.
+//! **The report is written before the message is committed**, or neither is taken, and committed right behind it,
+//! before 250 is said. If that last step alone fails, the message is here and is answered by 250: the report is
+//! lost, and a line in the log. What becomes of mail for elsewhere is told by whoever sends it on.
 
 use std::sync::Arc;
 use std::time::SystemTime;
