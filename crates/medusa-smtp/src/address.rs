@@ -172,13 +172,17 @@ fn domain(text: &str) -> Option<Domain> {
     is_name.then(|| Domain::Name(text.to_owned()))
 }
 
-/// Whether two names are one domain's: without their case, and whether they are written in Unicode or in ASCII
+/// A domain's name in the one form that it is compared in: small letters, and in ASCII where it can be written so
 /// (RFC 5890 §2.3.2.4).
+pub(crate) fn folded(name: &str) -> String {
+    let in_ascii = || idna::domain_to_ascii(name).unwrap_or_else(|_| name.to_lowercase());
+    if name.is_ascii() { name.to_ascii_lowercase() } else { in_ascii() }
+}
+
+/// Whether two names are one domain's: without their case, and whether they are written in Unicode or in ASCII.
 pub(crate) fn same_domain(one: &str, other: &str) -> bool {
-    let plain = |name: &str| idna::domain_to_ascii(name).ok();
     one.eq_ignore_ascii_case(other)
-        || (!one.is_ascii() || !other.is_ascii())
-            && plain(one).is_some_and(|one| plain(other) == Some(one))
+        || (!one.is_ascii() || !other.is_ascii()) && folded(one) == folded(other)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use medusa_accounts::Credentials;
 
 use super::schedule::Place;
+use crate::address::folded;
 
 /// Where SMTP servers listen (RFC 5321 §4.5.4.2).
 const PORT: u16 = 25;
@@ -80,11 +81,12 @@ impl Way {
         Way { domain: domain.into(), ..Way::default() }
     }
 
+    /// Both folded.
     fn is_for(&self, domain: &str) -> bool {
         match self.domain.strip_prefix('*') {
             Some("") => true,
-            Some(below) => domain.len() > below.len() && domain.ends_with(&below.to_lowercase()),
-            None => self.domain.to_lowercase() == domain,
+            Some(below) => domain.len() > below.len() && domain.ends_with(below),
+            None => self.domain == domain,
         }
     }
 }
@@ -154,12 +156,18 @@ impl Ways {
     /// Those ways, and `fallback` where none of them fits.
     pub(crate) fn new(mut ways: Vec<Way>, fallback: Option<Relay>, port: Option<u16>) -> Ways {
         ways.push(Way { relay: fallback, ..Way::new("*") });
+        for way in &mut ways {
+            way.domain = match way.domain.strip_prefix("*.") {
+                Some(below) => format!("*.{}", folded(below)),
+                None => folded(&way.domain),
+            };
+        }
         Ways { ways, port: port.unwrap_or(PORT) }
     }
 
     /// The destination that an address belongs to. All that has one name may share a connection.
     pub(crate) fn place(&self, address: &str) -> Place {
-        let domain = domain_of(address).to_lowercase();
+        let domain = folded(domain_of(address));
         // The last one is for everything.
         let number = self.ways.iter().position(|way| way.is_for(&domain)).unwrap_or_default();
         match self.ways.get(number).and_then(|way| way.relay.as_ref()) {
@@ -230,9 +238,20 @@ mod tests {
         assert_eq!(place("\"a@b\"@y.INNER.test"), "1 hub.test:26");
         assert_eq!(place("a@inner.test"), "2 inner.test");
         assert_eq!(place("a@[192.0.2.1]"), "2 [192.0.2.1]");
-        assert_eq!(place("a@b\u{fc}cher.test"), "2 b\u{fc}cher.test");
+        assert_eq!(place("a@b\u{fc}cher.test"), "2 xn--bcher-kva.test");
         let place = ways.place("a@x.inner.test");
         let (way, name) = ways.way(&place);
         assert_eq!((way.domain.as_str(), name), ("*.inner.test", "hub.test:26"));
+    }
+    #[test]
+    fn a_way_is_for_both_forms_of_a_domain() {
+        for pattern in ["B\u{dc}CHER.test", "XN--BCHER-KVA.test", "*.b\u{fc}cher.test"] {
+            let ways = Ways::new(vec![Way::new(pattern)], None, None);
+            let below = if pattern.starts_with('*') { "x." } else { "" };
+            for domain in ["b\u{fc}cher.test", "xn--bcher-kva.TEST", "B\u{dc}cher.test"] {
+                let place = ways.place(&format!("\u{fc}@{below}{domain}")).to_string();
+                assert_eq!(place, format!("0 {below}xn--bcher-kva.test"), "{pattern} {domain}");
+            }
+        }
     }
 }
