@@ -13,6 +13,7 @@ use medusa_core::{
 };
 use medusa_mail::MailStore;
 
+use crate::address::same_domain;
 use crate::inspect::Smuggling;
 use crate::policy::Policy;
 use crate::replies::Reply;
@@ -44,6 +45,19 @@ const DAEMON: &str = "MAILER-DAEMON";
 /// Whether that is the postmaster, whoever else has the address.
 pub(crate) fn is_postmaster(local: &str) -> bool {
     [POSTMASTER, DAEMON].iter().any(|name| local.eq_ignore_ascii_case(name))
+}
+
+/// Which of `domains` an address belongs to: one of a domain that is among them, or the postmaster's at
+/// `hostname`, whom reports come from and who belongs to the first.
+pub(crate) fn home<'d>(
+    domains: &'d [String],
+    hostname: &str,
+    local: &str,
+    domain: &str,
+) -> Option<&'d str> {
+    let listed = domains.iter().find(|ours| same_domain(ours, domain));
+    let is_host = || is_postmaster(local) && same_domain(hostname, domain);
+    listed.or_else(|| domains.first().filter(|_| is_host())).map(String::as_str)
 }
 
 /// The account that mail for `local@domain`, which is ours, goes to; what is said of it if there is none.

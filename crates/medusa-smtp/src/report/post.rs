@@ -10,14 +10,15 @@ use medusa_mail::{EntryId, Envelope, Error, Incoming, MailStore, Queue, Queuing,
 
 use super::Report;
 use crate::Directory;
-use crate::address::{self, same_domain};
+use crate::address;
 use crate::sending::domain_of;
-use crate::service::account;
+use crate::service::{self, account};
 use crate::trace::return_path;
 
 /// Who has accounts here: their reports don't go out.
 #[derive(Clone, Copy)]
 pub(crate) struct Home<'h> {
+    pub hostname: &'h str,
     pub domains: &'h [String],
     pub directory: &'h dyn Directory,
     pub store: &'h dyn MailStore,
@@ -102,11 +103,12 @@ enum Place<'h> {
 }
 
 fn place<'h>(home: Home<'h>, to: &str) -> Place<'h> {
-    let domain = domain_of(to);
-    let Some(ours) = home.domains.iter().find(|ours| same_domain(ours, domain)) else {
+    let mailbox = address::path(&format!("<{to}>")).and_then(|(mailbox, _)| mailbox);
+    let local = mailbox.as_ref().map_or("", |mailbox| &*mailbox.local);
+    let Some(ours) = service::home(home.domains, home.hostname, local, domain_of(to)) else {
         return Place::Elsewhere;
     };
-    let Some((Some(mailbox), _)) = address::path(&format!("<{to}>")) else { return Place::Nowhere };
+    let Some(mailbox) = mailbox else { return Place::Nowhere };
     match account(home.directory, &mailbox.local, ours) {
         Ok(account) => Place::Here(account, home.store),
         Err(_) => Place::Nowhere,

@@ -69,6 +69,7 @@ impl Poster {
         }
         let (report, content) = self.compose(queue, subject, &told)?;
         let home = self.local.as_ref().map(|local| Home {
+            hostname: &self.hostname,
             domains: &local.domains,
             directory: &*local.directory,
             store: &*local.store,

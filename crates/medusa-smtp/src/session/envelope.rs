@@ -6,12 +6,12 @@ use medusa_mail::{Error as MailError, Recipient as Named};
 
 use super::message::Mail;
 use super::{SmtpSession, Verdict};
-use crate::address::{self, Domain, Mailbox, same_domain};
+use crate::address::{self, Domain, Mailbox};
 use crate::commands::{Command, Event};
 use crate::params::{self, RcptParameters};
 use crate::replies::Reply;
 use crate::report::wants;
-use crate::service::{Role, account, is_postmaster};
+use crate::service::{Role, account, home};
 
 /// Refusals of recipients before the connection is ended (Postfix's
 /// `smtpd_recipient_overshoot_limit`).
@@ -176,11 +176,7 @@ impl SmtpSession {
         let domain = match &mailbox.domain {
             None => Some(first),
             Some(Domain::Name(name)) => {
-                let ours = shared.domains.iter().find(|domain| same_domain(domain, name));
-                // Whom reports come from is answered here.
-                let is_host =
-                    || is_postmaster(&mailbox.local) && same_domain(&shared.hostname, name);
-                ours.map(String::as_str).or_else(|| is_host().then_some(first))
+                home(&shared.domains, &shared.hostname, &mailbox.local, name)
             }
             // This server's own address stands for its first domain.
             Some(Domain::Literal(address)) => {

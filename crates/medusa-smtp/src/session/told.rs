@@ -73,6 +73,7 @@ impl Told {
         let returned = Returned { whole: false, international, eight_bit: false };
         let report = report::compose(&subject, &notices.iter().collect::<Vec<_>>(), returned);
         let home = Home {
+            hostname: &self.shared.hostname,
             domains: &self.shared.domains,
             directory: &*self.shared.directory,
             store: &*self.shared.store,

@@ -318,7 +318,13 @@ fn the_postmaster_is_told_without_an_account() {
     let domains = vec!["b.test".to_owned()];
     book.ledger.poster.local =
         Some(crate::sending::bounce::Local { domains, directory: Arc::new(Nobody), store });
-    for (sender, count) in [("nobody@b.test", 0), ("Postmaster@b.test", 1)] {
+    for (sender, count) in [
+        ("nobody@b.test", 0),
+        ("Postmaster@b.test", 1),
+        // Who reports and takes answers at the server's own name, which isn't among the domains.
+        ("postmaster@we.test", 2),
+        ("MAILER-DAEMON@WE.test", 3),
+    ] {
         let id = book.enter(TEXT, |envelope| envelope.sender = sender.into());
         let settled = book.settle(&id, &[(0, failed()), (1, failed())], 10);
         assert!(settled.ended && settled.queued.is_empty());
