@@ -69,12 +69,9 @@ pub(crate) struct State {
     pub(crate) in_body: bool,
     pub(crate) timers: Deadlines,
     pub(crate) paused: bool,
-    pub(crate) closing: bool,
+    pub(crate) closing: Closing,
     /// The session has been told that its service is to end.
     pub(crate) draining: bool,
-    /// Once it closes, the peer's end needn't be waited for.
-    pub(crate) unheard: bool,
-    pub(crate) aborted: bool,
     pub(crate) owns_listeners: bool,
     /// The session wants TLS: as a server, or as told.
     pub(crate) securing: Option<Option<Secure>>,
@@ -82,10 +79,31 @@ pub(crate) struct State {
     pub(crate) truncated: bool,
 }
 
+/// How the session has asked for its end, the mildest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Closing {
+    No,
+    /// Once everything is sent and the peer has ended.
+    Heard,
+    /// Once everything is sent: the peer's end needn't be waited for.
+    Unheard,
+    /// At once.
+    Aborted,
+}
+
 impl State {
+    /// Has the connection end, unless it is to end less mildly already.
+    pub(crate) fn close(&mut self, how: Closing) {
+        self.closing = self.closing.max(how);
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.closing, Closing::Heard | Closing::Unheard)
+    }
+
     /// Whether no frame may be cut.
     fn is_stopped(&self) -> bool {
-        self.paused || self.closing || self.aborted || self.securing.is_some()
+        self.paused || self.closing != Closing::No || self.securing.is_some()
     }
 }
 
@@ -150,10 +168,8 @@ impl Channel {
                 in_body: false,
                 timers: Deadlines::default(),
                 paused: false,
-                closing: false,
+                closing: Closing::No,
                 draining: false,
-                unheard: false,
-                aborted: false,
                 owns_listeners: false,
                 securing: None,
                 truncated: false,
@@ -233,7 +249,7 @@ impl Channel {
     pub(crate) fn drain(&mut self, env: &mut Env) {
         if !self.opened && !self.is_own {
             // Nothing has been said yet, so nothing is owed.
-            self.state.closing = true;
+            self.state.close(Closing::Heard);
             return;
         }
         if !std::mem::replace(&mut self.state.draining, true) {
@@ -504,16 +520,16 @@ impl Channel {
 
     /// Everything owed has been sent and the session wants to close.
     pub(crate) fn is_finished(&self) -> bool {
-        self.state.closing && self.is_drained()
+        self.state.is_closing() && self.is_drained()
     }
 
     /// Whether the session wants to close and all that it owes is in the outbox.
     pub(crate) fn is_ending(&self) -> bool {
-        self.state.closing && self.flow.as_ref().is_none_or(|flow| flow.replies.is_empty())
+        self.state.is_closing() && self.flow.as_ref().is_none_or(|flow| flow.replies.is_empty())
     }
 
     pub(crate) fn is_aborted(&self) -> bool {
-        self.state.aborted
+        self.state.closing == Closing::Aborted
     }
 
     /// Whether the session has asked for no more input for now.
@@ -527,7 +543,7 @@ impl Channel {
 
     /// Whether the session awaits nothing of the peer, its end included.
     pub(crate) fn is_unheard(&self) -> bool {
-        self.state.unheard
+        self.state.closing == Closing::Unheard
     }
 
     /// Begins to wait for the peer's end of a connection that is closed on our side.
@@ -565,7 +581,7 @@ impl Channel {
         let buffered = self.flow.as_ref().is_some_and(|flow| flow.start < flow.input.len());
         if self.has_output() || self.pending {
             Phase::Taking
-        } else if self.state.paused || self.state.closing || !self.is_drained() {
+        } else if self.state.paused || self.state.is_closing() || !self.is_drained() {
             Phase::Own
         } else if self.state.in_body || self.state.framer.inside_body() {
             Phase::Giving

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 
-use crate::channel::{Flow, State};
+use crate::channel::{Closing, Flow, State};
 use crate::datagram::DatagramService;
 use crate::env::Env;
 use crate::framing::Framing;
@@ -77,7 +77,7 @@ impl Cx<'_> {
 
     /// Whether this session has called [`close`](Cx::close) or [`abort`](Cx::abort).
     pub fn is_closing(&self) -> bool {
-        self.state.closing || self.state.aborted
+        self.state.closing != Closing::No
     }
 
     // ---- input -------------------------------------------------------------------------------
@@ -194,19 +194,18 @@ impl Cx<'_> {
 
     /// Sends what is owed, then closes. No further frame is received.
     pub fn close(&mut self) {
-        self.state.closing = true;
+        self.state.close(Closing::Heard);
     }
 
     /// As [`close`](Self::close), to a peer that has nothing to say, as one that fetches a file from FTP's
     /// data connection: its end isn't waited for, unless it has said something nevertheless, or there is TLS.
     pub fn close_unheard(&mut self) {
-        self.state.closing = true;
-        self.state.unheard = true;
+        self.state.close(Closing::Unheard);
     }
 
     /// Closes at once; what was not sent is lost, visibly.
     pub fn abort(&mut self) {
-        self.state.aborted = true;
+        self.state.close(Closing::Aborted);
     }
 
     // ---- time --------------------------------------------------------------------------------

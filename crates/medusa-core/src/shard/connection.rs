@@ -57,6 +57,10 @@ pub(crate) struct Connection<T = Transport> {
     census: Option<(By, Arc<Census>)>,
 }
 
+/// There is one for each idle peer; beyond 408 octets the allocator would give it 16 more.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Connection>() <= 408);
+
 impl Connection {
     /// Folds an event into the sticky flags. Says whether the connection must be queued.
     pub(crate) fn fold(&mut self, event: &Event) -> bool {
