@@ -106,7 +106,9 @@ pub struct SmtpLimits {
     pub line: Option<usize>,
     /// Servers that a message may have been through. Default 100 (RFC 5321 §6.3).
     pub hops: Option<usize>,
-    /// Commands that may be refused on a connection. Default 20 (Postfix's `smtpd_hard_error_limit`).
+    /// Commands that may be refused on a connection between two messages that are taken; recipients that may be
+    /// refused in a transaction, and five times as many between two messages. Default 20 (Postfix's
+    /// `smtpd_hard_error_limit`).
     pub errors: Option<u32>,
     /// How long the greeting is held back, to catch those who don't wait for it. Default none.
     pub greeting_wait: Option<Duration>,

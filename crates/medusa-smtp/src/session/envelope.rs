@@ -13,9 +13,12 @@ use crate::replies::Reply;
 use crate::report::wants;
 use crate::service::{Role, account, home};
 
-/// Refusals of recipients before the connection is ended (Postfix's
-/// `smtpd_recipient_overshoot_limit`).
+/// Recipients in excess of those that a transaction takes, before the connection is ended (the default of
+/// Postfix's `smtpd_recipient_overshoot_limit`).
 const OVERSHOOT: u32 = 1000;
+
+/// In how many transactions without a message all recipients that may be refused can be.
+const REFUSED_TRANSACTIONS: u32 = 5;
 
 /// Somebody who is here, or elsewhere.
 pub(super) struct Found {
@@ -81,7 +84,11 @@ impl SmtpSession {
         }
         let (taken, size) = (mail.recipients.len(), mail.parameters.size.unwrap_or(0));
         if self.shared().limits.recipients.is_some_and(|limit| taken >= limit) {
-            return self.refuse_recipient(cx, Reply::TooManyHere);
+            return self.exceed(cx);
+        }
+        // Before it is looked who is here: it says nothing of that.
+        if self.shared().limits.errors.is_some_and(|limit| mail.refused >= limit) {
+            return self.exceed(cx);
         }
         let found = match self.find(cx, &mailbox) {
             Ok(found) => found,
@@ -119,13 +126,29 @@ impl SmtpSession {
         }
     }
 
-    /// Says no to a recipient. That is no error of the client's: it may have a list with a thousand old addresses,
-    /// and those of it that are good are to get their mail (RFC 5321 §4.5.3.1.10).
-    fn refuse_recipient(&mut self, cx: &mut Cx<'_>, reply: Reply) {
+    /// Says that a recipient is one too many for this transaction. The client is to send to the rest in another one
+    /// (RFC 5321 §4.5.3.1.10).
+    fn exceed(&mut self, cx: &mut Cx<'_>) {
         self.overshoot += 1;
         match self.overshoot > OVERSHOOT {
             true => self.end(cx, Reply::TooManyErrors),
-            false => self.say(cx, reply),
+            false => self.say(cx, Reply::TooManyHere),
+        }
+    }
+
+    /// Says no to a recipient. One who has a list with old addresses is to reach those that are good; one who tries
+    /// names is to learn little. So there are as many in a transaction as errors are allowed (20: Postfix counts
+    /// them as errors, `smtpd_hard_error_limit`, and closes), and five times as many without a message between.
+    fn refuse_recipient(&mut self, cx: &mut Cx<'_>, reply: Reply) {
+        self.say(cx, reply);
+        self.refused += 1;
+        if let Some(mail) = &mut self.mail {
+            mail.refused += 1;
+        }
+        let limit = self.shared().limits.errors;
+        let limit = limit.map(|errors| errors.saturating_mul(REFUSED_TRANSACTIONS));
+        if limit.is_some_and(|limit| self.refused >= limit) {
+            self.end(cx, Reply::TooManyErrors);
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Mail {
     pub told_of: Vec<Recipient>,
     /// The addresses of both, as they were taken.
     pub recipients: Vec<String>,
+    /// How many more were refused for themselves.
+    pub refused: u32,
     /// A policy wants it thrown away.
     pub discarded: bool,
     receiving: Option<Receiving>,
@@ -85,6 +87,7 @@ impl Mail {
             onward: Vec::new(),
             told_of: Vec::new(),
             recipients: Vec::new(),
+            refused: 0,
             discarded: false,
             receiving: None,
         }
@@ -472,6 +475,8 @@ impl SmtpSession {
         self.message_ended(cx, 250);
         // Who gets mail through isn't there for the errors alone (Postfix counts so, too).
         self.errors = 0;
+        self.refused = 0;
+        self.overshoot = 0;
         self.settled(cx);
     }
 

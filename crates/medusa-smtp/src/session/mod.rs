@@ -107,7 +107,9 @@ pub(crate) struct SmtpSession {
     identity: Option<Identity>,
     /// Commands that were refused.
     errors: u32,
-    /// Recipients that were refused, beyond the limit or for themselves.
+    /// Recipients that were refused for themselves.
+    refused: u32,
+    /// Recipients beyond those that a transaction takes.
     overshoot: u32,
     /// The server shuts down: what is under way is the last.
     leaving: bool,
@@ -125,6 +127,7 @@ impl SmtpSession {
             extended: false,
             identity: None,
             errors: 0,
+            refused: 0,
             overshoot: 0,
             leaving: false,
             mail: None,

@@ -140,17 +140,46 @@ fn one_who_finds_no_place_is_told_so() {
     }
 }
 
+const NOBODY: &str = "RCPT TO:<no@example.test>\r\n";
+const BOB: &str = "RCPT TO:<bob@example.test>\r\n";
+
 #[test]
 fn old_addresses_do_not_keep_the_others_from_their_mail() {
-    let old = "RCPT TO:<no@example.test>\r\n".repeat(50);
-    let script =
-        format!("EHLO c\r\nMAIL FROM:<>\r\n{old}RCPT TO:<bob@example.test>\r\nDATA\r\nx\r\n.\r\n");
-    let expected = format!("250 250 {} 250 354 250", ["550"; 50].join(" "));
-    assert_eq!(check(&script, &expected).len(), 1);
-    // One who tries a thousand is after something else.
-    let script =
-        format!("EHLO c\r\nMAIL FROM:<>\r\n{}", "RCPT TO:<no@example.test>\r\n".repeat(1010));
-    let expected = format!("250 250 {} 421", ["550"; 1000].join(" "));
+    // Nineteen don't matter; behind twenty, the rest is for another message, and reaches it.
+    let (few, many) = (NOBODY.repeat(19), NOBODY.repeat(20));
+    let script = format!(
+        "EHLO c\r\nMAIL FROM:<>\r\n{few}{BOB}DATA\r\nx\r\n.\r\nMAIL FROM:<>\r\n{BOB}{many}{BOB}{NOBODY}\
+         DATA\r\nx\r\n.\r\nMAIL FROM:<>\r\n{BOB}DATA\r\nx\r\n.\r\n"
+    );
+    let (few, many) = (["550"; 19].join(" "), ["550"; 20].join(" "));
+    let expected =
+        format!("250 250 {few} 250 354 250 250 250 {many} 452 452 354 250 250 250 354 250");
+    assert_eq!(check(&script, &expected).len(), 3);
+    // A list of which more are old than a connection may try: each message that is taken counts anew.
+    let script = format!("MAIL FROM:<>\r\n{BOB}{}DATA\r\nx\r\n.\r\n", NOBODY.repeat(20));
+    let expected = format!(" 250 250 {many} 354 250").repeat(8);
+    assert_eq!(
+        check(&format!("EHLO c\r\n{}", script.repeat(8)), &format!("250{expected}")).len(),
+        8
+    );
+}
+
+#[test]
+fn one_who_tries_names_learns_little() {
+    let elsewhere = "RCPT TO:<a@elsewhere.test>\r\n";
+    for recipient in [NOBODY, elsewhere, "RCPT TO:<carol@example.test>\r\n"] {
+        let script = format!(
+            "EHLO c\r\n{}",
+            format!("MAIL FROM:<>\r\n{}RSET\r\n", recipient.repeat(21)).repeat(9)
+        );
+        let refused = ["550"; 20].join(" ");
+        let expected =
+            format!("250{} 250 {refused} 421", format!(" 250 {refused} 452 250").repeat(4));
+        assert!(check(&script, &expected).is_empty());
+    }
+    // In one transaction too, in the end.
+    let script = format!("EHLO c\r\nMAIL FROM:<>\r\n{}", NOBODY.repeat(1100));
+    let expected = format!("250 250 {} {} 421", ["550"; 20].join(" "), ["452"; 1000].join(" "));
     check(&script, &expected);
 }
 
