@@ -4,6 +4,7 @@
 //! A report is kept before the recipient that it is about is done with, and a delivery is written down before
 //! anything else is done with its entry: what a crash repeats is at most what was under way (at least once).
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -91,13 +92,45 @@ pub(crate) struct Record {
     warned: Vec<usize>,
     /// What has to be told.
     notices: Vec<(usize, Notice)>,
+    /// Has the entry stay for as long as they can't be told.
+    untold: Option<Untold>,
+}
+
+/// How many records of each entry hold something that couldn't be told.
+type UntoldOf = Arc<Mutex<HashMap<Id, usize>>>;
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct Untold {
+    of: UntoldOf,
+    id: Id,
+}
+
+impl Untold {
+    fn new(of: &UntoldOf, id: &Id) -> Untold {
+        let (of, id) = (Arc::clone(of), Arc::clone(id));
+        *locked(&of).entry(Arc::clone(&id)).or_default() += 1;
+        Untold { of, id }
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        let mut of = locked(&self.of);
+        let left = of.get(&self.id).map_or(0, |count| count.saturating_sub(1));
+        match left {
+            0 => of.remove(&self.id),
+            left => of.insert(Arc::clone(&self.id), left),
+        };
+    }
 }
 
 impl Record {
     /// What was said at `at`, to recipients by their numbers.
     pub(crate) fn new(outcomes: Vec<(usize, Outcome)>, at: SystemTime) -> Record {
         let (warned, notices) = (Vec::new(), Vec::new());
-        Record { outcomes, at, random: 0, begun: false, written: false, warned, notices }
+        let (begun, written, untold) = (false, false, None);
+        Record { outcomes, at, random: 0, begun, written, warned, notices, untold }
     }
 }
 
@@ -124,6 +157,7 @@ pub(crate) struct Ledger {
     pub poster: Poster,
     access: Option<Arc<dyn AccessSink>>,
     locks: [Mutex<()>; LOCKS],
+    untold: UntoldOf,
     /// So that what failed together isn't tried again together.
     pub lot: Lot,
 }
@@ -137,7 +171,7 @@ impl Ledger {
         lot: Lot,
     ) -> Ledger {
         let locks = std::array::from_fn(|_| Mutex::default());
-        Ledger { queue, schedule, poster, access, locks, lot }
+        Ledger { queue, schedule, poster, access, locks, untold: UntoldOf::default(), lot }
     }
 
     /// Opens an entry for an attempt at the parcel's destination.
@@ -165,6 +199,7 @@ impl Ledger {
     /// called again with the same record.
     pub(crate) fn settle(&self, id: &Id, record: &mut Record) -> Result<Settled, MailError> {
         let _guard = self.lock(id);
+        let key = id;
         let id = EntryId::parse(id)?;
         let mut envelope = self.queue.envelope(&id)?;
         let mut settled = Settled::default();
@@ -181,10 +216,12 @@ impl Ledger {
                 Ok(queued) => {
                     settled.queued = queued;
                     record.notices.clear();
+                    record.untold = None;
                 }
                 Err(error) => {
                     tracing::error!(entry = %id, %error, "a report to a sender can't be kept");
                     settled.again = true;
+                    record.untold.get_or_insert_with(|| Untold::new(&self.untold, key));
                 }
             }
         }
@@ -212,7 +249,9 @@ impl Ledger {
                 settled.next = Some(settled.next.map_or(wait, |before| before.min(wait)));
             }
         }
-        if !settled.again && envelope.recipients.iter().all(|recipient| recipient.done) {
+        let all_done = envelope.recipients.iter().all(|recipient| recipient.done);
+        // What another destination's record has to tell needs the message: that one ends it.
+        if all_done && !settled.again && !locked(&self.untold).contains_key(key) {
             settled.ended = true;
             return Ok(settled);
         }
@@ -338,8 +377,12 @@ impl Ledger {
 
     fn lock(&self, id: &Id) -> MutexGuard<'_, ()> {
         let sum = id.bytes().fold(0_usize, |sum, octet| sum.wrapping_mul(31) + usize::from(octet));
-        self.locks[sum % LOCKS].lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.locks[sum % LOCKS])
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What an operator is shown of it.

@@ -184,6 +184,28 @@ fn a_report_that_can_not_be_kept_is_kept_later() {
 }
 
 #[test]
+fn an_entry_stays_until_all_of_it_is_told() {
+    let book = Book::new();
+    let id = book.enter(TEXT, |envelope| envelope.recipients[0].notify = Some("SUCCESS".into()));
+    let mut relayed = Record::new(vec![(0, delivered(false))], at(10));
+    book.flaws.fail("begin", 1);
+    assert!(book.ledger.settle(&id, &mut relayed).unwrap().again);
+    // Another destination's is the last one, and nothing is to be told of it.
+    let other = book.settle(&id, &[(1, delivered(true))], 11);
+    assert!(!other.ended && !other.again && other.next.is_none() && other.queued.is_empty());
+    assert!(book.envelope(&id).unwrap().recipients.iter().all(|one| one.done));
+    let settled = book.ledger.settle(&id, &mut relayed).unwrap();
+    assert!(settled.ended && book.report(&settled).contains("Action: relayed"));
+    // One that is given up keeps nothing back.
+    let id = book.enter(TEXT, |envelope| envelope.recipients[0].notify = Some("SUCCESS".into()));
+    let mut relayed = Record::new(vec![(0, delivered(false))], at(10));
+    book.flaws.fail("begin", 1);
+    assert!(book.ledger.settle(&id, &mut relayed).unwrap().again);
+    drop(relayed);
+    assert!(book.settle(&id, &[(1, delivered(true))], 11).ended);
+}
+
+#[test]
 fn an_entry_that_can_not_be_ended_is_marked() {
     let book = Book::new();
     let id = book.enter(TEXT, |_| {});
