@@ -206,6 +206,26 @@ impl Root {
         self.unlink(&folder, name)
     }
 
+    /// Removes a name if it is that of this very file; says whether it was. What another has put in its place
+    /// stays.
+    pub fn remove_own(&self, path: impl AsRef<[u8]>, file: &File) -> Result<bool, Error> {
+        let (folder, name) = self.split_folder(path.as_ref())?;
+        // The number can't be given to another file while this one is open.
+        let own = file.metadata();
+        match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(false),
+            Err(errno) => return Err(errno.into()),
+            Ok(stat) => {
+                let found = Metadata::from_stat(&stat);
+                if (found.device, found.inode) != (own.device, own.inode) {
+                    return Ok(false);
+                }
+            }
+        }
+        self.unlink(&folder, name)?;
+        Ok(true)
+    }
+
     fn unlink(&self, folder: &OwnedFd, name: &[u8]) -> Result<(), Error> {
         let gone = self.counted(folder, name).map_or(0, |(_, len)| len);
         rustix::fs::unlinkat(folder, name, AtFlags::empty())?;

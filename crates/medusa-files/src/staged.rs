@@ -137,6 +137,23 @@ impl StagedFile {
         self.commit_as(&part)
     }
 
+    /// How long the file is by now.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> Result<u64, Error> {
+        Ok(Metadata::of(&self.file)?.len)
+    }
+
+    /// Cuts the file off at `len`, if it is longer, and goes on there.
+    pub fn truncate(&mut self, len: u64) -> Result<(), Error> {
+        let before = self.len()?;
+        if before > len {
+            rustix::fs::ftruncate(&self.file, len)?;
+            self.charge.shrink(before - len);
+            self.file.seek(SeekFrom::Start(len)).map_err(Error::from_io)?;
+        }
+        Ok(())
+    }
+
     /// The file. What is written through it counts for no quota.
     #[must_use]
     pub fn as_std(&self) -> &std::fs::File {

@@ -78,8 +78,8 @@ impl Disk {
     }
 
     fn staged(&self, path: &VirtualPath, staged: StagedFile, kept: Kept) -> Box<dyn Upload> {
-        let staged = Some(staged);
-        Box::new(Staged { root: self.root.clone(), path: path.clone(), staged, kept })
+        let (staged, resumed) = (Some(staged), None);
+        Box::new(Staged { root: self.root.clone(), path: path.clone(), staged, kept, resumed })
     }
 
     /// A file that isn't there yet.
@@ -120,7 +120,9 @@ impl Disk {
     fn resume(&self, path: &VirtualPath, at: Option<u64>) -> Result<Box<dyn Upload>, Error> {
         // The part has its mode already.
         let staged = self.root.resume_part(path, at, Staging::default())?;
-        Ok(self.staged(path, staged, self.kept()))
+        let resumed = Some(staged.len()?);
+        let (root, path, kept) = (self.root.clone(), path.clone(), self.kept());
+        Ok(Box::new(Staged { root, path, staged: Some(staged), kept, resumed }))
     }
 
     fn write_in_place(
@@ -136,7 +138,10 @@ impl Disk {
         };
         let writing = Writing { create, start, ..Writing::default() };
         let file = self.root.open_for_writing(path, writing)?;
-        Ok(Box::new(InPlace { root: self.root.clone(), path: path.clone(), file, before }))
+        // Where a link led to nothing, it is what was made that is undone, not the link.
+        let target = if before.is_none() { self.behind_link(path) } else { None };
+        let path = target.unwrap_or_else(|| path.clone());
+        Ok(Box::new(InPlace { root: self.root.clone(), path, file, before }))
     }
 }
 
@@ -330,6 +335,8 @@ struct Staged {
     /// Gone when it has ended.
     staged: Option<StagedFile>,
     kept: Kept,
+    /// How long the part was that it goes on with.
+    resumed: Option<u64>,
 }
 
 /// What stays of an upload that was broken off.
@@ -351,7 +358,7 @@ impl Upload for Staged {
     }
 
     fn end(mut self: Box<Self>, ending: Ending) -> Result<(), Error> {
-        let Some(staged) = self.staged.take() else { return Ok(()) };
+        let Some(mut staged) = self.staged.take() else { return Ok(()) };
         match (ending, self.kept) {
             (Ending::Complete, kept) => {
                 staged.commit()?;
@@ -362,8 +369,14 @@ impl Upload for Staged {
             }
             (Ending::Cut, Kept::Whole) => drop(staged.commit()?),
             (Ending::Cut, Kept::Part) => drop(staged.keep_part()?),
-            // Dropping it removes it.
-            (Ending::Cut, Kept::Nothing) | (Ending::Failed, _) => {}
+            (Ending::Failed, _) => {
+                // What was there before is there again; dropping a new one removes it.
+                if let Some(len) = self.resumed {
+                    staged.truncate(len)?;
+                    staged.keep_part()?;
+                }
+            }
+            (Ending::Cut, Kept::Nothing) => {}
         }
         Ok(())
     }
@@ -395,7 +408,8 @@ impl Upload for InPlace {
     fn end(self: Box<Self>, ending: Ending) -> Result<(), Error> {
         if ending == Ending::Failed {
             match self.before {
-                None => self.root.remove_file(&self.path)?,
+                // Another may have stored or renamed a file to this name, which is not ours to remove.
+                None => drop(self.root.remove_own(&self.path, &self.file)?),
                 // What was cut off by a resumption is lost; nothing is added to what stayed.
                 Some(before) => self.file.truncate(before)?,
             }

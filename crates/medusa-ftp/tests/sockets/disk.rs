@@ -152,6 +152,96 @@ fn a_quota_is_kept() {
     }
 }
 
+/// Sends so much of a file that goes on, and waits until the server has it.
+fn go_on(control: &mut Control<TcpStream>, data: &mut TcpStream, octets: &[u8], told: usize) {
+    data.write_all(octets).unwrap();
+    let told = format!(" {told} bytes");
+    assert!((0..100_000).any(|_| control.ask("STAT").contains(&told)));
+}
+
+#[test]
+fn a_failed_upload_takes_nothing_of_another_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::new(folder.path()).unwrap();
+    let mut failing = disk.write(&path("name"), Start::Empty).unwrap();
+    failing.write(b"first").unwrap();
+    let mut other = disk.write(&path("name"), Start::Empty).unwrap();
+    other.write(b"second").unwrap();
+    other.end(Ending::Complete).unwrap();
+    failing.end(Ending::Failed).unwrap();
+    assert_eq!(std::fs::read(folder.path().join("name")).unwrap(), b"second");
+    // The same with one that was renamed, and one that was removed.
+    for is_renamed in [true, false] {
+        let failing = disk.write(&path("other"), Start::Empty).unwrap();
+        match is_renamed {
+            true => disk.rename(&path("name"), &path("other"), true).unwrap(),
+            false => disk.remove_file(&path("other")).unwrap(),
+        }
+        failing.end(Ending::Failed).unwrap();
+        assert_eq!(folder.path().join("other").exists(), is_renamed);
+        let _ = std::fs::remove_file(folder.path().join("other"));
+    }
+    // A link that leads to nothing stays one.
+    std::os::unix::fs::symlink("target", folder.path().join("link")).unwrap();
+    let failing = disk.write(&path("link"), Start::Empty).unwrap();
+    assert_eq!(names(folder.path()), ["link", "target"]);
+    failing.end(Ending::Failed).unwrap();
+    assert_eq!(names(folder.path()), ["link"]);
+}
+
+#[test]
+fn a_resumption_that_fails_leaves_the_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().to_owned();
+    let fixture = Fixture::of(
+        |builder| builder,
+        move |_| {
+            let disk = Disk::new(&home)?.uploads(Uploads::Resumable).limited(100_000)?;
+            Ok(Visit::new(disk, Rights::ALL))
+        },
+    );
+    let mut control = fixture.alice();
+    let mut data = connect(control.passive());
+    assert_eq!(control.ask("STOR big"), "150 Send it");
+    go_on(&mut control, &mut data, &[1; 60_000], 60_000);
+    assert_eq!(control.ask("ABOR"), "426 Broken off");
+    assert!(control.hear().starts_with("226 "));
+    for command in ["STOR big", "APPE big"] {
+        assert_eq!(control.ask("SIZE big"), "213 60000");
+        if command == "STOR big" {
+            control.ask("REST 60000");
+        }
+        assert_eq!(control.store(command, &[2; 40_001]), "552 More than is allowed");
+    }
+    assert_eq!(control.ask("SIZE big"), "213 60000");
+    // What it holds is counted once still.
+    assert_eq!(control.store("STOR other", &[3; 40_001]), "552 More than is allowed");
+    assert_eq!(control.store("APPE big", &[2; 40_000]), "226 Done");
+    let content = std::fs::read(folder.path().join("big")).unwrap();
+    assert!(content == [[1; 60_000].as_slice(), &[2; 40_000]].concat());
+    assert_eq!(names(folder.path()), ["big"]);
+}
+
+#[test]
+fn a_unique_name_is_promised_as_long_as_the_upload_lasts() {
+    for uploads in [Uploads::Direct, Uploads::Atomic, Uploads::Resumable] {
+        let fixture = Fixture::with(uploads, |builder| builder);
+        let (mut first, mut second) = (fixture.alice(), fixture.alice());
+        let mut data = connect(first.passive());
+        assert_eq!(first.ask("STOU same"), "150 FILE: same");
+        // As much as makes the pool begin the file.
+        go_on(&mut first, &mut data, &[1; 200_000], 200_000);
+        assert!((0..100_000).any(|_| !names(&fixture.path("")).is_empty()));
+        let mut other = connect(second.passive());
+        assert_eq!(second.ask("STOU same"), "150 FILE: same.1", "{uploads:?}");
+        other.write_all(b"second").unwrap();
+        drop((data, other));
+        assert_eq!(first.hear(), "226 Done");
+        assert_eq!(second.hear(), "226 Done");
+        assert_eq!(names(&fixture.path("")), ["same", "same.1"]);
+    }
+}
+
 /// A file system of one MiB, until it is dropped.
 struct Small(tempfile::TempDir);
 
