@@ -137,7 +137,7 @@ impl FtpSession {
                 Ok((path, None, Box::new(open) as Begin))
             }
             true => {
-                let promise = unique(&*storage, &path, promised)?;
+                let promise = unique(&*storage, &path, &promised)?;
                 let open = move |path: &VirtualPath| storage.write(path, Start::New);
                 Ok((promise.path.clone(), Some(promise), Box::new(open) as Begin))
             }
@@ -158,10 +158,12 @@ impl FtpSession {
                     }
                     false => b"Send it".to_vec(),
                 };
-                let open = Box::new(move || {
-                    // Once the file is there, its name is taken.
-                    let _promise = promise;
-                    begin(&path)
+                let open = Box::new(move || -> Result<Box<dyn Upload>, Error> {
+                    let upload = begin(&path)?;
+                    Ok(match promise {
+                        Some(promise) => Box::new(Unique { upload, promise }),
+                        None => upload,
+                    })
                 });
                 let tray = Tray { sink: Sink::new(open, how), gathered: Vec::new() };
                 let record = session.record(cx, 'i', &shown);
@@ -517,7 +519,7 @@ fn one_entry(name: &[u8], info: Info) -> crate::storage::Entries {
 /// Begins to write a file.
 type Begin = Box<dyn FnOnce(&VirtualPath) -> Result<Box<dyn Upload>, Error> + Send>;
 
-/// Names that STOU has told and that are no files yet.
+/// Names that STOU has told, until their uploads have ended: some have their file only then.
 pub(super) type Promised = Mutex<HashSet<VirtualPath>>;
 
 /// One of these.
@@ -533,11 +535,30 @@ impl Drop for Promise {
     }
 }
 
+/// An upload whose name is promised as long as it lasts.
+struct Unique {
+    upload: Box<dyn Upload>,
+    promise: Promise,
+}
+
+impl Upload for Unique {
+    fn write(&mut self, octets: &[u8]) -> Result<(), Error> {
+        self.upload.write(octets)
+    }
+
+    fn end(self: Box<Self>, ending: Ending) -> Result<(), Error> {
+        let Unique { upload, promise } = *self;
+        let ended = upload.end(ending);
+        drop(promise);
+        ended
+    }
+}
+
 /// Finds a name that no other file has, or will have: `name`, `name.1`, `name.2`.
 fn unique(
     storage: &dyn Storage,
     path: &VirtualPath,
-    promised: Arc<Promised>,
+    promised: &Arc<Promised>,
 ) -> Result<Promise, Error> {
     let folder = path.parent().ok_or(Error::InvalidName)?;
     let name = path.name().unwrap_or_default().to_vec();
@@ -547,13 +568,15 @@ fn unique(
             name.extend_from_slice(format!(".{number}").as_bytes());
         }
         let path = folder.join(&name, Above::Refuse)?;
-        match storage.check_write(&path, Start::New) {
-            Err(Error::Exists | Error::IsAFolder) => continue,
-            checked => checked?,
-        }
         let is_new = promised.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
-        if is_new {
-            return Ok(Promise { promised, path });
+        if !is_new {
+            continue;
+        }
+        // Looked at behind the promise: an upload that has ended before it has its file by now.
+        let promise = Promise { promised: Arc::clone(promised), path };
+        match storage.check_write(&promise.path, Start::New) {
+            Err(Error::Exists | Error::IsAFolder) => {}
+            checked => return checked.map(|()| promise),
         }
     }
     Err(Error::Exists)
