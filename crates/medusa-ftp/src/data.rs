@@ -126,8 +126,22 @@ impl Tray {
         result
     }
 
+    /// Ends the upload of a connection that has gone, by how it went. Blocks.
+    pub(crate) fn end_as(self, result: Result<(), Failure>) -> Result<(), Failure> {
+        match result {
+            Ok(()) => self.end(Ending::Complete).map_err(Failure::Stored),
+            Err(failure) => {
+                // What can't be kept isn't.
+                if let Err(error) = self.end(Ending::Cut) {
+                    tracing::debug!(%error, "a broken upload could not be kept");
+                }
+                Err(failure)
+            }
+        }
+    }
+
     /// Writes what is left and ends the upload. Blocks.
-    pub(crate) fn end(mut self, ending: Ending) -> Result<(), Error> {
+    fn end(mut self, ending: Ending) -> Result<(), Error> {
         match self.write() {
             Ok(()) => self.sink.end(ending),
             Err(error) => {
@@ -145,8 +159,9 @@ struct Shelf {
     tray: Option<Tray>,
     /// The pool is to write the tray, or is at it.
     is_owed: bool,
-    /// The connection has gone while that was so: what it had gathered since, and why it went.
-    orphaned: Option<(Vec<u8>, Failure)>,
+    /// The connection has gone while that was so: what it had gathered since, and why it went, unless all
+    /// had come.
+    orphaned: Option<(Vec<u8>, Result<(), Failure>)>,
 }
 
 fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
@@ -325,20 +340,18 @@ impl DataSession {
                     shelf.tray = Some(tray);
                     return true;
                 }
-                (Ok(()), Some((rest, failure))) => {
+                (Ok(()), Some((rest, result))) => {
                     drop(shelf);
                     tray.gathered = rest;
-                    // What can't be kept isn't.
-                    let _ = tray.end(Ending::Cut);
-                    failure
+                    tray.end_as(result)
                 }
                 (Err(error), _) => {
                     drop(shelf);
                     let undone = tray.sink.end(Ending::Failed);
-                    Failure::Stored(undone.err().unwrap_or(error))
+                    Err(Failure::Stored(undone.err().unwrap_or(error)))
                 }
             };
-            report(&control, name, Event::Ended { result: Err(result), left: None });
+            report(&control, name, Event::Ended { result, left: None });
             false
         };
         self.submit(cx, work, |session, cx, goes_on| match goes_on {
@@ -503,20 +516,22 @@ impl Session for DataSession {
             let event = Event::Ended { result: Ok(()), left: None };
             return goodbye.notify(self.control.address(), Report { from: self.name, event });
         }
-        let failure = match &goodbye.reason {
-            _ if self.is_abandoned => Failure::Abandoned,
+        let result = match &goodbye.reason {
+            _ if self.is_abandoned => Err(Failure::Abandoned),
             // Nothing was to be sent.
             Reason::Closed => return,
-            Reason::Unreachable(_) => Failure::Unreachable,
-            Reason::Insecure(_) => Failure::Insecure,
-            Reason::TimedOut(_) => Failure::TimedOut,
-            Reason::Failed(_) => Failure::Unreadable,
-            _ => Failure::Lost,
+            // All had come before it was lost: the pool is late, not the peer.
+            _ if self.phase == Phase::Receiving && self.end == Some(End::Complete) => Ok(()),
+            Reason::Unreachable(_) => Err(Failure::Unreachable),
+            Reason::Insecure(_) => Err(Failure::Insecure),
+            Reason::TimedOut(_) => Err(Failure::TimedOut),
+            Reason::Failed(_) => Err(Failure::Unreadable),
+            _ => Err(Failure::Lost),
         };
         let mut shelf = lock(&self.shelf);
         if shelf.is_owed {
             // The pool tells when it is done, whether it has begun or not.
-            return shelf.orphaned = Some((std::mem::take(&mut self.gathered), failure));
+            return shelf.orphaned = Some((std::mem::take(&mut self.gathered), result));
         }
         let left = shelf.tray.take().map(|mut tray| {
             tray.take_over(&mut self.gathered);
@@ -524,7 +539,7 @@ impl Session for DataSession {
         });
         drop(shelf);
         // What is left is the control connection's to end, in the pool: here is an event loop.
-        let event = Event::Ended { result: Err(failure), left };
+        let event = Event::Ended { result, left };
         goodbye.notify(self.control.address(), Report { from: self.name, event });
     }
 }

@@ -53,12 +53,12 @@ pub(super) struct Transfer {
     began: Instant,
     /// For the access log; lists aren't in it.
     record: Option<Record>,
-    /// How a broken upload is to end, as soon as the pool has room for it.
+    /// How an upload whose connection has gone is to end, as soon as the pool has room for it.
     cut: Option<(CutWork, CutDone)>,
 }
 
-type CutWork = Box<dyn FnOnce() + Send>;
-type CutDone = Box<dyn FnOnce(&mut FtpSession, &mut Cx<'_>, ()) + Send>;
+type CutWork = Box<dyn FnOnce() -> Result<(), Failure> + Send>;
+type CutDone = Box<dyn FnOnce(&mut FtpSession, &mut Cx<'_>, Result<(), Failure>) + Send>;
 
 impl FtpSession {
     // ---- what is asked for ---------------------------------------------------------------------
@@ -320,8 +320,8 @@ impl FtpSession {
             return match event {
                 Event::Opened { remote, .. } => cx.notify(remote.address(), Order::Abandon),
                 // Nobody waits for it; a full pool drops it, which leaves nothing open either.
-                Event::Ended { left: Some(tray), .. } => drop(
-                    cx.offload(move || drop(tray.end(Ending::Cut)), |_: &mut FtpSession, _, ()| {}),
+                Event::Ended { result, left: Some(tray) } => drop(
+                    cx.offload(move || drop(tray.end_as(result)), |_: &mut FtpSession, _, ()| {}),
                 ),
                 Event::Ended { .. } | Event::Crowded => {}
             };
@@ -362,14 +362,10 @@ impl FtpSession {
         }
     }
 
-    /// Ends an upload that was broken off, in the pool.
+    /// Ends an upload whose connection has gone, in the pool.
     fn cut(&mut self, cx: &mut Cx<'_>, tray: Tray, result: Result<(), Failure>) {
-        let work = move || {
-            if let Err(error) = tray.end(Ending::Cut) {
-                tracing::debug!(%error, "a broken upload could not be kept");
-            }
-        };
-        let done = move |session: &mut FtpSession, cx: &mut Cx<'_>, ()| {
+        let work = move || tray.end_as(result);
+        let done = move |session: &mut FtpSession, cx: &mut Cx<'_>, result| {
             session.conclude(cx, result);
             session.go_on(cx);
         };

@@ -26,12 +26,58 @@ fn held_up() -> (Fixture, std::sync::mpsc::Sender<()>, Receiver<()>) {
     (fixture, release, begun)
 }
 
+/// Whether a login was answered, by which the pool can only have refused it.
+fn is_refused(other: &mut Control<TcpStream>) -> bool {
+    matches!(other.reader.get_mut().peek(&mut [0; 4]), Ok(4))
+}
+
 /// How far an upload is, as STAT tells.
 fn progress<S: Read + Write>(control: &mut Control<S>) -> usize {
     let told = control.ask("STAT");
     let words: Vec<&str> = told.split(' ').collect();
     let at = words.iter().position(|word| *word == "bytes").unwrap_or_else(|| panic!("{told}"));
     words[at - 1].parse().unwrap()
+}
+
+#[test]
+fn an_upload_that_has_come_whole_is_kept_though_a_reset_follows() {
+    // The pool owes a piece of the longer one; the shorter one's end was refused by a pool that is full.
+    for (length, is_full) in [(200_000, false), (100_000, true)] {
+        let (fixture, release, begun) = held_up();
+        let mut control = fixture.alice();
+        let mut data = connect(control.passive());
+        assert_eq!(control.ask("STOU file"), "150 FILE: file");
+        let mut visitors = [(); 3].map(|()| fixture.connect());
+        for visitor in &mut visitors {
+            assert!(visitor.ask("USER ftp").starts_with("331 "));
+        }
+        let [first, others @ ..] = &mut visitors;
+        first.say("PASS x");
+        begun.recv().unwrap();
+        if is_full {
+            for other in &mut *others {
+                other.say("PASS x");
+                other.reader.get_mut().set_nonblocking(true).unwrap();
+            }
+            assert!((0..1_000_000).any(|_| others.iter_mut().any(is_refused)));
+        }
+        data.write_all(&vec![b'x'; length]).unwrap();
+        data.shutdown(Shutdown::Write).unwrap();
+        assert!((0..100_000).any(|_| progress(&mut control) == length));
+        // Its end is read by then, and so is the reset.
+        let settle = |control: &mut Control<TcpStream>| {
+            for _ in 0..100 {
+                progress(control);
+            }
+        };
+        settle(&mut control);
+        rustix::net::sockopt::set_socket_linger(&data, Some(std::time::Duration::ZERO)).unwrap();
+        drop(data);
+        settle(&mut control);
+        drop(release);
+        assert_eq!(control.hear(), "226 Done", "{length}");
+        assert_eq!(std::fs::read(fixture.path("file")).unwrap().len(), length);
+    }
 }
 
 #[test]
@@ -57,9 +103,6 @@ fn an_upload_waits_for_a_full_pool_within_bounds_and_loses_nothing() {
             other.say("PASS x");
             other.reader.get_mut().set_nonblocking(true).unwrap();
         }
-        let is_refused = |other: &mut Control<TcpStream>| {
-            matches!(other.reader.get_mut().peek(&mut [0; 4]), Ok(4))
-        };
         while !others.iter_mut().any(is_refused) {}
         let rest = content[before..length].to_vec();
         let sending = std::thread::spawn(move || {
