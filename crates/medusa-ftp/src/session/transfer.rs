@@ -337,8 +337,10 @@ impl FtpSession {
             }
             Event::Ended { result, left: None } => {
                 match self.channel {
+                    // Also where it was a handshake that failed: as a rule it was the transfer's own client, who
+                    // would otherwise wait for its reply as long as for a connection that never comes.
                     _ if self.transfer.is_some() => self.conclude(cx, result),
-                    // Its handshake failed: it may have been anyone, and the right one may come yet.
+                    // Before a transfer it may have been anyone, and the right one may come yet.
                     Channel::Listening { .. } => {}
                     // It left before it was used.
                     _ => self.drop_channel(cx),
