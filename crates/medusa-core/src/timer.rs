@@ -51,6 +51,9 @@ impl Deadlines {
     }
 }
 
+/// Room for so many timers, 256 KiB, at first.
+const FIRST_CAPACITY: usize = 16 * 1024;
+
 /// When which connection wants to be looked at.
 ///
 /// Deadlines move lazily: each owner has one valid entry, the earliest it has asked for. Moving a
@@ -64,6 +67,11 @@ pub(crate) struct TimerQueue {
 
 impl TimerQueue {
     pub(crate) fn push(&mut self, at: Millis, owner: u64) {
+        if self.heap.capacity() == 0 {
+            // Grown bit by bit it would leave as much again between what connections have. What isn't used of
+            // it takes no memory: so large a piece comes from the system page by page.
+            self.heap.reserve(FIRST_CAPACITY);
+        }
         self.heap.push(Reverse((at, owner)));
     }
 
@@ -78,7 +86,7 @@ impl TimerQueue {
         {
             due.extend(self.heap.pop().map(|Reverse(entry)| entry));
         }
-        if self.heap.is_empty() && self.heap.capacity() > 4096 {
+        if self.heap.is_empty() && self.heap.capacity() > FIRST_CAPACITY {
             self.heap = BinaryHeap::new();
         }
     }
