@@ -18,6 +18,9 @@ use std::time::Duration;
 
 use crate::{Disk, DiskFile, Error};
 
+/// How often a name is tried to be taken back.
+const TRIES: usize = 3;
+
 /// Called with the outcome of a commit, on the committing thread. It mustn't block.
 pub type Then = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
@@ -314,13 +317,33 @@ impl Transaction {
     /// Nobody is told of a message that is only half accepted: what can be taken away is.
     fn undo(&self, disk: &dyn Disk) {
         for Move { from, to, .. } in self.moves.iter().rev() {
-            let _ = disk.remove(to);
+            if let Err(error) = take_back(disk, to) {
+                // Without its content it would be worse: found at the next start, and not to be read.
+                tracing::error!(
+                    "{} can't be taken back ({error}): it was refused, and may be found at the next start",
+                    to.display()
+                );
+                return;
+            }
             let _ = disk.remove(from);
         }
         for path in &self.remains {
             let _ = disk.remove(path);
         }
     }
+}
+
+/// Removes a name that others look for. A disk that failed a moment ago may well fail once more.
+fn take_back(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
+    let mut result = Ok(());
+    for _ in 0..TRIES {
+        result = disk.remove(path);
+        match &result {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {}
+            _ => return Ok(()),
+        }
+    }
+    result
 }
 
 #[cfg(test)]
