@@ -3,8 +3,9 @@
 //!
 //! A batch begins with what came while the one before was under way, so that it grows with the load. Behind a
 //! batch of several, the next one waits a moment for as many (PostgreSQL's `commit_delay`, which is fixed): who
-//! sends alone doesn't wait, but for the first time after he was one of several. Files are told to be written all together and synced one by one, which makes one
-//! transaction of a journalling file system; a folder is synced once, however many names it got.
+//! sends alone doesn't wait, but for the first time after he was one of several. Files are told to be written
+//! all together and synced one by one, which makes one transaction of a journalling file system; a folder is
+//! synced once, however many names it got.
 //!
 //! It knows only files, names and folders; what they are for is its callers' business.
 
@@ -18,9 +19,6 @@ use std::time::Duration;
 
 use crate::{Disk, DiskFile, Error};
 
-/// How often a name is tried to be taken back.
-const TRIES: usize = 3;
-
 /// Called with the outcome of a commit, on the committing thread. It mustn't block.
 pub type Then = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
@@ -30,6 +28,9 @@ const BATCH: usize = 64;
 /// How long a batch waits for as many as came together before. Less than a disk takes to sync one file,
 /// and much less than a client's way there and back over a network.
 const WINDOW: Duration = Duration::from_millis(1);
+
+/// How often a name is tried to be taken back.
+const TRIES: usize = 3;
 
 /// Where commits are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
